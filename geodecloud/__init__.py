@@ -1,0 +1,62 @@
+"""Remove clouds from satellite scenes, and touch nothing else.
+
+>>> import geodecloud                                            # doctest: +SKIP
+>>> geodecloud.decloud_scene("scene.tif", "clear.tif")           # a file  # doctest: +SKIP
+>>> scene = geodecloud.open_scene("scene.tif")                   # xarray, lazy  # doctest: +SKIP
+>>> clear = scene.geodecloud.remove_clouds()                     # doctest: +SKIP
+
+The names below are loaded when first used: importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from geodecloud._version import __version__
+from geodecloud.errors import GeodecloudError, GeodecloudWarning
+
+if TYPE_CHECKING:
+    from geodecloud.metadata import Metadata
+    from geodecloud.models.weights import load_model
+    from geodecloud.options import Options
+    from geodecloud.pipeline import decloud_scene, remove_clouds
+    from geodecloud.scene import open_scene, read_metadata
+    from geodecloud.writer import FileFormat, write_scene
+
+_HOMES = {
+    "FileFormat": "writer",
+    "Metadata": "metadata",
+    "Options": "options",
+    "decloud_scene": "pipeline",
+    "load_model": "models.weights",
+    "open_scene": "scene",
+    "read_metadata": "scene",
+    "remove_clouds": "pipeline",
+    "write_scene": "writer",
+}
+
+__all__ = [
+    "FileFormat",
+    "GeodecloudError",
+    "GeodecloudWarning",
+    "Metadata",
+    "Options",
+    "__version__",
+    "decloud_scene",
+    "load_model",
+    "open_scene",
+    "read_metadata",
+    "remove_clouds",
+    "write_scene",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'geodecloud' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"geodecloud.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""``python -m geodecloud`` is ``geodecloud``."""
+
+from geodecloud.cli import main
+
+main(prog_name="geodecloud")

@@ -1,0 +1,128 @@
+"""Bands by name and wavelength: which band of a scene feeds which channel of a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from geodecloud.errors import BandError
+
+#: Central wavelength in nm of the Sentinel-2A MSI bands, in product order.
+#: Source: ESA, Sentinel-2 Spectral Response Functions (S2-SRF), COPE-GSEG-EOPG-TN-15-0007.
+SENTINEL2_NM: dict[str, float] = {
+    "B01": 442.7,
+    "B02": 492.4,
+    "B03": 559.8,
+    "B04": 664.6,
+    "B05": 704.1,
+    "B06": 740.5,
+    "B07": 782.8,
+    "B08": 832.8,
+    "B8A": 864.7,
+    "B09": 945.1,
+    "B10": 1373.5,
+    "B11": 1613.7,
+    "B12": 2202.4,
+}
+
+#: Common names (STAC eo extension and everyday use) of the bands they mean.
+_COMMON = {
+    "COASTAL": "B01",
+    "BLUE": "B02",
+    "GREEN": "B03",
+    "RED": "B04",
+    "REDEDGE1": "B05",
+    "REDEDGE2": "B06",
+    "REDEDGE3": "B07",
+    "NIR": "B08",
+    "NIR1": "B08",
+    "NIR08": "B8A",
+    "NIR09": "B09",
+    "CIRRUS": "B10",
+    "SWIR16": "B11",
+    "SWIR22": "B12",
+}
+_S2_NAME = re.compile(r"(?:^|[^A-Z0-9])B(?:AND)?[ _-]?(0?[1-9]|1[0-2]|8A)(?![A-Z0-9])")
+
+
+def canonical_name(description: str | None) -> str | None:
+    """Bring a band description to one spelling.
+
+    ``b2``, ``B02``, ``Band 2``, ``B2, central wavelength 490 nm``, ``blue`` and
+    ``T32TMT_B02_10m`` are all ``B02``. A name that is not a Sentinel-2 or common one comes
+    back in upper case; nothing comes back as None.
+    """
+    if description is None or not description.strip():
+        return None
+    text = description.strip().upper()
+    if found := _S2_NAME.search(text):
+        number = found.group(1)
+        return f"B{number.zfill(2)}"
+    return _COMMON.get(re.sub(r"[ _-]", "", text), text)
+
+
+def wavelength_nm(description: str | None) -> float | None:
+    """Central wavelength in nm of a Sentinel-2 or common band name, None if unknown."""
+    name = canonical_name(description)
+    return None if name is None else SENTINEL2_NM.get(name)
+
+
+def match_bands(descriptions: Sequence[str | None], wanted: Sequence[str]) -> list[int]:
+    """Find the 1-based band of each wanted name.
+
+    Parameters
+    ----------
+    descriptions : the scene's band descriptions, None where a band has none
+    wanted : names or 1-based indexes, such as ``["B04", "3"]``
+
+    Returns
+    -------
+    list of int, 1-based, in the order of `wanted`
+
+    Raises
+    ------
+    BandError
+        If a wanted band is missing, exists twice, or is named twice.
+    """
+    names = [canonical_name(d) for d in descriptions]
+    found = []
+    for want in wanted:
+        if re.fullmatch(r"[+-]?\d+", want.strip()):
+            index = int(want)
+            if not 1 <= index <= len(names):
+                raise BandError(
+                    f"band {index} does not exist: the scene has bands 1 to {len(names)}"
+                )
+            found.append(index)
+            continue
+        hits = [i + 1 for i, name in enumerate(names) if name == canonical_name(want)]
+        if not hits:
+            raise BandError(
+                f"no band is described as {want!r}; the scene's bands are {describe(descriptions)}. "
+                "Name them by 1-based index instead, such as --bands 1,2,3,4"
+            )
+        if len(hits) > 1:
+            raise BandError(
+                f"bands {hits} are all described as {want!r}; choose one by its 1-based index"
+            )
+        found += hits
+    doubles = sorted({i for i in found if found.count(i) > 1})
+    if doubles:
+        raise BandError(f"band {doubles[0]} is asked for more than once in {','.join(wanted)}")
+    return found
+
+
+def parse_band_list(text: str) -> list[str]:
+    """Split ``B02,B03,B04`` or ``3,2,1``; an empty list is an error, not all bands."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise BandError(
+            f"{text!r} is not a list of bands; write descriptions or 1-based indexes, "
+            "such as --bands B02,B03,B04,B08 or --bands 3,2,1"
+        )
+    return parts
+
+
+def describe(descriptions: Sequence[str | None]) -> str:
+    """One line for messages: ``1=B02, 2=B03, 3=(no description)``."""
+    return ", ".join(f"{i}={d or '(no description)'}" for i, d in enumerate(descriptions, start=1))

@@ -1,0 +1,196 @@
+"""One block of a scene through the network: the arithmetic behind the pipeline.
+
+A block comes with its halo. Gaps are filled, the windows that hold something to replace are
+restored, the mask decides what changes, and DN come back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.composite import FEATHER_PX, Bool, blend, fill_gaps, judge
+from geodecloud.declouder import Declouder
+from geodecloud.reflectance import Codec
+from geodecloud.stitcher import Mosaic
+from geodecloud.tiler import PlannedWindow, Window, plan_overlapping, plan_windows
+
+Array = NDArray[np.float32]
+
+#: Context of models whose reach has no limit; their windows overlap by as much and are blended.
+BLEND_OVERLAP_PX = 64
+
+
+@dataclass(frozen=True)
+class BlockDeclouder:
+    """Everything one block needs to know; decided once per scene, the same for each block.
+
+    Attributes
+    ----------
+    declouder : model on a device
+    codec : DN <-> reflectance of the restored bands
+    channels : 0-based bands of the scene that the model restores, in the model's order
+    mask_kind : "auto", "none" or "file"
+    strict : see `geodecloud.composite.judge`
+    extent : the whole scene
+    window_px : wished side of a window
+    reach_px : context the network needs; None: no limit, blend instead
+    fills : whether the scene may hold gaps next to valid pixels
+    """
+
+    declouder: Declouder
+    codec: Codec
+    channels: tuple[int, ...]
+    mask_kind: str
+    strict: bool
+    extent: Window
+    window_px: int
+    reach_px: int | None
+    fills: bool
+
+    @property
+    def context_px(self) -> int:
+        """Context the prediction of one pixel needs."""
+        if self.reach_px is None:
+            return self.window_px  # every window that touches a pixel lies within
+        return self.reach_px + (self.reach_px if self.fills else 0)
+
+    @property
+    def halo_px(self) -> int:
+        """Context a block must bring: for the prediction, and for the mask's soft edge."""
+        return self.context_px + FEATHER_PX
+
+    def __call__(
+        self,
+        dn: NDArray[Any],
+        valid: Bool | None,
+        cloud: Bool | None,
+        allowed: Bool | None,
+        *,
+        core: Window,
+        padded: Window,
+    ) -> tuple[NDArray[Any], Array, NDArray[np.uint8]]:
+        """Decloud one block.
+
+        Parameters
+        ----------
+        dn : (C, h, w) over `padded`, the scene's dtype
+        valid, cloud, allowed : (h, w) over `padded`; None: all valid, no mask file, all allowed
+        core, padded : scene pixels
+
+        Returns
+        -------
+        dn : (C, H, W) over `core`
+        opacity : (H, W) float32; NaN where nothing was computed
+        provenance : (H, W) uint8
+        """
+        has_data, usable = self._validity(dn, valid)
+        allowed = np.ones_like(usable) if allowed is None else allowed
+        # the mask's soft edge looks FEATHER_PX further than the pixels asked for
+        region = core.grow(FEATHER_PX, self.extent)
+        view = region.relative_to(padded).slices_yx
+        has_data, usable_here, allowed = has_data[view], usable[view], allowed[view]
+        wanted = usable_here & allowed
+        if self.mask_kind == "file":
+            assert cloud is not None
+            wanted &= cloud[view]
+
+        restored, opacity = self._restore(dn, usable, wanted, region, padded)
+        is_cloud = self._is_cloud(opacity, has_data, None if cloud is None else cloud[view])
+        # a model without a cloud map cannot tell visible ground from hidden: all counts as hidden
+        hidden = ~(opacity <= self.declouder.card.opaque_threshold)
+        verdict = judge(has_data, usable_here, is_cloud, hidden, allowed, self.strict)
+
+        inner = core.relative_to(region).slices_yx
+        weight = verdict.weight[inner]
+        out = dn[:, *core.relative_to(padded).slices_yx]
+        if weight.any():
+            out = out.copy()
+            channels = list(self.channels)
+            before = self.codec.decode(out[channels])
+            # the change in float32, added in float64: no change gives back the very same DN
+            change = restored[:, *inner] - before.astype(np.float32)
+            with np.errstate(invalid="ignore"):  # gaps may hold NaN; their weight is 0
+                after = np.where(weight > 0, before + weight * change, 0)
+            out[channels] = blend(out[channels], self.codec.encode(after), weight)
+        return np.ascontiguousarray(out), opacity[inner], verdict.provenance[inner]
+
+    def _validity(self, dn: NDArray[Any], valid: Bool | None) -> tuple[Bool, Bool]:
+        """Pixels with data in any band, and pixels the model can read."""
+        nodata = self.codec.nodata
+        missing = np.zeros(dn.shape, bool)
+        if nodata is not None and np.isfinite(nodata):
+            missing = dn == nodata
+        if np.issubdtype(dn.dtype, np.floating):
+            missing |= ~np.isfinite(dn)
+        has_data: Bool = ~np.all(missing, axis=0)
+        usable: Bool = ~np.any(missing[list(self.channels)], axis=0)
+        if valid is not None:
+            has_data, usable = has_data & valid, usable & valid
+        return has_data, usable
+
+    def _is_cloud(self, opacity: Array, has_data: Bool, cloud: Bool | None) -> Bool:
+        if self.mask_kind == "file":
+            assert cloud is not None
+            return cloud & has_data
+        if self.mask_kind == "none":
+            return has_data
+        with np.errstate(invalid="ignore"):  # NaN: not computed, so not cloud
+            return opacity > self.declouder.card.cloud_threshold
+
+    def _restore(
+        self, dn: NDArray[Any], usable: Bool, wanted: Bool, region: Window, padded: Window
+    ) -> tuple[Array, Array]:
+        """Restored reflectance (C, H, W) and opacity (H, W) over `region`, where wanted."""
+        count = len(self.channels)
+        restored = np.zeros((count, *region.shape_yx), np.float32)
+        opacity = np.full(region.shape_yx, np.nan, np.float32)
+        if not wanted.any():
+            return restored, opacity
+        image = self.codec.decode(dn[list(self.channels)]).astype(np.float32)
+        image = fill_gaps(image, usable, self.reach_px or BLEND_OVERLAP_PX)
+        if self.reach_px is None:
+            both = self._blend_windows(image, region, padded)
+            restored, opacity = both[:count], both[count]
+        else:
+            for plan, patch, seen in self._place_windows(image, wanted, region, padded):
+                where = plan.core.relative_to(region).slices_yx
+                restored[:, *where], opacity[where] = patch, seen
+        return restored, np.where(usable[region.relative_to(padded).slices_yx], opacity, np.nan)
+
+    def _place_windows(self, image: Array, wanted: Bool, region: Window, padded: Window) -> Any:
+        """Predict the windows that hold a wanted pixel; yields (plan, core patch, opacity)."""
+        assert self.reach_px is not None
+        reach = self.reach_px
+        plans = [
+            plan
+            for plan in plan_windows(region, self.window_px, reach, padded)
+            if wanted[plan.core.relative_to(region).slices_yx].any()
+        ]
+        for batch in _same_shape_batches(plans, self.declouder.batch_size):
+            patches = [image[:, *plan.padded.relative_to(padded).slices_yx] for plan in batch]
+            restored, opacity = self.declouder.predict(np.stack(patches))
+            for plan, patch, seen in zip(batch, restored, opacity, strict=True):
+                rows, cols = plan.core.relative_to(plan.padded).slices_yx
+                yield plan, patch[:, rows, cols], seen[rows, cols]
+
+    def _blend_windows(self, image: Array, region: Window, padded: Window) -> Array:
+        """Predict overlapping windows of the scene's lattice and blend: (C + 1, H, W)."""
+        mosaic = Mosaic(len(self.channels) + 1, region)
+        windows = plan_overlapping(self.extent, self.window_px, BLEND_OVERLAP_PX, region)
+        for window in windows:
+            patch = image[:, *window.relative_to(padded).slices_yx]
+            restored, opacity = self.declouder.predict(np.ascontiguousarray(patch)[None])
+            mosaic.add(window, np.concatenate([restored[0], opacity]), BLEND_OVERLAP_PX)
+        return mosaic.result()
+
+
+def _same_shape_batches(plans: list[PlannedWindow], size: int) -> list[list[PlannedWindow]]:
+    """Group windows of equal shape into batches of at most `size`."""
+    groups: dict[tuple[int, int], list[PlannedWindow]] = {}
+    for plan in plans:
+        groups.setdefault(plan.padded.shape_yx, []).append(plan)
+    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]

@@ -1,0 +1,364 @@
+"""The command line: parse, make one call, turn the outcome into an exit code.
+
+Results go to stdout, progress and remarks to stderr. Exit codes: 0 done, 1 failed, 2 usage,
+130 interrupted. Heavy modules are imported inside the commands, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geodecloud._version import __version__
+from geodecloud.errors import GeodecloudError, GeodecloudWarning
+
+log = logging.getLogger("geodecloud")
+
+
+class DefaultCommand(click.Group):
+    """A group whose first argument may be a scene: ``geodecloud X`` is ``geodecloud run X``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``run`` in front unless a command or one of the group's own flags comes first."""
+        own = {flag for param in self.params for flag in (*param.opts, *param.secondary_opts)}
+        if args and args[0] not in self.commands and args[0] not in own | {"--help", "-h"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, with one message instead of a traceback for what a user can cure."""
+        try:
+            return super().main(*args, **kwargs)
+        except GeodecloudError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("Interrupted; nothing was written.", err=True)
+            sys.exit(130)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Let Ctrl-C reach `main` under its own name: click would exit with 1."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted; nothing was written.", err=True)
+            ctx.exit(130)
+
+
+class PixelsOrAuto(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """A whole number, or the word auto."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the text into "auto" or an int."""
+        if value == "auto" or isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither 'auto' nor a whole number", param, ctx)
+
+
+@click.group(cls=DefaultCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="geodecloud")
+def main() -> None:
+    r"""Remove clouds from satellite scenes, and touch nothing else.
+
+    \b
+    geodecloud SCENE --out OUT     is short for: geodecloud run SCENE --out OUT
+    geodecloud info SCENE          what is known about a scene, and which model fits
+    geodecloud models list         the models there are
+    """
+
+
+def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -q and -v to a command."""
+    command = click.option("-v", "--verbose", count=True, help="More log; -vv for all.")(command)
+    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
+
+
+@main.command()
+@click.argument("scene")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option(
+    "--model",
+    default="auto",
+    show_default=True,
+    help="Shipped name, identity, or .safetensors file.",
+)
+@click.option("--bands", help="Bands for the model: B02,B03,B04,B08 or 3,2,1.")
+@click.option("--scale", type=float, help="reflectance = DN * SCALE + OFFSET.")
+@click.option("--offset", type=float, help="See --scale.")
+@click.option(
+    "--mask",
+    default="auto",
+    show_default=True,
+    help="Where pixels may change: auto, none or a raster.",
+)
+@click.option("--strict", is_flag=True, help="Never write a pixel whose ground was not visible.")
+@click.option(
+    "--provenance",
+    type=click.Path(path_type=Path),
+    help="Write where each pixel comes from (uint8).",
+)
+@click.option(
+    "--cloud-map", type=click.Path(path_type=Path), help="Write the opacity, 0-1 (float32)."
+)
+@click.option(
+    "--aoi", type=click.Path(), help="Vector file; outside nothing changes or is computed."
+)
+@click.option("--window", default=256, show_default=True, type=int, help="Side of a window, px.")
+@click.option(
+    "--halo",
+    default="auto",
+    show_default=True,
+    type=PixelsOrAuto(),
+    help="Context around a window, px.",
+)
+@click.option(
+    "--batch-size",
+    default="auto",
+    show_default=True,
+    type=PixelsOrAuto(),
+    help="Windows in one call.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+)
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one per core]")
+@click.option(
+    "--format", "format_name", default="cog", show_default=True, type=click.Choice(["cog", "gtiff"])
+)
+@click.option(
+    "--co", "creation_options", multiple=True, metavar="KEY=VALUE", help="GDAL creation option."
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@verbosity
+def run(
+    scene: str,
+    out: Path,
+    bands: str | None,
+    provenance: Path | None,
+    cloud_map: Path | None,
+    format_name: str,
+    creation_options: tuple[str, ...],
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    **options: Any,
+) -> None:
+    """Remove the clouds of one scene and write the scene again."""
+    from geodecloud.bands import parse_band_list
+    from geodecloud.pipeline import decloud_scene
+    from geodecloud.scene import read_metadata
+    from geodecloud.writer import FileFormat
+
+    with remarks(quiet, verbose):
+        height, width = read_metadata(scene).grid.shape_yx
+        with progress_bar(height * width, quiet) as progress:
+            report = decloud_scene(
+                scene,
+                out,
+                provenance=provenance,
+                cloud_map=cloud_map,
+                format=FileFormat(format_name, parse_creation_options(creation_options), overwrite),
+                progress=progress,
+                bands=tuple(parse_band_list(bands)) if bands is not None else None,
+                **options,
+            )
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(report)))
+            return
+        log.info("%s", summary(report))
+        click.echo(report.out)
+
+
+def summary(report: Any) -> str:
+    """One line: how much of the scene is observed, restored, invented, left."""
+    from geodecloud.composite import Provenance
+
+    shares = {code: 100 * report.share(code) for code in Provenance}
+    return (
+        f"{shares[Provenance.OBSERVED]:.1f} % observed and untouched, "
+        f"{shares[Provenance.RESTORED]:.1f} % restored, "
+        f"{shares[Provenance.SYNTHESISED]:.1f} % synthesised (ground was not visible), "
+        f"{shares[Provenance.LEFT]:.1f} % cloud left as it was"
+    )
+
+
+def parse_creation_options(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Turn ``("COMPRESS=ZSTD", "LEVEL=1")`` into a dict."""
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--co")
+        options[key] = value
+    return options
+
+
+@main.command()
+@click.argument("scene")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(scene: str, as_json: bool) -> None:
+    """Print what is known about a scene, and which model would be chosen and why."""
+    from geodecloud.report import describe_scene
+
+    with remarks(quiet=True, verbose=0):
+        facts = describe_scene(scene)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        lines = value if isinstance(value, list) else [value]
+        click.echo(f"{name + ':':<12} " + ("\n" + " " * 13).join(str(line) for line in lines))
+
+
+@main.group()
+def models() -> None:
+    """List, show and import models."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def models_list(as_json: bool) -> None:
+    """Models that can be named, and the bands they restore."""
+    from geodecloud.models.catalogue import shipped_cards
+
+    cards = shipped_cards()
+    if as_json:
+        click.echo(json.dumps({name: list(card.channel_names) for name, card in cards.items()}))
+        return
+    for name, card in cards.items():
+        click.echo(f"{name:<10} {' '.join(card.channel_names) or 'any bands':<20} {card.summary}")
+
+
+@models.command("show")
+@click.argument("model")
+def models_show(model: str) -> None:
+    """The card of a model, by name or file, as JSON."""
+    from geodecloud.models.catalogue import get_card
+
+    click.echo(json.dumps(json.loads(get_card(model).to_json()), indent=2))
+
+
+@models.command("import")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help=".safetensors to write."
+)
+@click.option("--name", help="Name on the card.  [default: the file's]")
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+def models_import(checkpoint: Path, out: Path, name: str | None, overwrite: bool) -> None:
+    """Turn a published SpA GAN checkpoint (.pth) into a weights file with its card."""
+    from geodecloud.models.weights import import_published
+    from geodecloud.writer import check_target
+
+    check_target(out, overwrite)
+    card = import_published(checkpoint, out, name or out.stem)
+    click.echo(f"{out}  {card.name}, sha256 {card.sha256[:12]}…")
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--clear", required=True, type=click.Path(path_type=Path), help="Folder of clear imagery."
+)
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    help="Folder of real pairs that choose the best step.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the run; resumes there.",
+)
+@verbosity
+def train(
+    config: Path, clear: Path, pairs: Path | None, out: Path, quiet: bool, verbose: int
+) -> None:
+    """Train a model as CONFIG (TOML) says, on clear imagery under simulated clouds."""
+    from geodecloud.training.train import Config
+    from geodecloud.training.train import train as train_model
+
+    with remarks(quiet, verbose):
+        card = train_model(Config.read(config), clear, pairs, out)
+    click.echo(out / f"{card.name}.safetensors")
+
+
+@main.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of NAME_cloudy.tif and NAME_clear.tif.",
+)
+@click.option("--model", "model_names", multiple=True, default=["s2-10m"], show_default=True)
+@click.option("--file-bands", help="Names of the files' bands, where the files do not say.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def evaluate(
+    data: Path, model_names: tuple[str, ...], file_bands: str | None, as_json: bool
+) -> None:
+    """Score models on real pairs, through the same path as any scene."""
+    from geodecloud.bands import parse_band_list
+    from geodecloud.training.evaluate import evaluate_folder, format_table
+
+    names = parse_band_list(file_bands) if file_bands else []
+    with remarks(quiet=True, verbose=0):
+        rows = evaluate_folder(data, model_names, names)
+    click.echo(json.dumps(rows) if as_json else format_table(rows))
+
+
+@contextlib.contextmanager
+def remarks(quiet: bool, verbose: int) -> Iterator[None]:
+    """Send our log and our warnings to stderr, one line each, for the length of a command."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", GeodecloudWarning)
+        before = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+            if not issubclass(category, GeodecloudWarning):
+                before(message, category, *args, **kwargs)
+            elif not quiet:
+                click.echo(f"Warning: {message}", err=True)
+
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def progress_bar(pixels: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar with MPix/s and time left on a terminal; silence when piped or quiet."""
+    from tqdm import tqdm
+
+    hidden = quiet or not sys.stderr.isatty()
+    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} MPix, {rate_fmt}, {remaining} left"
+    with tqdm(
+        total=pixels / 1e6, unit="MPix", disable=hidden, bar_format=layout, leave=False
+    ) as bar:
+        yield lambda done: bar.update(done / 1e6) and None

@@ -1,0 +1,114 @@
+"""What is replaced, how much of it, and what is said about it afterwards.
+
+Only pixels of the mask change. At the mask's edge the replacement weight rises smoothly from
+0, so the seam between observed and restored ground cannot be seen; outside it is exactly 0,
+so observed ground stays bit-identical.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, uniform_filter
+
+Bool = NDArray[np.bool_]
+
+#: Width of the ramp at the mask's edge, in px.
+FEATHER_PX = 4
+
+
+class Provenance(IntEnum):
+    """Codes of the provenance raster; every pixel of a scene has exactly one."""
+
+    NODATA = 0
+    OBSERVED = 1
+    RESTORED = 2
+    SYNTHESISED = 3
+    LEFT = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happens to each pixel of a block; all arrays (H, W).
+
+    Attributes
+    ----------
+    weight : float64 in [0, 1], 0 exactly where nothing may change
+    provenance : uint8, codes of `Provenance`
+    """
+
+    weight: NDArray[np.float64]
+    provenance: NDArray[np.uint8]
+
+
+def judge(
+    valid: Bool, usable: Bool, is_cloud: Bool, hidden: Bool, allowed: Bool, strict: bool
+) -> Verdict:
+    """Decide for each pixel whether it is replaced, and with which code.
+
+    Parameters
+    ----------
+    valid : the pixel has data
+    usable : the model could read it: valid in every band it restores
+    is_cloud : the mask
+    hidden : the ground was not visible
+    allowed : inside the area of interest
+    strict : leave hidden pixels as they were
+    """
+    replace = is_cloud & usable & allowed
+    if strict:
+        replace &= ~hidden
+    codes = np.full(valid.shape, Provenance.OBSERVED, np.uint8)
+    codes[is_cloud & allowed] = Provenance.LEFT
+    codes[replace] = np.where(hidden[replace], Provenance.SYNTHESISED, Provenance.RESTORED)
+    codes[~valid] = Provenance.NODATA
+    return Verdict(feather(replace, keep=valid & ~replace), codes)
+
+
+def feather(replace: Bool, keep: Bool) -> NDArray[np.float64]:
+    """Weight rising from the pixels that stay: ``smoothstep(distance / (FEATHER_PX + 1))``.
+
+    The distance is to the nearest pixel of `keep`. Nodata and the edge of the scene keep
+    nothing, so the weight stays 1 next to them. It depends on pixels at most `FEATHER_PX`
+    away, which makes it the same however the scene is cut.
+    """
+    if not replace.any() or not keep.any():
+        return replace.astype(np.float64)
+    distance = distance_transform_edt(~keep)
+    ramp = np.clip(distance / (FEATHER_PX + 1), 0, 1)
+    return np.where(replace, ramp * ramp * (3 - 2 * ramp), 0.0)
+
+
+def blend(dn: NDArray[Any], replaced: NDArray[Any], weight: NDArray[np.float64]) -> NDArray[Any]:
+    """Take `replaced` where the weight is above 0, the untouched DN elsewhere."""
+    return np.where(weight > 0, replaced, dn)
+
+
+def fill_gaps(image: NDArray[np.float32], usable: Bool, radius_px: int) -> NDArray[np.float32]:
+    """Fill unusable pixels with the mean of the usable ones within `radius_px`.
+
+    Networks see their neighbourhood: a hole of zeros darkens ground up to a halo away, and
+    one NaN spoils all of it. The square mean reaches no further than `radius_px`, so the fill
+    does not depend on how the scene is cut; where nothing usable is near, it is 0.
+
+    Parameters
+    ----------
+    image : (C, H, W), values of unusable pixels are ignored and may be NaN
+    usable : (H, W)
+    """
+    if usable.all():
+        return image
+    known = np.where(usable, image, 0).astype(np.float64)
+    size = 2 * radius_px + 1
+    share = uniform_filter(usable.astype(np.float64), size, mode="constant")
+    # running sums leave crumbs of 1e-17 where nothing is near
+    near = share > 0.5 / size**2
+    filled = np.zeros_like(known)
+    for channel, total in zip(filled, known, strict=True):
+        mean = uniform_filter(total, size, mode="constant")
+        np.divide(mean, share, out=channel, where=near)
+    return np.where(usable, image, filled).astype(np.float32)

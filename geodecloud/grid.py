@@ -1,0 +1,72 @@
+"""Where a scene's pixels lie on Earth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.windows import Window as RioWindow
+from rasterio.windows import transform as window_transform
+from shapely import Polygon
+
+from geodecloud.tiler import Window
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+
+@dataclass(frozen=True)
+class Grid:
+    """CRS, affine transform (pixel corner to CRS units) and shape (height, width).
+
+    `crs` is None where the scene has none; `transform` is the identity where pixels have no
+    affine place (ground control points only, RPCs only, or nothing at all).
+    """
+
+    crs: CRS | None
+    transform: Affine
+    shape_yx: tuple[int, int]
+
+    @classmethod
+    def of(cls, src: DatasetReader) -> Grid:
+        """The grid of an open dataset."""
+        return cls(src.crs, src.transform, (src.height, src.width))
+
+    @property
+    def has_place(self) -> bool:
+        """Whether pixels have an affine place in a CRS."""
+        return self.crs is not None and self.transform != Affine.identity()
+
+    @property
+    def res_xy(self) -> tuple[float, float]:
+        """Pixel size in CRS units, positive, also for rotated grids."""
+        t = self.transform
+        return (t.a**2 + t.d**2) ** 0.5, (t.b**2 + t.e**2) ** 0.5
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) of the footprint, in CRS units."""
+        return self.footprint.bounds  # type: ignore[no-any-return]
+
+    @property
+    def footprint(self) -> Polygon:
+        """The outline of the scene, four corners, right also for rotated grids."""
+        height, width = self.shape_yx
+        corners = [(0, 0), (width, 0), (width, height), (0, height)]
+        return Polygon([self.transform * corner for corner in corners])
+
+    def window_transform(self, window: Window) -> Affine:
+        """Transform of a window's own pixels."""
+        return window_transform(RioWindow(*window), self.transform)
+
+    def __str__(self) -> str:
+        height, width = self.shape_yx
+        if not self.has_place:
+            return f"{width} x {height} px, no georeference"
+        (xres, yres), crs = self.res_xy, self.crs
+        assert crs is not None
+        unit = "°" if crs.is_geographic else " m" if crs.linear_units == "metre" else " units"
+        name = crs.to_string() if crs.to_epsg() else (crs.to_dict().get("proj") or "custom CRS")
+        return f"{width} x {height} px of {xres:g} x {yres:g}{unit}, {name}"

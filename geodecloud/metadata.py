@@ -1,0 +1,221 @@
+"""Everything a raster says besides its pixels, carried from one file to another.
+
+``rasterio.open(dst, "w", **src.profile)`` drops descriptions, scales, offsets, units, colour
+interpretation, tags, ground control points and RPCs; here they are held in one frozen value
+and written down again by `Metadata.write_to`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.rpc import RPC
+
+from geodecloud.bands import SENTINEL2_NM
+from geodecloud.errors import BandError
+from geodecloud.grid import Grid
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rasterio.io import DatasetReader, DatasetWriter
+
+Tags = Mapping[str, Mapping[str, str]]  # namespace -> key -> value; "" is the default one
+
+#: Namespaces that describe the old file's storage, not the scene.
+_STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "COLOR_PROFILE"}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a scene says about itself; per-band tuples are in band order.
+
+    Attributes
+    ----------
+    grid : CRS, transform, shape
+    dtypes, descriptions, scales, offsets, units, colorinterp, colormaps : one per band
+    nodata : number or None
+    has_mask : whether the file holds a mask of its own (internal or beside it), not alpha
+    has_alpha : whether a band is the mask
+    gcps, gcps_crs, rpcs : georeference of rasters that have no affine transform
+    tags, band_tags : by namespace
+    """
+
+    grid: Grid
+    dtypes: tuple[str, ...]
+    descriptions: tuple[str | None, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    nodata: float | None = None
+    units: tuple[str | None, ...] = ()
+    colorinterp: tuple[ColorInterp, ...] = ()
+    colormaps: tuple[Mapping[int, tuple[int, ...]] | None, ...] = ()
+    has_mask: bool = False
+    has_alpha: bool = False
+    gcps: tuple[GroundControlPoint, ...] = ()
+    gcps_crs: CRS | None = None
+    rpcs: RPC | None = None
+    tags: Tags = field(default_factory=dict)
+    band_tags: tuple[Tags, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return len(self.dtypes)
+
+    @property
+    def has_palette(self) -> bool:
+        """Whether pixel values are places in a colour table, not measurements."""
+        return ColorInterp.palette in self.colorinterp
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """Band names: descriptions, or the ESA order for 13 unnamed bands of 16 bits.
+
+        Thirteen 16-bit bands without a name are how Sentinel-2 L1C patches are passed around.
+        """
+        unnamed = not any(self.descriptions)
+        if unnamed and self.count == len(SENTINEL2_NM) and self.dtypes[0] in ("uint16", "int16"):
+            esa_order = [*SENTINEL2_NM]
+            return tuple(esa_order)
+        return self.descriptions
+
+    @classmethod
+    def of_dataset(cls, src: DatasetReader) -> Metadata:
+        """Read it from an open dataset."""
+        flags = src.mask_flag_enums[0] if src.count else []
+        alpha = ColorInterp.alpha in src.colorinterp
+        gcps, gcps_crs = src.gcps
+        return cls(
+            grid=Grid.of(src),
+            dtypes=tuple(src.dtypes),
+            descriptions=tuple(src.descriptions),
+            scales=tuple(src.scales),
+            offsets=tuple(src.offsets),
+            nodata=src.nodata,
+            units=tuple(src.units),
+            colorinterp=tuple(src.colorinterp),
+            colormaps=tuple(_colormap(src, i) for i in src.indexes),
+            has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+            has_alpha=alpha,
+            gcps=tuple(gcps),
+            gcps_crs=gcps_crs,
+            rpcs=src.rpcs,
+            tags=_tags(src),
+            band_tags=tuple(_tags(src, i) for i in src.indexes),
+        )
+
+    @classmethod
+    def of_array(cls, array: xr.DataArray) -> Metadata:
+        """Read it from a (band, y, x) DataArray that follows rioxarray's conventions."""
+        import rioxarray  # noqa: F401  registers .rio
+
+        count, attrs = array.sizes[array.dims[0]], array.attrs
+
+        def per_band(several: str, one: str, default: float) -> tuple[float, ...]:
+            value = attrs.get(several, attrs.get(one, default))
+            values = np.broadcast_to(np.asarray(value, np.float64), count)
+            return tuple(float(v) for v in values)
+
+        nodata = array.rio.nodata
+        if nodata is None and np.issubdtype(array.dtype, np.floating):
+            nodata = np.nan if array.rio.encoded_nodata is not None else None
+        return cls(
+            grid=Grid(array.rio.crs, array.rio.transform(), (array.shape[-2], array.shape[-1])),
+            dtypes=(array.dtype.name,) * count,
+            descriptions=_array_descriptions(array, count),
+            scales=per_band("scales", "scale_factor", 1.0),
+            offsets=per_band("offsets", "add_offset", 0.0),
+            nodata=None if nodata is None else float(nodata),
+        )
+
+    def single_band(self, dtype: str, nodata: float | None, description: str) -> Metadata:
+        """Metadata of a one-band raster on the same grid, such as a provenance raster."""
+        return Metadata(
+            grid=self.grid,
+            dtypes=(dtype,),
+            descriptions=(description,),
+            scales=(1.0,),
+            offsets=(0.0,),
+            nodata=nodata,
+            gcps=self.gcps,
+            gcps_crs=self.gcps_crs,
+            rpcs=self.rpcs,
+        )
+
+    def with_tags(self, **more: str) -> Metadata:
+        """The same with some tags of the default namespace added."""
+        return replace(self, tags={**self.tags, "": {**self.tags.get("", {}), **more}})
+
+    def profile(self) -> dict[str, Any]:
+        """What rasterio needs to create a file of this kind."""
+        place: dict[str, Any] = {"crs": self.grid.crs}
+        if not self.gcps and self.grid.transform != Affine.identity():
+            place["transform"] = self.grid.transform
+        height, width = self.grid.shape_yx
+        return {
+            "width": width,
+            "height": height,
+            "count": self.count,
+            "dtype": self.dtypes[0],
+            "nodata": self.nodata,
+            **place,
+        }
+
+    def write_to(self, dst: DatasetWriter) -> None:
+        """Write down all that `profile` could not say. Before the pixels, not after."""
+        for namespace, tags in self.tags.items():
+            dst.update_tags(ns=namespace or None, **tags)
+        for index in range(1, self.count + 1):
+            if description := self.descriptions[index - 1]:
+                dst.set_band_description(index, description)
+            if self.units and (unit := self.units[index - 1]):
+                dst.set_band_unit(index, unit)
+            for namespace, tags in self.band_tags[index - 1].items() if self.band_tags else ():
+                dst.update_tags(index, ns=namespace or None, **tags)
+            if self.colormaps and (colormap := self.colormaps[index - 1]):
+                dst.write_colormap(index, colormap)
+        if set(self.scales) != {1.0} or set(self.offsets) != {0.0}:
+            dst.scales, dst.offsets = self.scales, self.offsets
+        if self.colorinterp:
+            dst.colorinterp = self.colorinterp
+        if self.gcps:
+            dst.gcps = (list(self.gcps), self.gcps_crs or CRS())
+        if self.rpcs is not None:
+            dst.rpcs = self.rpcs
+
+
+def _array_descriptions(array: xr.DataArray, count: int) -> tuple[str | None, ...]:
+    """Band names of a DataArray: ``long_name`` as rioxarray writes it, or a text coordinate."""
+    names = array.attrs.get("long_name")
+    if isinstance(names, str) and count == 1:
+        return (names,)
+    if isinstance(names, tuple | list) and len(names) == count:
+        return tuple(str(n) if n else None for n in names)
+    coordinate = array.coords.get(array.dims[0])
+    if coordinate is not None and coordinate.dtype.kind in "OUT":
+        return tuple(str(n) for n in coordinate.values)
+    if names is not None and not isinstance(names, str):
+        raise BandError(
+            f"the DataArray has {count} bands but {len(names)} names in attrs['long_name']: {names}"
+        )
+    return (None,) * count
+
+
+def _colormap(src: DatasetReader, index: int) -> Mapping[int, tuple[int, ...]] | None:
+    try:
+        return src.colormap(index)  # type: ignore[no-any-return]
+    except ValueError:  # rasterio's way of saying that there is none
+        return None
+
+
+def _tags(src: DatasetReader, index: int = 0) -> dict[str, dict[str, str]]:
+    namespaces = ["", *(n for n in src.tag_namespaces(index) if n not in _STORAGE)]
+    tags = {name: src.tags(index, ns=name or None) for name in namespaces}
+    return {name: values for name, values in tags.items() if values}

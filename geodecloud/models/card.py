@@ -1,0 +1,81 @@
+"""The model card: everything about a model that its tensors do not say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from geodecloud.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One input channel: band name and central wavelength in nm (None: unknown)."""
+
+    name: str
+    wavelength_nm: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model expects, what it promises, and where it comes from.
+
+    Attributes
+    ----------
+    name : short name, as given to ``--model``
+    summary : one sentence for people
+    kind : "spanet" or "identity"
+    architecture : keyword arguments of the network, without the channel counts
+    channels : input channels in order; empty means any number of bands
+    value_range : the network's output is clipped to it, in reflectance
+    halo_px : dependency radius in px; None where it has no limit
+    has_cloud_map : whether the attention map is the opacity of cloud and shadow. Where it
+        is not, it must not be used as a mask.
+    cloud_threshold : opacity above which a pixel counts as cloud
+    opaque_threshold : opacity above which the ground counts as not visible
+    training, licence, citation : where the weights come from and what one may do with them
+    sha256 : hash of the tensors, see `geodecloud.models.weights.tensor_hash`
+    """
+
+    name: str
+    summary: str
+    kind: str = "spanet"
+    architecture: dict[str, Any] = field(default_factory=dict)
+    channels: tuple[Channel, ...] = ()
+    value_range: tuple[float, float] = (-0.1, 1.6)
+    halo_px: int | None = 0
+    has_cloud_map: bool = False
+    cloud_threshold: float = 0.1
+    opaque_threshold: float = 0.8
+    training: str = ""
+    licence: str = ""
+    citation: str = "arXiv:2009.13015"
+    sha256: str = ""
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the input channels, in order."""
+        return tuple(channel.name for channel in self.channels)
+
+    def to_json(self) -> str:
+        """Write the card as JSON, the form it has in a weights file."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card; the inverse of `to_json`.
+
+        Raises
+        ------
+        WeightsError
+            If the text is not a card, or one of a newer, unknown form.
+        """
+        try:
+            fields = json.loads(text)
+            fields["channels"] = tuple(Channel(**channel) for channel in fields["channels"])
+            fields["value_range"] = tuple(fields["value_range"])
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError) as error:
+            raise WeightsError(f"the model card cannot be read: {error}") from error

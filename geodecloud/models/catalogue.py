@@ -1,0 +1,115 @@
+"""Which models there are, and which one fits a scene. Light: it reads cards, no tensors."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geodecloud.bands import canonical_name, describe
+from geodecloud.errors import BandError, WeightsError
+from geodecloud.models.card import ModelCard
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+#: Built in, not a file: any number of bands, changes nothing.
+IDENTITY = ModelCard(
+    name="identity",
+    summary="changes nothing; for plumbing, tests and benchmarks",
+    kind="identity",
+    value_range=(float("-inf"), float("inf")),
+    has_cloud_map=True,
+    training="none",
+    licence="MIT",
+    citation="",
+    sha256="none",
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The outcome of ``--model auto``: a model's name and the reason in words."""
+
+    name: str
+    reason: str
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read the card of a weights file from its header alone.
+
+    A safetensors file starts with the header's length (8 bytes, little endian) and the
+    header, a JSON object whose ``__metadata__`` holds our card.
+
+    Raises
+    ------
+    WeightsError
+        If the file has no such header or no card.
+    """
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, 1 << 20)))
+        return ModelCard.from_json(header["__metadata__"]["geodecloud"])
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise WeightsError(f"{path} is not a geodecloud weights file ({error})") from error
+
+
+def shipped_cards() -> dict[str, ModelCard]:
+    """Cards of all models that can be named, by name, ``identity`` last."""
+    cards = {path.stem: read_card(path) for path in sorted(SHIPPED.glob("*.safetensors"))}
+    return cards | {IDENTITY.name: IDENTITY}
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """Path of a shipped model's weights, or of a file given by path.
+
+    Raises
+    ------
+    WeightsError
+        If it is neither; the message lists the shipped names.
+    """
+    shipped = SHIPPED / f"{name_or_path}.safetensors"
+    if shipped.is_file():
+        return shipped
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    raise WeightsError(
+        f"no model is called {str(name_or_path)!r} and no such file exists; "
+        f"shipped models: {', '.join(shipped_cards())}"
+    )
+
+
+def get_card(name_or_path: str | Path) -> ModelCard:
+    """Card of a model by name or path, without loading its tensors."""
+    if str(name_or_path) == IDENTITY.name:
+        return IDENTITY
+    return read_card(find_weights(name_or_path))
+
+
+def choose_model(descriptions: Sequence[str | None]) -> Choice:
+    """Choose the shipped model that restores the most of a scene's bands.
+
+    Parameters
+    ----------
+    descriptions : the scene's band names, None where a band has none
+
+    Raises
+    ------
+    BandError
+        If no model fits; the message lists the models and the bands they need.
+    """
+    names = [canonical_name(d) for d in descriptions]
+    cards = [card for card in shipped_cards().values() if card.channels]
+    fitting = [card for card in cards if set(card.channel_names) <= set(names)]
+    if fitting:
+        best = max(fitting, key=lambda card: len(card.channels))
+        return Choice(best.name, f"the scene names its bands {' '.join(best.channel_names)}")
+    needs = "\n".join(f"  {card.name}: {' '.join(card.channel_names)}" for card in cards)
+    raise BandError(
+        f"no shipped model fits the scene's bands ({describe(descriptions)}). Models and the "
+        f"bands they need:\n{needs}\nIf the bands are there under other names, give the model "
+        "and, in its order, their 1-based indexes: --model s2-10m --bands 1,2,3,4"
+    )

@@ -1,0 +1,199 @@
+"""Model weights: safetensors files that carry their card, shipped, made or imported.
+
+No pickle is read here, except by `import_published`, and there with ``weights_only``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from geodecloud.errors import SceneIOError, WeightsError
+from geodecloud.models.card import Channel, ModelCard
+from geodecloud.models.catalogue import IDENTITY, find_weights
+from geodecloud.models.spanet import DIRECTIONS, SPANet
+
+_CARD_KEY = "geodecloud"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in evaluation mode, its card, and where it was loaded from."""
+
+    card: ModelCard
+    network: nn.Module
+    source: str
+
+    def __repr__(self) -> str:
+        bands = " ".join(self.card.channel_names) or "any bands"
+        return f"<Model {self.card.name}: {bands}, halo {self.card.halo_px} px>"
+
+
+class Identity(nn.Module):
+    """The model that changes nothing and sees no cloud: plumbing, tests, benchmarks."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the batch itself and a cloud map of zeros (N, 1, H, W)."""
+        return image, image.new_zeros(image.shape[0], 1, *image.shape[2:])
+
+
+def tensor_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of the tensors, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def build_network(card: ModelCard) -> nn.Module:
+    """Make the network a card describes, with fresh weights.
+
+    Raises
+    ------
+    WeightsError
+        If the card asks for a network this version does not know.
+    """
+    if card.kind == "identity":
+        return Identity()
+    if card.kind != "spanet":
+        raise WeightsError(f"model {card.name!r} is of unknown kind {card.kind!r}")
+    try:
+        return SPANet(len(card.channels), len(card.channels), **card.architecture)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"model {card.name!r} cannot be built: {error}") from error
+
+
+def save_weights(network: nn.Module, card: ModelCard, path: str | Path) -> ModelCard:
+    """Write a network and its card as one safetensors file; return the card with its hash."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    card = dataclasses.replace(card, sha256=tensor_hash(tensors))
+    try:
+        save_file(tensors, str(path), metadata={_CARD_KEY: card.to_json()})
+    except (SafetensorError, OSError) as error:
+        raise SceneIOError(f"cannot write weights to {path}: {error}") from error
+    return card
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """Load a shipped model, ``identity``, or a .safetensors file made by this package.
+
+    Returns
+    -------
+    Model
+        On the CPU, in evaluation mode, float32.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such model, or the file is corrupt, foreign or not what its card says.
+    """
+    if str(name_or_path) == IDENTITY.name:
+        return Model(IDENTITY, Identity(), IDENTITY.name)
+    path = find_weights(name_or_path)
+    card, tensors = read_weights(path)
+    network = build_network(card)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path} does not hold the tensors its card describes: {error}"
+        ) from error
+    return Model(card, network.eval(), str(path))
+
+
+def read_weights(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    """Read card and tensors of one file and check them against each other's hash."""
+    try:
+        with safe_open(str(path), framework="pt") as weights:
+            metadata = weights.metadata() or {}
+            tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a readable safetensors file ({error}). A published .pth checkpoint "
+            "is turned into one with: geodecloud models import CHECKPOINT --out FILE.safetensors"
+        ) from error
+    if _CARD_KEY not in metadata:
+        raise WeightsError(f"{path} holds tensors but no geodecloud model card: not one of ours")
+    card = ModelCard.from_json(metadata[_CARD_KEY])
+    if (found := tensor_hash(tensors)) != card.sha256:
+        raise WeightsError(
+            f"{path} is damaged: its tensors hash to {found[:12]}…, its card says "
+            f"{card.sha256[:12]}…. Copy or download it again"
+        )
+    return card, tensors
+
+
+def import_published(checkpoint: str | Path, out: str | Path, name: str) -> ModelCard:
+    """Turn a published SpA GAN checkpoint (.pth) into a weights file with an honest card.
+
+    The published graph computes direction weights and drops them, and never calls one of
+    its convolutions: these 16 228 parameters have no effect and are left behind.
+
+    Parameters
+    ----------
+    checkpoint : file written by the authors' code, legacy torch serialisation
+    out : the .safetensors file to write
+    name : the model's name
+
+    Raises
+    ------
+    WeightsError
+        If the file is not such a checkpoint.
+    """
+    try:
+        published = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{checkpoint} does not exist") from error
+    except Exception as error:
+        raise WeightsError(f"{checkpoint} is not a torch checkpoint of weights: {error}") from error
+    network = SPANet(3, 3, passes="one-step", direction_weights=False, output="image")
+    try:
+        network.load_state_dict(_from_published(published))
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise WeightsError(
+            f"{checkpoint} is a torch file, but not a published SpA GAN generator: {error}"
+        ) from error
+    card = ModelCard(
+        name=name,
+        summary="SpA GAN generator as published, imported; darkens clear ground, 8-bit RGB only",
+        architecture={"passes": "one-step", "direction_weights": False, "output": "image"},
+        # the authors read images with OpenCV: blue comes first
+        channels=(Channel("B02", 492.4), Channel("B03", 559.8), Channel("B04", 664.6)),
+        value_range=(0.0, 1.0),
+        halo_px=network.reach_px,
+        has_cloud_map=False,
+        training="RICE data set (Lin et al. 2019), 8-bit DN / 255, by the authors of SpA GAN",
+        licence="MIT (github.com/Penn000/SpA-GAN_for_cloud_removal); imagery of RICE: see there",
+    )
+    return save_weights(network, card, out)
+
+
+def _from_published(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of the published generator to ours."""
+    get = {key.removeprefix("gen.gen."): tensor for key, tensor in published.items()}
+    ours = {"conv_in.weight": get["conv_in.0.weight"], "conv_out.weight": get["conv_out.0.weight"]}
+    blocks = [f"entry.{i}" for i in range(3)]
+    blocks += [f"attentive.{sab}.{i}" for sab in range(4) for i in range(3)]
+    blocks += [f"exit.{i}" for i in range(2)]
+    for number, block in enumerate(blocks, start=1):
+        for conv in ("conv1", "conv2", "conv3"):
+            ours[f"{block}.{conv}.weight"] = get[f"res_block{number}.group1.{conv}.weight"]
+    for conv in ("conv1", "conv2", "conv3"):
+        for part in ("weight", "bias"):
+            ours[f"attention.{conv}.{part}"] = get[f"SAM1.{conv}.{part}"]
+    ours["attention.conv_out.weight"] = get["SAM1.conv_out.weight"]
+    for number in (1, 2):
+        for part in ("weight", "bias"):
+            ours[f"attention.pass{number}.{part}"] = torch.stack(
+                [get[f"SAM1.irnn{number}.{d}_weight.{part}"].flatten() for d in DIRECTIONS]
+            )
+    return ours

@@ -1,0 +1,82 @@
+"""The options all three doors share: command line, Python functions, accessor."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geodecloud.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How clouds are removed.
+
+    Attributes
+    ----------
+    model : a shipped model's name, "identity", a .safetensors file, or "auto": chosen from
+        the names of the bands
+    bands : bands for the model, by description or 1-based index, in the model's order;
+        None: found by name
+    scale, offset : reflectance = DN * scale + offset, where the scene does not say so
+    mask : where pixels may change. "auto": where the model sees cloud; "none": every valid
+        pixel; a path: raster, non-zero = cloud
+    strict : never write a pixel whose ground was not visible
+    aoi : vector file; pixels outside stay as they are and are not computed
+    window : wished side of a window, px
+    halo : context around a window, px; "auto": what the model needs
+    batch_size : windows in one call of the network, or "auto"
+    device : "auto", "cpu", "cuda", "cuda:N" or "mps"
+    precision : "auto", "fp32", "fp16" or "bf16"
+    workers : threads; None: one per core
+    """
+
+    model: str = "auto"
+    bands: tuple[str, ...] | None = None
+    scale: float | None = None
+    offset: float | None = None
+    mask: str | Path = "auto"
+    strict: bool = False
+    aoi: str | Path | None = None
+    window: int = 256
+    halo: int | str = "auto"
+    batch_size: int | str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bands, str):
+            raise OptionError(
+                f"bands is a sequence of names or indexes, not the text {self.bands!r}"
+            )
+        if self.bands is not None:
+            object.__setattr__(self, "bands", tuple(str(band) for band in self.bands))
+        if self.halo != "auto" and not isinstance(self.halo, int):
+            raise OptionError(f"halo is 'auto' or a number of px, not {self.halo!r}")
+        if self.batch_size != "auto" and not (
+            isinstance(self.batch_size, int) and self.batch_size > 0
+        ):
+            raise OptionError(f"batch_size is 'auto' or at least 1, not {self.batch_size!r}")
+        if self.workers is not None and self.workers < 1:
+            raise OptionError(f"workers is at least 1, not {self.workers}")
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Options:
+        """Make options from keywords; an unknown one is an error that names its neighbour.
+
+        Raises
+        ------
+        OptionError
+            If a keyword is unknown or a value makes no sense.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in options:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+                raise OptionError(f"there is no option {name!r}{hint}")
+        return cls(**options)

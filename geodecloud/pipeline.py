@@ -1,0 +1,265 @@
+"""The story: a scene goes in, the same scene without clouds comes out.
+
+`decloud` is the one path. `remove_clouds` is its image alone; `decloud_scene` is open +
+`decloud` + write. The accessor and the command line call these and add nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+from geodecloud._version import __version__
+from geodecloud.block import BlockDeclouder
+from geodecloud.composite import Provenance
+from geodecloud.declouder import Declouder
+from geodecloud.errors import SceneError, SceneIOError
+from geodecloud.metadata import Metadata
+from geodecloud.models.weights import load_model
+from geodecloud.options import Options
+from geodecloud.parallel import cpu_count, map_blocks_with_halo
+from geodecloud.plan import Plan, mask_path, plan_scene
+from geodecloud.scene import CHUNK_PX, open_aoi, open_mask, open_scene, read_metadata
+from geodecloud.tiler import Window
+from geodecloud.writer import FileFormat, Product, write_products
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Declouded:
+    """The result: three DataArrays on the scene's grid, lazy where the scene was lazy.
+
+    Attributes
+    ----------
+    image : (band, y, x), the scene's dtype, coords and attrs
+    cloud_map : (y, x) float32, opacity of cloud and shadow in [0, 1]; NaN where there is no
+        data or nothing was computed
+    provenance : (y, x) uint8, codes of `geodecloud.composite.Provenance`
+    plan : what was decided
+    """
+
+    image: xr.DataArray
+    cloud_map: xr.DataArray
+    provenance: xr.DataArray
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one file: paths, decisions, and pixels by provenance code."""
+
+    out: str
+    provenance: str | None
+    cloud_map: str | None
+    model: str
+    why: str
+    radiometry: str
+    grid: str
+    pixels: dict[str, int]
+
+    def share(self, code: Provenance) -> float:
+        """Share of the scene's valid pixels with this code, 0 to 1."""
+        valid = sum(self.pixels.values()) - self.pixels["nodata"]
+        return self.pixels[code.name.lower()] / valid if valid else 0.0
+
+
+def remove_clouds(array: xr.DataArray, **options: Any) -> xr.DataArray:
+    """Remove clouds from a (band, y, x) DataArray: lazy in, lazy out.
+
+    Parameters
+    ----------
+    array : DataArray in DN or reflectance, following rioxarray's conventions
+    **options : see `geodecloud.options.Options`
+
+    Returns
+    -------
+    DataArray
+        The same dims, coords, attrs, encoding, dtype and chunks; only cloud pixels differ.
+
+    Raises
+    ------
+    GeodecloudError
+        If no model fits the bands, or an option makes no sense.
+    """
+    return decloud(array, Options.of(options)).image
+
+
+def decloud(array: xr.DataArray, options: Options) -> Declouded:
+    """Remove clouds and say where: image, cloud map and provenance, see `Declouded`."""
+    _check_dims(array)
+    metadata = Metadata.of_array(array)
+    plan = plan_scene(metadata, options)
+    lazy = isinstance(array.data, da.Array)
+    pixels = array.data if lazy else da.from_array(array.data, chunks=(-1, CHUNK_PX, CHUNK_PX))
+    block = _block_declouder(metadata, plan, options)
+    results: Any = map_blocks_with_halo(
+        block,
+        [pixels, *_masks(array, pixels, metadata, options)],
+        block.halo_px,
+        outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
+    )
+    if not lazy:
+        with dask.config.set(scheduler="threads", num_workers=options.workers or cpu_count()):
+            results = dask.compute(*results)
+    image, cloud_map, provenance = results
+    flat = array.isel({array.dims[0]: 0}, drop=True)
+    flat.attrs, flat.encoding = {}, {}
+    return Declouded(
+        image=array.copy(data=image),
+        cloud_map=flat.copy(data=cloud_map).rename("cloud_map"),
+        provenance=flat.copy(data=provenance).rename("provenance"),
+        plan=plan,
+    )
+
+
+def decloud_scene(
+    src: str | Path,
+    dst: str | Path,
+    *,
+    provenance: str | Path | None = None,
+    cloud_map: str | Path | None = None,
+    format: FileFormat | None = None,
+    progress: Callable[[int], None] = lambda pixels: None,
+    **options: Any,
+) -> Report:
+    """Remove clouds from a raster file and write a raster file like it.
+
+    Parameters
+    ----------
+    src, dst : paths; `dst` becomes a COG with all of the source's metadata
+    provenance, cloud_map : further rasters to write, on the same grid
+    format : file format, creation options, overwriting
+    progress : called with the number of pixels just written
+    **options : see `geodecloud.options.Options`
+
+    Raises
+    ------
+    GeodecloudError
+        If anything is wrong; then nothing is left at `dst`.
+    """
+    chosen = Options.of(options)
+    _check_paths(src, [dst, provenance, cloud_map])
+    metadata = read_metadata(src)
+    array = open_scene(src)
+    result = decloud(array, chosen)
+    log.info("%s: %s, %d bands of %s", src, metadata.grid, metadata.count, metadata.dtypes[0])
+    log.info("model %s: %s", result.plan.card.name, result.plan.why)
+    log.info("%s", result.plan.codec.reason)
+
+    mask = array.coords["valid"].data if metadata.has_mask else None
+    tagged = metadata.with_tags(**_tags(src, result.plan, chosen))
+    products = [Product(Path(dst), result.image.data, tagged, mask=mask)]
+    if provenance is not None:
+        about = metadata.single_band("uint8", 0, "provenance")
+        products.append(Product(Path(provenance), result.provenance.data, about, "nearest"))
+    if cloud_map is not None:
+        about = metadata.single_band("float32", float("nan"), "cloud_map")
+        products.append(Product(Path(cloud_map), result.cloud_map.data, about))
+    counter = CodeCounter()
+    write_products(
+        products,
+        format or FileFormat(),
+        chosen.workers or cpu_count(),
+        progress,
+        also=[(result.provenance.data, counter)],
+    )
+    return Report(
+        out=str(dst),
+        provenance=None if provenance is None else str(provenance),
+        cloud_map=None if cloud_map is None else str(cloud_map),
+        model=result.plan.card.name,
+        why=result.plan.why,
+        radiometry=result.plan.codec.reason,
+        grid=str(metadata.grid),
+        pixels={code.name.lower(): int(counter.counts[code]) for code in Provenance},
+    )
+
+
+class CodeCounter:
+    """Takes blocks of provenance codes and counts them; nothing is kept in memory."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(len(Provenance), np.int64)
+
+    def __setitem__(self, key: Any, codes: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        self.counts += np.bincount(codes.ravel(), minlength=len(Provenance))
+
+
+def _block_declouder(metadata: Metadata, plan: Plan, options: Options) -> BlockDeclouder:
+    """Load the model and hand every decision to the function that each block runs."""
+    workers = options.workers or cpu_count()
+    declouder = Declouder(
+        load_model(plan.source),
+        options.device,
+        options.precision,
+        options.batch_size,
+        threads=max(1, cpu_count() // workers),
+    )
+    height, width = metadata.grid.shape_yx
+    floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
+    reach_px = plan.card.halo_px if options.halo == "auto" else int(options.halo)
+    return BlockDeclouder(
+        declouder=declouder,
+        codec=plan.codec,
+        channels=plan.channels,
+        mask_kind=plan.mask_kind,
+        strict=options.strict,
+        extent=Window(0, 0, width, height),
+        window_px=min(options.window, max(height, width)),
+        reach_px=reach_px,
+        fills=metadata.nodata is not None or floating or metadata.has_mask or metadata.has_alpha,
+    )
+
+
+def _masks(
+    array: xr.DataArray, pixels: da.Array, metadata: Metadata, options: Options
+) -> list[da.Array | None]:
+    """The scene's validity, the cloud mask file and the area of interest; None where there is none."""
+    chunks_yx = pixels.chunks[-2:]
+    valid = None
+    if "valid" in array.coords:
+        valid = da.asarray(array.coords["valid"].data).rechunk(chunks_yx)
+    path = mask_path(options)
+    cloud = None if path is None else open_mask(path, metadata.grid, chunks_yx)
+    allowed = None if options.aoi is None else open_aoi(options.aoi, metadata.grid, chunks_yx)
+    return [valid, cloud, allowed]
+
+
+def _check_dims(array: xr.DataArray) -> None:
+    if array.ndim != 3 or 0 in array.shape:
+        raise SceneError(
+            f"a scene has the dimensions (band, y, x), none of them empty; this DataArray has "
+            f"{dict(array.sizes)}. Use .transpose('band', 'y', 'x'), and one date at a time"
+        )
+
+
+def _check_paths(src: str | Path, targets: list[str | Path | None]) -> None:
+    """No target may be the source, or another target."""
+    paths = [Path(path).absolute() for path in (src, *targets) if path is not None]
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            raise SceneIOError(f"{path} is named twice; source and outputs must differ")
+
+
+def _tags(src: str | Path, plan: Plan, options: Options) -> dict[str, str]:
+    parameters = {k: v for k, v in dataclasses.asdict(options).items() if k != "workers"}
+    return {
+        "GEODECLOUD_VERSION": __version__,
+        "GEODECLOUD_MODEL": plan.card.name,
+        "GEODECLOUD_WEIGHTS_SHA256": plan.card.sha256,
+        "GEODECLOUD_PARAMETERS": json.dumps(parameters, default=str, sort_keys=True),
+        "GEODECLOUD_SOURCE": Path(src).name,
+    }

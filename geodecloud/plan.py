@@ -1,0 +1,185 @@
+"""What is decided about a scene before its first pixel is read: model, bands, radiometry."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geodecloud.bands import canonical_name, describe, match_bands
+from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError, WindowPlanError
+from geodecloud.metadata import Metadata
+from geodecloud.models.card import ModelCard
+from geodecloud.models.catalogue import choose_model, get_card
+from geodecloud.options import Options
+from geodecloud.reflectance import Codec, decide_codec
+from geodecloud.tiler import check_window
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The decisions, with their reasons in words.
+
+    Attributes
+    ----------
+    card : the model's card
+    source : the model's name or path
+    why : why this model
+    channels : 0-based bands it restores, in the model's order
+    codec : DN <-> reflectance of these bands
+    mask_kind : "auto", "none" or "file"
+    """
+
+    card: ModelCard
+    source: str
+    why: str
+    channels: tuple[int, ...]
+    codec: Codec
+    mask_kind: str
+
+
+def plan_scene(metadata: Metadata, options: Options) -> Plan:
+    """Decide how a scene is processed, once, and warn of what a careful user should know.
+
+    Raises
+    ------
+    BandError
+        If no model fits the bands, or the asked bands do not fit the model.
+    SceneError
+        If the pixels are not measurements, or nothing says what a DN means.
+    OptionError, WindowPlanError, WeightsError
+        If an option makes no sense for this model.
+    """
+    source, why = options.model, "as asked"
+    if source == "auto":
+        choice = choose_model(_asked_names(metadata, options))
+        source, why = choice.name, choice.reason
+    card = get_card(source)
+    channels = _channels(metadata, card, options)
+    if card.kind != "identity":
+        _check_pixels(metadata, channels)
+    codec = _codec(metadata, card, channels, options)
+    _check_halo(card, options)
+    passing = [metadata.names[i] or str(i + 1) for i in range(metadata.count) if i not in channels]
+    if passing:
+        _warn(
+            f"model {card.name} does not restore bands {', '.join(passing)}: they stay as they are"
+        )
+    return Plan(card, source, why, channels, codec, _mask_kind(card, options))
+
+
+def _asked_names(metadata: Metadata, options: Options) -> list[str | None]:
+    """Names the model is chosen by: those of the asked bands, or all."""
+    if options.bands is None:
+        return list(metadata.names)
+    return [metadata.names[i - 1] for i in match_bands(metadata.names, options.bands)]
+
+
+def _channels(metadata: Metadata, card: ModelCard, options: Options) -> tuple[int, ...]:
+    """0-based bands of the scene that feed the model's channels."""
+    wanted = options.bands
+    if wanted is None:
+        if not card.channels:
+            return tuple(range(metadata.count))
+        known = {canonical_name(name) for name in metadata.names}
+        if not set(card.channel_names) <= known and metadata.count == len(card.channels):
+            raise BandError(
+                f"model {card.name} takes {' '.join(card.channel_names)}, and the scene's "
+                f"{metadata.count} bands are {describe(metadata.names)}. Say which is which, in the "
+                "model's order, such as --bands " + _example(metadata)
+            )
+        wanted = card.channel_names
+    bands = match_bands(metadata.names, wanted)
+    if card.channels and len(bands) != len(card.channels):
+        raise BandError(
+            f"model {card.name} takes {len(card.channels)} bands "
+            f"({' '.join(card.channel_names)}), but {len(bands)} were given: {','.join(wanted)}"
+        )
+    return tuple(band - 1 for band in bands)
+
+
+def _example(metadata: Metadata) -> str:
+    return ",".join(str(i + 1) for i in range(metadata.count))
+
+
+def _check_pixels(metadata: Metadata, channels: tuple[int, ...]) -> None:
+    if metadata.has_palette:
+        raise SceneError(
+            "the scene has a colour table: its pixels are places in a table, not measurements. "
+            "Expand it to RGB first, for example with: gdal_translate -expand rgb"
+        )
+    dtype = np.dtype(metadata.dtypes[0])
+    if dtype.kind not in "uif":
+        raise SceneError(f"pixels of dtype {dtype.name} are not measurements")
+
+
+def _codec(
+    metadata: Metadata, card: ModelCard, channels: tuple[int, ...], options: Options
+) -> Codec:
+    dtype, count = np.dtype(metadata.dtypes[0]), len(channels)
+    if card.kind == "identity":
+        reason = "the identity model works on DN as they are"
+        return Codec((1.0,) * count, (0.0,) * count, dtype.name, metadata.nodata, reason)
+    return decide_codec(
+        dtype,
+        [metadata.names[i] for i in channels],
+        [metadata.scales[i] for i in channels],
+        [metadata.offsets[i] for i in channels],
+        metadata.nodata,
+        options.scale,
+        options.offset,
+    )
+
+
+def _check_halo(card: ModelCard, options: Options) -> None:
+    check_window(options.window, 0 if options.halo == "auto" else int(options.halo))
+    if options.halo == "auto":
+        return
+    if card.halo_px is None:
+        raise WindowPlanError(
+            f"model {card.name} has no limit to its reach: its windows are blended, use --halo auto"
+        )
+    if int(options.halo) < card.halo_px:
+        raise WindowPlanError(
+            f"a halo of {options.halo} px is less than the {card.halo_px} px that one pixel of model "
+            f"{card.name} depends on: seams would show. Use --halo auto or --halo {card.halo_px}"
+        )
+
+
+def _mask_kind(card: ModelCard, options: Options) -> str:
+    """Which mask it is to be, after checking that the model can do it."""
+    if options.strict and not card.has_cloud_map:
+        raise OptionError(
+            f"--strict keeps pixels whose ground was not visible, but model {card.name} makes no cloud "
+            "map and cannot tell; use a model that does (geodecloud models list)"
+        )
+    if str(options.mask) == "scl":
+        raise OptionError(
+            "--mask scl needs the scene classification of a Sentinel-2 L2A product, and a single "
+            "raster has none; use --mask auto, or give a raster of your own: --mask FILE"
+        )
+    if str(options.mask) == "none":
+        return "none"
+    if str(options.mask) != "auto":
+        return "file"
+    if not card.has_cloud_map:
+        _warn(
+            f"model {card.name} makes no cloud map, so --mask auto replaces every valid pixel, clear "
+            "ground too; give --mask FILE to say where the clouds are"
+        )
+        return "none"
+    return "auto"
+
+
+def mask_path(options: Options) -> Path | None:
+    """The mask file, if the mask is one."""
+    return None if str(options.mask) in ("auto", "none", "scl") else Path(options.mask)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, GeodecloudWarning, stacklevel=2)

@@ -1,0 +1,110 @@
+"""What people look at: facts about a scene, and a picture of before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from geodecloud.bands import canonical_name, describe
+from geodecloud.errors import GeodecloudError
+from geodecloud.metadata import Metadata
+from geodecloud.options import Options
+from geodecloud.plan import plan_scene
+from geodecloud.scene import open_raster, read_metadata
+
+#: Colours of the provenance codes in pictures: nodata, observed, restored, synthesised, left.
+PROVENANCE_RGB = np.array(
+    [(0, 0, 0), (70, 70, 70), (90, 180, 235), (240, 150, 40), (235, 235, 235)], np.uint8
+)
+
+
+def describe_scene(path: str | Path) -> dict[str, Any]:
+    """Facts about a scene and the decisions `geodecloud run` would take, ready to print."""
+    metadata = read_metadata(path)
+    with open_raster(path) as src:
+        driver = src.driver
+    facts: dict[str, Any] = {
+        "scene": str(path),
+        "driver": driver,
+        "grid": str(metadata.grid),
+        "bounds": [round(v, 6) for v in metadata.grid.bounds] if metadata.grid.has_place else None,
+        "bands": describe(metadata.names),
+        "dtype": metadata.dtypes[0],
+        "nodata": None if metadata.nodata is None else str(metadata.nodata),
+        "masks": _masks(metadata),
+        "georeference": _georeference(metadata),
+    }
+    try:
+        plan = plan_scene(metadata, Options())
+    except GeodecloudError as error:
+        return facts | {"model": None, "why": str(error)}
+    restores = [metadata.names[i] or str(i + 1) for i in plan.channels]
+    return facts | {
+        "model": plan.card.name,
+        "why": plan.why,
+        "restores": " ".join(restores),
+        "radiometry": plan.codec.reason,
+    }
+
+
+def _masks(metadata: Metadata) -> str:
+    kinds = {"mask of the file": metadata.has_mask, "alpha band": metadata.has_alpha}
+    return ", ".join(kind for kind, there in kinds.items() if there) or "none"
+
+
+def _georeference(metadata: Metadata) -> str:
+    if metadata.gcps:
+        return f"{len(metadata.gcps)} ground control points"
+    if metadata.rpcs is not None:
+        return "RPCs"
+    return "affine transform" if metadata.grid.has_place else "none"
+
+
+def write_before_after(
+    before: str | Path, after: str | Path, png: str | Path, provenance: str | Path | None = None
+) -> Path:
+    """Write a PNG: the scene before, after and, if given, its provenance, side by side.
+
+    Red, green and blue by name, or the first bands; both pictures get one stretch, the 1st to
+    99th percentile of the result, so that they can be compared. At most 1024 px a side.
+    """
+    images = [_read_rgb(path) for path in (before, after)]
+    shown = images[1][:, images[1].any(axis=0)]
+    low, high = np.percentile(shown, [1, 99], axis=1)
+    panels = []
+    for image in images:
+        unit = np.clip((image - low[:, None, None]) / (high - low + 1e-12)[:, None, None], 0, 1)
+        panels.append((255 * unit**0.8).astype(np.uint8))
+    if provenance is not None:
+        codes = _read_small(provenance, [1])[0].astype(int)
+        panels.append(PROVENANCE_RGB[codes].transpose(2, 0, 1))
+    gap = np.full((3, panels[0].shape[1], 8), 255, np.uint8)
+    sheet = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=2)
+    height, width = sheet.shape[1:]
+    with rasterio.open(
+        png, "w", driver="PNG", width=width, height=height, count=3, dtype="uint8"
+    ) as dst:
+        dst.write(sheet)
+    return Path(png)
+
+
+def _read_rgb(path: str | Path) -> NDArray[np.float64]:
+    names = [canonical_name(name) for name in read_metadata(path).names]
+    wanted = ["B04", "B03", "B02"]
+    if set(wanted) <= set(names):
+        indexes = [names.index(name) + 1 for name in wanted]
+    else:
+        indexes = [1, 2, 3] if len(names) >= 3 else [1, 1, 1]
+    return _read_small(path, indexes).astype(np.float64)
+
+
+def _read_small(path: str | Path, indexes: Sequence[int]) -> NDArray[Any]:
+    with open_raster(path) as src:
+        shrink = max(1, -(-max(src.shape) // 1024))
+        shape = (len(indexes), src.height // shrink, src.width // shrink)
+        return src.read(list(indexes), out_shape=shape)  # type: ignore[no-any-return]

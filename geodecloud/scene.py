@@ -1,0 +1,260 @@
+"""Opening rasters: scenes, masks and areas of interest, lazily and with clear refusals."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.features import geometry_mask
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+from shapely import box
+
+from geodecloud.errors import SceneError, SceneIOError
+from geodecloud.grid import Grid
+from geodecloud.metadata import Metadata
+from geodecloud.tiler import Window
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rasterio.io import DatasetReader
+
+#: Side of a dask chunk; a multiple of the block size of nearly all files.
+CHUNK_PX = 1024
+
+
+def open_raster(path: str | Path) -> DatasetReader:
+    """Open a raster with GDAL, or say in one sentence why not.
+
+    Raises
+    ------
+    SceneIOError
+        If the file is missing, unreadable or no raster.
+    """
+    if _is_local(path) and not os.path.exists(path):
+        raise SceneIOError(f"{path} does not exist")
+    try:
+        with warnings.catch_warnings():
+            # a scene without georeference is processed too; `info` says so in words
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(path)
+    except RasterioError as error:
+        raise SceneIOError(f"{path} cannot be opened as a raster: {error}") from error
+
+
+def _is_local(path: str | Path) -> bool:
+    text = str(path)
+    return "://" not in text and not text.startswith("/vsi") and text.count(":") < 2
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Everything a file says besides its pixels.
+
+    Raises
+    ------
+    SceneIOError
+        If it cannot be opened.
+    SceneError
+        If it is a container of several rasters, or its pixels are complex numbers.
+    """
+    with open_raster(path) as src:
+        if src.count == 0 or (src.subdatasets and src.count == 0):
+            inside = "\n".join(f"  {name}" for name in src.subdatasets)
+            raise SceneError(
+                f"{path} is a container and holds no bands itself. Give one of its rasters:\n{inside}"
+                if inside
+                else f"{path} holds no bands"
+            )
+        if any(np.issubdtype(np.dtype(_numpy_name(d)), np.complexfloating) for d in src.dtypes):
+            raise SceneError(
+                f"{path} holds complex numbers ({src.dtypes[0]}): radar, not reflectance. "
+                "Clouds do not show in it"
+            )
+        if len(set(src.dtypes)) > 1:
+            raise SceneError(
+                f"{path} mixes dtypes {', '.join(src.dtypes)}; a GeoTIFF holds one. Convert the "
+                "bands to one dtype first, for example with: rio convert --dtype"
+            )
+        return Metadata.of_dataset(src)
+
+
+def _numpy_name(dtype: str) -> str:
+    return "complex64" if dtype.startswith("complex") else dtype
+
+
+def open_scene(path: str | Path, chunk_px: int = CHUNK_PX) -> xr.DataArray:
+    """Open a raster lazily, with its DN as they are.
+
+    Parameters
+    ----------
+    path : anything GDAL reads
+    chunk_px : side of the dask chunks
+
+    Returns
+    -------
+    DataArray (band, y, x)
+        In the file's dtype and rioxarray's conventions: band names in ``attrs["long_name"]``,
+        CRS and transform in ``spatial_ref``. Where the file has a mask or alpha band, a lazy
+        coordinate ``valid`` (y, x) says True where there is data.
+
+    Raises
+    ------
+    SceneIOError, SceneError
+        See `read_metadata`.
+    """
+    import rioxarray
+
+    metadata = read_metadata(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # georeference and scale remarks; Metadata has it all
+        array = rioxarray.open_rasterio(
+            path,
+            chunks={"band": -1, "y": chunk_px, "x": chunk_px},
+            lock=False,
+            decode_times=False,
+            decode_timedelta=False,
+        )
+    array = array.rename({array.dims[0]: "band"}) if array.dims[0] != "band" else array
+    if metadata.has_mask or metadata.has_alpha:
+        mask = da.from_array(
+            _FileMask(path, metadata.grid), chunks=(chunk_px, chunk_px), lock=False
+        )
+        array = array.assign_coords(valid=(array.dims[-2:], mask))
+    return array
+
+
+class _Lazy:
+    """A (y, x) bool array that dask asks for one window at a time."""
+
+    dtype, ndim = np.dtype(bool), 2
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.shape = grid.shape_yx
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        rows, cols = (slice(*s.indices(n)) for s, n in zip(key, self.shape, strict=True))
+        window = Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
+        return self.read(window)
+
+    def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Pixels of one window."""
+        raise NotImplementedError
+
+
+class _FileMask(_Lazy):
+    """The mask a file carries: internal, beside it, or its alpha band."""
+
+    def __init__(self, path: str | Path, grid: Grid) -> None:
+        super().__init__(grid)
+        self.path = path
+
+    def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        # opened anew in each thread: GDAL datasets must not be shared
+        with open_raster(self.path) as src:
+            return src.dataset_mask(window=rasterio.windows.Window(*window)) > 0
+
+
+class _CloudFile(_Lazy):
+    """A raster of the user's, non-zero = cloud, brought to the scene's grid by nearest."""
+
+    def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        with open_raster(self.path) as src:
+            where = rasterio.windows.Window(*window)
+            if Grid.of(src) == self.grid or not self.grid.has_place:
+                values = src.read(1, window=where, masked=True)
+            else:
+                with WarpedVRT(
+                    src,
+                    crs=self.grid.crs,
+                    transform=self.grid.transform,
+                    width=self.shape[1],
+                    height=self.shape[0],
+                ) as vrt:
+                    values = vrt.read(1, window=where, masked=True)
+        return np.nan_to_num(values.filled(0)) != 0
+
+    def __init__(self, path: str | Path, grid: Grid) -> None:
+        super().__init__(grid)
+        self.path = path
+
+
+class _Area(_Lazy):
+    """An area of interest, rasterised where asked; a pixel is in if its centre is."""
+
+    def __init__(self, geometry: Any, grid: Grid) -> None:
+        super().__init__(grid)
+        self.geometry = geometry
+
+    def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        return geometry_mask(  # type: ignore[no-any-return]
+            [self.geometry], window.shape_yx, self.grid.window_transform(window), invert=True
+        )
+
+
+def open_mask(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
+    """A cloud mask file as a lazy bool array (y, x) on the scene's grid.
+
+    Raises
+    ------
+    SceneError
+        If the mask does not overlap the scene, or cannot be placed on it.
+    """
+    with open_raster(path) as src:
+        mask_grid = Grid.of(src)
+    if not (grid.has_place and mask_grid.has_place):
+        if mask_grid.shape_yx != grid.shape_yx:
+            raise SceneError(
+                f"mask {path} is {mask_grid} and the scene is {grid}: without a georeference on "
+                "both they must have the same size"
+            )
+        grid = Grid(None, grid.transform, grid.shape_yx)
+    else:
+        bounds = transform_bounds(mask_grid.crs, grid.crs, *mask_grid.bounds)
+        if not box(*bounds).intersects(grid.footprint):
+            raise SceneError(
+                f"mask {path} does not overlap the scene: it covers {_round(bounds)} and the scene "
+                f"{_round(grid.bounds)} in {grid.crs}"
+            )
+    return da.from_array(_CloudFile(path, grid), chunks=chunks_yx, lock=False)
+
+
+def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
+    """An area of interest from any vector file, as a lazy bool array (y, x).
+
+    Raises
+    ------
+    SceneIOError
+        If the file cannot be read.
+    SceneError
+        If it has no CRS, no geometry, or does not overlap the scene.
+    """
+    import geopandas
+    from pyogrio.errors import DataSourceError
+
+    if not grid.has_place:
+        raise SceneError(f"the scene has no georeference, so {path} cannot be placed on it")
+    try:
+        frame = geopandas.read_file(path)
+    except (DataSourceError, OSError) as error:
+        raise SceneIOError(f"{path} cannot be read as a vector file: {error}") from error
+    if frame.crs is None:
+        raise SceneError(f"{path} has no CRS; the area of interest could be anywhere")
+    area = frame.to_crs(grid.crs).union_all()
+    if area.is_empty or not area.intersects(grid.footprint):
+        where = "is empty" if area.is_empty else f"covers {_round(area.bounds)}"
+        raise SceneError(
+            f"area of interest {path} does not overlap the scene: it {where} and the scene covers "
+            f"{_round(grid.bounds)} in {grid.crs}"
+        )
+    return da.from_array(_Area(area, grid), chunks=chunks_yx, lock=False)
+
+
+def _round(bounds: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in bounds) + ")"

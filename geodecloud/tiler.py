@@ -1,0 +1,160 @@
+"""Windows over a scene: pure integers, no pixels, no I/O, no torch.
+
+A *window* is the rectangle ``(col_off, row_off, width, height)``, as in rasterio. A planned
+window has a *core*, the pixels it owns, and *padded*, the core with the halo of context
+around it, cut off where the scene ends: no pixel is invented there, because the zero padding
+of a convolution at the true edge of a scene is part of what the network was trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from geodecloud.errors import WindowPlanError
+
+#: A window may exceed the asked size by this share, so that no sliver is left over.
+_SLACK = 1 / 8
+MAX_WINDOW_PX = 1 << 16
+
+
+class Window(NamedTuple):
+    """A pixel rectangle; the fields have rasterio's names and order."""
+
+    col_off: int
+    row_off: int
+    width: int
+    height: int
+
+    @property
+    def slices_yx(self) -> tuple[slice, slice]:
+        """Index of the window in an array whose last axes are (y, x)."""
+        return (
+            slice(self.row_off, self.row_off + self.height),
+            slice(self.col_off, self.col_off + self.width),
+        )
+
+    @property
+    def shape_yx(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    def grow(self, px: int, within: Window) -> Window:
+        """Grow by `px` on every side, cut off at `within`."""
+        left = max(self.col_off - px, within.col_off)
+        top = max(self.row_off - px, within.row_off)
+        right = min(self.col_off + self.width + px, within.col_off + within.width)
+        bottom = min(self.row_off + self.height + px, within.row_off + within.height)
+        return Window(left, top, right - left, bottom - top)
+
+    def relative_to(self, origin: Window) -> Window:
+        """The same pixels, counted from the corner of `origin`.
+
+        Law: ``array[origin][..., inner.relative_to(origin)] == array[inner]``.
+        """
+        return Window(
+            self.col_off - origin.col_off, self.row_off - origin.row_off, self.width, self.height
+        )
+
+    def intersects(self, other: Window) -> bool:
+        """Whether the two share at least one pixel."""
+        return (
+            self.col_off < other.col_off + other.width
+            and other.col_off < self.col_off + self.width
+            and self.row_off < other.row_off + other.height
+            and other.row_off < self.row_off + self.height
+        )
+
+
+@dataclass(frozen=True)
+class PlannedWindow:
+    """A window to compute: `padded` is read, `core` is kept; both in scene pixels."""
+
+    core: Window
+    padded: Window
+
+
+def check_window(window_px: int, halo_px: int) -> None:
+    """Refuse windows and halos that cannot work.
+
+    Raises
+    ------
+    WindowPlanError
+        If the window is below 1 px or above 65 536 px, or the halo is negative.
+    """
+    if not 1 <= window_px <= MAX_WINDOW_PX:
+        raise WindowPlanError(
+            f"a window of {window_px} px cannot work; choose 1 to {MAX_WINDOW_PX}, such as --window 256"
+        )
+    if halo_px < 0 or halo_px > MAX_WINDOW_PX:
+        raise WindowPlanError(f"a halo of {halo_px} px cannot work; use --halo auto")
+
+
+def plan_windows(
+    region: Window, window_px: int, halo_px: int, extent: Window
+) -> list[PlannedWindow]:
+    """Cut a region into cores of equal size, about `window_px` wide and high.
+
+    Laws: the cores cover every pixel of `region` exactly once; every padded window lies in
+    `extent` and contains all its core's neighbours within `halo_px` that `extent` has; no
+    core side exceeds ``9/8 * window_px``.
+
+    Parameters
+    ----------
+    region : the pixels to compute, inside `extent`
+    window_px : wished side of a core
+    halo_px : context on every side
+    extent : the pixels that exist
+
+    Raises
+    ------
+    WindowPlanError
+        If window or halo cannot work, see `check_window`.
+    """
+    check_window(window_px, halo_px)
+    rows = _split(region.row_off, region.height, window_px)
+    cols = _split(region.col_off, region.width, window_px)
+    cores = [Window(x, y, w, h) for y, h in rows for x, w in cols]
+    return [PlannedWindow(core, core.grow(halo_px, extent)) for core in cores]
+
+
+def _split(start: int, length: int, window_px: int) -> list[tuple[int, int]]:
+    """Split a length into the fewest nearly equal parts; yields (offset, size)."""
+    most = max(window_px, int(window_px * (1 + _SLACK)))
+    parts = -(-length // most)
+    edges = [start + length * i // parts for i in range(parts + 1)]
+    return [(a, b - a) for a, b in pairwise(edges)]
+
+
+def plan_overlapping(
+    extent: Window, window_px: int, overlap_px: int, region: Window
+) -> list[Window]:
+    """Windows of one lattice over `extent` that touch `region`, for blending with a taper.
+
+    The lattice starts at the corner of `extent` and does not depend on `region`: two regions
+    that share a window get the very same window, so their blended results agree.
+
+    Raises
+    ------
+    WindowPlanError
+        If the overlap leaves no step between windows.
+    """
+    check_window(window_px, overlap_px)
+    step = window_px - overlap_px
+    if step < 1:
+        raise WindowPlanError(
+            f"windows of {window_px} px that overlap by {overlap_px} px never advance; "
+            f"choose --window above {overlap_px}"
+        )
+    rows = _lattice(extent.row_off, extent.height, window_px, step)
+    cols = _lattice(extent.col_off, extent.width, window_px, step)
+    windows = [Window(x, y, w, h) for y, h in rows for x, w in cols]
+    return [window for window in windows if window.intersects(region)]
+
+
+def _lattice(start: int, length: int, window_px: int, step: int) -> list[tuple[int, int]]:
+    """Offsets and sizes of overlapping windows; the last one is shifted back to fit."""
+    size = min(window_px, length)
+    count = 1 + max(0, -(-(length - size) // step))
+    return [(start + min(i * step, length - size), size) for i in range(count)]

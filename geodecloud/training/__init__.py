@@ -1,0 +1,1 @@
+"""Everything that makes weights: simulated clouds, losses, the training loop, scores."""

@@ -1,0 +1,138 @@
+"""Clear imagery and real pairs, read into memory as reflectance."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from geodecloud.bands import match_bands
+from geodecloud.errors import SceneError
+from geodecloud.training.clouds import Array
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One independent piece of clear ground: (C, H, W) float32 reflectance, and its place."""
+
+    image: Array
+    place: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two dates of one place: ``cloudy`` and ``clear``, (C, H, W) float32 reflectance."""
+
+    name: str
+    cloudy: Array
+    clear: Array
+
+
+def read_chips(folder: Path, bands: Sequence[str], skip_sensors: Sequence[str] = ()) -> list[Chip]:
+    """Read the clear imagery that `folder`/manifest.csv lists.
+
+    The manifest has the columns ``file``, ``sensor``, ``bands`` (names in file order),
+    ``scale`` (reflectance per DN) and ``chip`` (side in px of the independent cells a
+    file is made of; empty where the file is one scene).
+
+    Parameters
+    ----------
+    bands : names wanted, in this order; files that lack one are left out
+    skip_sensors : sensors whose DN is not reflectance
+
+    Raises
+    ------
+    SceneError
+        If the folder has no manifest, or no listed file has the wanted bands.
+    """
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        raise SceneError(f"{folder} holds no manifest.csv; see docs/training.md for its columns")
+    chips: list[Chip] = []
+    with manifest.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            names = row["bands"].split()
+            if row["sensor"] in skip_sensors or not set(bands) <= set(names):
+                continue
+            with rasterio.open(folder / row["file"]) as src:
+                dn = src.read([names.index(b) + 1 for b in bands])
+            image = dn.astype(np.float32) * np.float32(row["scale"])
+            chips += [Chip(cell, row["file"]) for cell in _cells(image, row["chip"])]
+    if not chips:
+        raise SceneError(f"no file listed in {manifest} has the bands {' '.join(bands)}")
+    return chips
+
+
+def _cells(image: Array, side: str) -> list[Array]:
+    """Cut a sheet of chips into its cells; empty cells are left out."""
+    if not side:
+        return [image]
+    step = int(side)
+    cells = [
+        image[:, y : y + step, x : x + step]
+        for y in range(0, image.shape[1], step)
+        for x in range(0, image.shape[2], step)
+    ]
+    return [cell for cell in cells if cell.any()]
+
+
+def read_pairs(folder: Path, bands: Sequence[str], file_bands: Sequence[str] = ()) -> list[Pair]:
+    """Read every ``NAME_cloudy.tif`` of a folder with its ``NAME_clear.tif``.
+
+    Parameters
+    ----------
+    bands : names wanted, in this order
+    file_bands : names of the files' bands where the files do not say; DN = 10 000 * reflectance
+    """
+    pairs = []
+    for cloudy_path in sorted(folder.glob("*_cloudy.tif")):
+        clear_path = cloudy_path.with_name(cloudy_path.name.replace("_cloudy", "_clear"))
+        images = []
+        for path in (cloudy_path, clear_path):
+            with rasterio.open(path) as src:
+                names = list(file_bands) or list(src.descriptions)
+                images.append(src.read(match_bands(names, bands)).astype(np.float32) * 1e-4)
+        pairs.append(Pair(cloudy_path.name.removesuffix("_cloudy.tif"), images[0], images[1]))
+    if not pairs:
+        raise SceneError(f"{folder} holds no *_cloudy.tif with a *_clear.tif beside it")
+    return pairs
+
+
+def draw_crop(
+    chips: Sequence[Chip], side: int, wavelengths_nm: Sequence[float], rng: np.random.Generator
+) -> Array:
+    """Draw one square crop, turned at random, with its gain and atmosphere varied a little.
+
+    Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
+    chip smaller than the crop is mirrored at its edges. Part of the crops get the path
+    radiance of an image without atmospheric correction, ``(490 nm / wavelength) ** 4``
+    (Rayleigh), so that the network meets both processing levels.
+
+    Returns
+    -------
+    (C, side, side) float32 reflectance
+    """
+    areas = np.array([chip.image[0].size for chip in chips], dtype=np.float64) ** 0.5
+    while True:
+        image = chips[rng.choice(len(chips), p=areas / areas.sum())].image
+        short = [max(0, side - n) for n in image.shape[1:]]
+        if any(short):
+            image = np.pad(image, [(0, 0), (0, short[0]), (0, short[1])], mode="symmetric")
+        y = rng.integers(image.shape[1] - side + 1)
+        x = rng.integers(image.shape[2] - side + 1)
+        crop = image[:, y : y + side, x : x + side]
+        if (crop == 0).all(axis=0).mean() < 0.01:  # nodata teaches nothing
+            break
+    crop = np.rot90(crop, int(rng.integers(4)), axes=(1, 2))
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    gain = rng.uniform(0.9, 1.1) if rng.random() < 0.9 else rng.uniform(1.1, 1.8)
+    crop = crop * np.float32(gain)
+    if rng.random() < 0.5:
+        rayleigh = (490 / np.asarray(wavelengths_nm, np.float32)) ** 4
+        crop = crop + np.float32(rng.uniform(0.02, 0.1)) * rayleigh[:, None, None]
+    return np.ascontiguousarray(crop, dtype=np.float32)

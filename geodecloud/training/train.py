@@ -1,0 +1,324 @@
+r"""Train a SpA GAN on clear imagery under simulated clouds, validated on real pairs.
+
+::
+
+    geodecloud train examples/train_s2_10m.toml --clear DATA/clear --pairs DATA/pairs \
+        --out runs/s2-10m
+
+Read from top to bottom: data, networks, one step, validation, checkpoint. Everything random
+in step ``n`` is drawn from ``(seed, n)``, so a run that is killed and started again draws
+what it would have drawn. Checkpoints are safetensors, never pickles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from geodecloud.bands import wavelength_nm
+from geodecloud.errors import OptionError
+from geodecloud.models.card import Channel, ModelCard
+from geodecloud.models.discriminator import Discriminator
+from geodecloud.models.spanet import SPANet
+from geodecloud.models.weights import save_weights
+from geodecloud.training.chips import Chip, Pair, draw_crop, read_chips, read_pairs
+from geodecloud.training.clouds import Array, simulate_clouds
+from geodecloud.training.losses import (
+    adversarial_loss,
+    attention_loss,
+    channel_l1_loss,
+    discriminator_loss,
+)
+from geodecloud.training.metrics import psnr_db
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides a run, apart from the data."""
+
+    name: str = "s2-10m"
+    bands: tuple[str, ...] = ("B02", "B03", "B04", "B08")
+    pair_bands: tuple[str, ...] = ()  # names of the pairs' bands where the files do not say
+    skip_sensors: tuple[str, ...] = ()  # sensors whose DN is not reflectance
+    texture_pairs: tuple[str, ...] = ()  # nearly overcast pairs that lend cloud texture
+    select_pairs: tuple[str, ...] = ()  # pairs that choose the best step; empty: all
+    width: int = 32
+    passes: str = "one-step"
+    direction_weights: bool = False
+    output: str = "blend"
+    steps: int = 5000
+    batch: int = 8
+    crop_px: int = 96
+    learning_rate: float = 1e-3  # cosine to 0 after a warm-up of 100 steps
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 1e-5
+    channel_weights: tuple[float, ...] = (100.0, 100.0, 100.0, 100.0)  # the paper's lambda
+    attention_weight: float = 5.0
+    attention_kind: str = "bce"
+    adversarial_weight: float = 1.0  # 0 trains without the discriminator
+    adversarial_from: int = 0  # step at which the discriminator joins
+    ema: float = 0.998
+    validate_every: int = 250
+    seed: int = 1
+    precision: str = "bf16"
+    summary: str = ""
+    licence: str = ""
+    training: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read a TOML file; a key that is not an option is an error, not a silence."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise OptionError(f"cannot read the training config {path}: {error}") from error
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise OptionError(
+                f"{path}: unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}"
+            )
+        options: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**options)
+
+
+def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Path) -> ModelCard:
+    """Train, validate, and leave ``NAME.safetensors`` with its card in `out`.
+
+    Resumes from ``out/checkpoint.safetensors`` where there is one.
+
+    Parameters
+    ----------
+    clear_folder : folder with clear imagery, see `geodecloud.training.chips.read_chips`
+    pairs_folder : folder with real pairs that choose the best step; None: the last is kept
+    out : folder for checkpoint, log (``log.jsonl``) and the finished weights
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    wavelengths = [wavelength_nm(band) or math.nan for band in config.bands]
+    chips = read_chips(clear_folder, config.bands, config.skip_sensors)
+    pairs = read_pairs(pairs_folder, config.bands, config.pair_bands) if pairs_folder else []
+    textures = [pair.cloudy for pair in pairs if pair.name in config.texture_pairs]
+    selecting = [p for p in pairs if not config.select_pairs or p.name in config.select_pairs]
+    log.info("%d chips, %d pairs, %d textures", len(chips), len(pairs), len(textures))
+
+    torch.manual_seed(config.seed)
+    channels = len(config.bands)
+    generator = SPANet(
+        channels,
+        channels,
+        width=config.width,
+        passes=config.passes,  # type: ignore[arg-type]
+        direction_weights=config.direction_weights,
+        output=config.output,  # type: ignore[arg-type]
+    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    discriminator = Discriminator(channels, channels)
+    average = {k: v.clone() for k, v in generator.state_dict().items()}
+    optimizers = [
+        torch.optim.AdamW(
+            network.parameters(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
+        for network in (generator, discriminator)
+    ]
+    run = Run(generator, discriminator, average, optimizers, out / "checkpoint.safetensors")
+    start, best = run.resume()
+    card = _card(config, generator)
+
+    began, losses = time.monotonic(), []
+    for step in range(start, config.steps):
+        cloudy, clear, attention = next(batches(chips, textures, wavelengths, config, step))
+        for optimizer, peak in zip(optimizers, (config.learning_rate, 4e-4), strict=True):
+            optimizer.param_groups[0]["lr"] = peak * schedule(step, config.steps)
+        losses.append(train_step(run, config, cloudy, clear, attention, step))
+        for name, value in generator.state_dict().items():
+            average[name].lerp_(value, 1 - min(config.ema, (step + 1) / (step + 10)))
+
+        if (step + 1) % config.validate_every and step + 1 != config.steps:
+            continue
+        means = {k: sum(part[k] for part in losses) / len(losses) for k in losses[0]}
+        gain = validate(generator, average, selecting)
+        if not selecting or gain > best:
+            best = gain
+            run.write_average(card, out / f"{config.name}.safetensors")
+        run.write_checkpoint(step + 1, best)
+        minutes = (time.monotonic() - began) / 60
+        record = {"step": step + 1, "minutes": round(minutes, 2), "gain_db": gain, **means}
+        with (out / "log.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(record) + "\n")
+        log.info("%s", record)
+        losses = []
+    return card
+
+
+def batches(
+    chips: Sequence[Chip],
+    textures: Sequence[Array],
+    wavelengths_nm: Sequence[float],
+    config: Config,
+    step: int,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Draw the batches from `step` on: cloudy, clear (N, C, H, W), attention (N, 1, H, W)."""
+    while True:
+        rng = np.random.default_rng([config.seed, step])
+        drawn = [
+            simulate_clouds(
+                draw_crop(chips, config.crop_px, wavelengths_nm, rng), wavelengths_nm, rng, textures
+            )
+            for _ in range(config.batch)
+        ]
+        yield (
+            torch.from_numpy(np.stack([pair.cloudy for pair in drawn])),
+            torch.from_numpy(np.stack([pair.clear for pair in drawn])),
+            torch.from_numpy(np.stack([pair.attention[None] for pair in drawn])),
+        )
+        step += 1
+
+
+def schedule(step: int, steps: int) -> float:
+    """Learning rate as a share of its peak: linear warm-up over 100 steps, then cosine."""
+    return min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+@dataclasses.dataclass
+class Run:
+    """The moving parts of a run, and how they are written down."""
+
+    generator: SPANet
+    discriminator: Discriminator
+    average: dict[str, Tensor]
+    optimizers: list[torch.optim.AdamW]
+    checkpoint: Path
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"average.{k}": v for k, v in self.average.items()}
+        networks = (("generator", self.generator), ("discriminator", self.discriminator))
+        for (name, network), optimizer in zip(networks, self.optimizers, strict=True):
+            tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"adam.{name}.{index}.{k}": v for k, v in state.items()}
+        return {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+
+    def write_checkpoint(self, step: int, best: float) -> None:
+        """Write everything needed to go on; a kill half-way leaves the previous one."""
+        partial = self.checkpoint.with_suffix(".part")
+        save_file(self._tensors(), str(partial), {"step": str(step), "best": repr(best)})
+        os.replace(partial, self.checkpoint)
+
+    def resume(self) -> tuple[int, float]:
+        """Load the checkpoint, if there is one; return the next step and the best gain."""
+        if not self.checkpoint.exists():
+            return 0, -math.inf
+        with safe_open(str(self.checkpoint), framework="pt") as file:
+            metadata = file.metadata()
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.average.update(_below(stored, "average."))
+        networks: tuple[tuple[str, nn.Module], ...] = (
+            ("generator", self.generator),
+            ("discriminator", self.discriminator),
+        )
+        for (name, network), optimizer in zip(networks, self.optimizers, strict=True):
+            network.load_state_dict(_below(stored, f"{name}."))
+            states: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _below(stored, f"adam.{name}.").items():
+                index, part = key.split(".")
+                states.setdefault(int(index), {})[part] = tensor
+            whole = optimizer.state_dict()
+            optimizer.load_state_dict({"state": states, "param_groups": whole["param_groups"]})
+        log.info("resumed at step %s", metadata["step"])
+        return int(metadata["step"]), float(metadata["best"])
+
+    def write_average(self, card: ModelCard, path: Path) -> None:
+        """Write the averaged generator as a finished weights file."""
+        network = SPANet(len(card.channels), len(card.channels), **card.architecture)
+        network.load_state_dict(self.average)
+        save_weights(network, card, path)
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def train_step(
+    run: Run, config: Config, cloudy: Tensor, clear: Tensor, target: Tensor, step: int
+) -> dict[str, float]:
+    """Update discriminator, then generator, on one batch; return the parts of the loss."""
+    optimizer_g, optimizer_d = run.optimizers
+    adversarial = config.adversarial_weight > 0 and step >= config.adversarial_from
+    cloudy = cloudy.to(memory_format=torch.channels_last)
+    parts: dict[str, Tensor] = {}
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+        restored, attention = run.generator(cloudy)
+        if adversarial:
+            real = run.discriminator(cloudy, clear)
+            fake = run.discriminator(cloudy, restored.detach())
+            parts["discriminator"] = discriminator_loss(real.float(), fake.float())
+            optimizer_d.zero_grad(set_to_none=True)
+            parts["discriminator"].backward()  # type: ignore[no-untyped-call]
+            optimizer_d.step()
+
+        parts["l1"] = channel_l1_loss(restored.float(), clear, config.channel_weights)
+        parts["attention"] = attention_loss(attention, target, config.attention_kind)  # type: ignore[arg-type]
+        loss = parts["l1"] + config.attention_weight * parts["attention"]
+        if adversarial:
+            parts["adversarial"] = adversarial_loss(run.discriminator(cloudy, restored).float())
+            loss = loss + config.adversarial_weight * parts["adversarial"]
+    optimizer_g.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(run.generator.parameters(), 10.0)
+    optimizer_g.step()
+    return {name: float(value) for name, value in parts.items()}
+
+
+@torch.no_grad()
+def validate(generator: SPANet, average: dict[str, Tensor], pairs: Sequence[Pair]) -> float:
+    """Mean gain in PSNR (dB) of the averaged generator over the cloudy date of real pairs."""
+    if not pairs:
+        return 0.0
+    live = {k: v.clone() for k, v in generator.state_dict().items()}
+    generator.load_state_dict(average)
+    generator.eval()
+    gains = []
+    for pair in pairs:
+        restored, _ = generator(torch.from_numpy(pair.cloudy)[None])
+        gains.append(psnr_db(restored[0].numpy(), pair.clear) - psnr_db(pair.cloudy, pair.clear))
+    generator.train()
+    generator.load_state_dict(live)
+    return float(np.mean(gains))
+
+
+def _card(config: Config, generator: SPANet) -> ModelCard:
+    return ModelCard(
+        name=config.name,
+        summary=config.summary,
+        architecture={
+            "width": config.width,
+            "passes": config.passes,
+            "direction_weights": config.direction_weights,
+            "output": config.output,
+        },
+        channels=tuple(Channel(b, wavelength_nm(b)) for b in config.bands),
+        halo_px=generator.reach_px,
+        has_cloud_map=config.output == "blend",
+        training=config.training,
+        licence=config.licence,
+    )
