@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.composite import FEATHER_PX, Bool, blend, fill_gaps, judge
+from geodecloud.composite import (
+    FEATHER_PX,
+    MARGIN_PX,
+    Bool,
+    add_margin,
+    blend,
+    fill_gaps,
+    judge,
+)
 from geodecloud.declouder import Declouder
 from geodecloud.reflectance import Codec
 from geodecloud.stitcher import Mosaic
@@ -20,6 +28,8 @@ from geodecloud.tiler import PlannedWindow, Window, plan_overlapping, plan_windo
 
 Array = NDArray[np.float32]
 
+#: The mask's margin and soft edge look this much further than the pixels asked for.
+_MASK_REACH_PX = FEATHER_PX + MARGIN_PX
 #: Context of models whose reach has no limit; their windows overlap by as much and are blended.
 BLEND_OVERLAP_PX = 64
 
@@ -61,7 +71,7 @@ class BlockDeclouder:
     @property
     def halo_px(self) -> int:
         """Context a block must bring: for the prediction, and for the mask's soft edge."""
-        return self.context_px + FEATHER_PX
+        return self.context_px + _MASK_REACH_PX
 
     def __call__(
         self,
@@ -89,8 +99,7 @@ class BlockDeclouder:
         """
         has_data, usable = self._validity(dn, valid)
         allowed = np.ones_like(usable) if allowed is None else allowed
-        # the mask's soft edge looks FEATHER_PX further than the pixels asked for
-        region = core.grow(FEATHER_PX, self.extent)
+        region = core.grow(_MASK_REACH_PX, self.extent)
         view = region.relative_to(padded).slices_yx
         has_data, usable_here, allowed = has_data[view], usable[view], allowed[view]
         wanted = usable_here & allowed
@@ -139,7 +148,7 @@ class BlockDeclouder:
         if self.mask_kind == "none":
             return has_data
         with np.errstate(invalid="ignore"):  # NaN: not computed, so not cloud
-            return opacity > self.declouder.card.cloud_threshold
+            return add_margin(opacity > self.declouder.card.cloud_threshold) & has_data
 
     def _restore(
         self, dn: NDArray[Any], usable: Bool, wanted: Bool, region: Window, padded: Window

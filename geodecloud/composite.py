@@ -19,6 +19,9 @@ Bool = NDArray[np.bool_]
 
 #: Width of the ramp at the mask's edge, in px.
 FEATHER_PX = 4
+#: The cloud map finds a cloud's rim last; the mask reaches this far beyond what it finds, so
+#: that the ramp lies over clear ground and not over the rim.
+MARGIN_PX = 5
 
 
 class Provenance(IntEnum):
@@ -67,6 +70,14 @@ def judge(
     codes[replace] = np.where(hidden[replace], Provenance.SYNTHESISED, Provenance.RESTORED)
     codes[~valid] = Provenance.NODATA
     return Verdict(feather(replace, keep=valid & ~replace), codes)
+
+
+def add_margin(is_cloud: Bool) -> Bool:
+    """Widen a mask by `MARGIN_PX`, in all directions alike."""
+    if not is_cloud.any() or is_cloud.all():
+        return is_cloud
+    near: Bool = distance_transform_edt(~is_cloud) <= MARGIN_PX
+    return near
 
 
 def feather(replace: Bool, keep: Bool) -> NDArray[np.float64]:

@@ -48,14 +48,17 @@ class Grid:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """(left, bottom, right, top) of the footprint, in CRS units."""
-        return self.footprint.bounds  # type: ignore[no-any-return]
+        return self.footprint.bounds
 
     @property
     def footprint(self) -> Polygon:
         """The outline of the scene, four corners, right also for rotated grids."""
         height, width = self.shape_yx
+        t = self.transform
         corners = [(0, 0), (width, 0), (width, height), (0, height)]
-        return Polygon([self.transform * corner for corner in corners])
+        return Polygon(
+            [(t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f) for col, row in corners]
+        )
 
     def window_transform(self, window: Window) -> Affine:
         """Transform of a window's own pixels."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Tags = Mapping[str, Mapping[str, str]]  # namespace -> key -> value; "" is the default one
 
 #: Namespaces that describe the old file's storage, not the scene.
-_STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "COLOR_PROFILE"}
+_STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "rio_creation_kwds"}
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _array_descriptions(array: xr.DataArray, count: int) -> tuple[str | None, ..
 
 def _colormap(src: DatasetReader, index: int) -> Mapping[int, tuple[int, ...]] | None:
     try:
-        return src.colormap(index)  # type: ignore[no-any-return]
+        return src.colormap(index)
     except ValueError:  # rasterio's way of saying that there is none
         return None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import dask.array as da
 import numpy as np
+from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
 from geodecloud.block import BlockDeclouder
@@ -169,13 +170,15 @@ def decloud_scene(
         about = metadata.single_band("float32", float("nan"), "cloud_map")
         products.append(Product(Path(cloud_map), result.cloud_map.data, about))
     counter = CodeCounter()
-    write_products(
-        products,
-        format or FileFormat(),
-        chosen.workers or cpu_count(),
-        progress,
-        also=[(result.provenance.data, counter)],
-    )
+    workers = chosen.workers or cpu_count()
+    also = [(result.provenance.data, counter)]
+    try:
+        write_products(products, format or FileFormat(), workers, progress, also)
+    except RasterioError as error:
+        detail = error.__cause__ or error
+        raise SceneIOError(
+            f"{src} cannot be read, it may be cut off or damaged: {detail}"
+        ) from error
     return Report(
         out=str(dst),
         provenance=None if provenance is None else str(provenance),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 
 from geodecloud.bands import canonical_name, describe
 from geodecloud.errors import GeodecloudError
@@ -86,10 +88,12 @@ def write_before_after(
     gap = np.full((3, panels[0].shape[1], 8), 255, np.uint8)
     sheet = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=2)
     height, width = sheet.shape[1:]
-    with rasterio.open(
-        png, "w", driver="PNG", width=width, height=height, count=3, dtype="uint8"
-    ) as dst:
-        dst.write(sheet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a picture needs no place
+        with rasterio.open(
+            png, "w", driver="PNG", width=width, height=height, count=3, dtype="uint8"
+        ) as dst:
+            dst.write(sheet)
     return Path(png)
 
 
@@ -107,4 +111,4 @@ def _read_small(path: str | Path, indexes: Sequence[int]) -> NDArray[Any]:
     with open_raster(path) as src:
         shrink = max(1, -(-max(src.shape) // 1024))
         shape = (len(indexes), src.height // shrink, src.width // shrink)
-        return src.read(list(indexes), out_shape=shape)  # type: ignore[no-any-return]
+        return src.read(list(indexes), out_shape=shape)

@@ -193,7 +193,7 @@ class _Area(_Lazy):
         self.geometry = geometry
 
     def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        return geometry_mask(  # type: ignore[no-any-return]
+        return geometry_mask(
             [self.geometry], window.shape_yx, self.grid.window_transform(window), invert=True
         )
 

@@ -21,6 +21,7 @@ import dask.array as da
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
@@ -118,8 +119,9 @@ def write_products(
     Raises
     ------
     SceneIOError
-        If a target exists and may not be overwritten, cannot be written, or reading fails.
-        Nothing is left at any target.
+        If a target exists and may not be overwritten, or cannot be written.
+    RasterioError
+        If reading the pixels fails. Nothing is left at any target then either.
     """
     for product in products:
         check_target(product.path, format.overwrite, _raw_bytes(product.metadata))
@@ -143,11 +145,8 @@ def write_products(
                 stage.finish()
             for stage in staged:
                 os.replace(stage.final, stage.product.path)
-    except (RasterioError, OSError) as error:
-        if isinstance(error, SceneIOError):
-            raise
-        where = products[0].path
-        raise SceneIOError(f"reading or writing failed on the way to {where}: {error}") from error
+    except CPLE_BaseError as error:
+        raise SceneIOError(f"{products[0].path} cannot be written: {error}") from error
 
 
 @contextmanager
@@ -255,10 +254,13 @@ class RasterTarget:
 
     def __setitem__(self, key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
         window = _window(key, block)
-        if block.ndim == 2:
-            self.dst.write(block, 1, window=window)
-        else:
-            self.dst.write(block, window=window)
+        try:
+            if block.ndim == 2:
+                self.dst.write(block, 1, window=window)
+            else:
+                self.dst.write(block, window=window)
+        except RasterioError as error:
+            raise SceneIOError(f"{self.dst.name} cannot be written: {error}") from error
         self.progress(window.width * window.height)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 
 from geodecloud.bands import match_bands
 from geodecloud.errors import SceneError
+from geodecloud.scene import open_raster
 from geodecloud.training.clouds import Array
 
 
@@ -58,7 +58,7 @@ def read_chips(folder: Path, bands: Sequence[str], skip_sensors: Sequence[str] =
             names = row["bands"].split()
             if row["sensor"] in skip_sensors or not set(bands) <= set(names):
                 continue
-            with rasterio.open(folder / row["file"]) as src:
+            with open_raster(folder / row["file"]) as src:
                 dn = src.read([names.index(b) + 1 for b in bands])
             image = dn.astype(np.float32) * np.float32(row["scale"])
             chips += [Chip(cell, row["file"]) for cell in _cells(image, row["chip"])]
@@ -93,7 +93,7 @@ def read_pairs(folder: Path, bands: Sequence[str], file_bands: Sequence[str] = (
         clear_path = cloudy_path.with_name(cloudy_path.name.replace("_cloudy", "_clear"))
         images = []
         for path in (cloudy_path, clear_path):
-            with rasterio.open(path) as src:
+            with open_raster(path) as src:
                 names = list(file_bands) or list(src.descriptions)
                 images.append(src.read(match_bands(names, bands)).astype(np.float32) * 1e-4)
         pairs.append(Pair(cloudy_path.name.removesuffix("_cloudy.tif"), images[0], images[1]))
@@ -131,8 +131,8 @@ def draw_crop(
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     gain = rng.uniform(0.9, 1.1) if rng.random() < 0.9 else rng.uniform(1.1, 1.8)
-    crop = crop * np.float32(gain)
+    crop = (crop * np.float32(gain)).astype(np.float32)
     if rng.random() < 0.5:
         rayleigh = (490 / np.asarray(wavelengths_nm, np.float32)) ** 4
-        crop = crop + np.float32(rng.uniform(0.02, 0.1)) * rayleigh[:, None, None]
-    return np.ascontiguousarray(crop, dtype=np.float32)
+        crop = crop + (rng.uniform(0.02, 0.1) * rayleigh[:, None, None]).astype(np.float32)
+    return np.ascontiguousarray(crop)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from hypothesis import HealthCheck, settings
+from rasterio.transform import from_origin
+
+from geodecloud.models.card import Channel, ModelCard
+from geodecloud.models.spanet import SPANet
+from geodecloud.models.weights import save_weights
+
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
+
+BANDS = ("B02", "B03", "B04", "B08")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with real files; without it the tests that need it are skipped."""
+    folder = os.environ.get("GEODECLOUD_TEST_DATA")
+    if not folder:
+        pytest.skip("GEODECLOUD_TEST_DATA is not set to the folder of real files")
+    return Path(folder)
+
+
+def make_toy_model(path: Path, **options: object) -> Path:
+    """Weights of a tiny random network; its attention crosses the threshold here and there."""
+    torch.manual_seed(4)
+    architecture = {
+        "width": 4,
+        "passes": "one-step",
+        "direction_weights": True,
+        "output": "blend",
+    } | options
+    network = SPANet(4, 4, **architecture)
+    with torch.no_grad():
+        network.conv_out.weight.abs_()  # reflectance above 0, so that no DN is clipped
+    card = ModelCard(
+        name="toy",
+        summary="random, for tests",
+        architecture=architecture,
+        channels=tuple(Channel(band) for band in BANDS),
+        halo_px=network.reach_px,
+        has_cloud_map=True,
+        cloud_threshold=0.64,
+        opaque_threshold=0.65,
+    )
+    save_weights(network, card, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_toy_model(tmp_path_factory.mktemp("toy") / "toy.safetensors")
+
+
+def textured_dn(
+    count: int, height: int, width: int, seed: int = 0, nodata: int | None = None
+) -> np.ndarray:
+    """DN without symmetry: smooth, different in every band, 200 to about 6000."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    bands = [
+        1500 + 900 * np.sin(x / (7 + b)) * np.cos(y / (11 - b)) + 4 * x + 2 * y
+        for b in range(count)
+    ]
+    dn = np.stack(bands) + rng.normal(0, 120, (count, height, width))
+    dn = np.clip(np.rint(dn), 200, 10000).astype(np.uint16)
+    if nodata is not None:
+        dn[:, x + 2 * y < 60] = nodata
+    return dn
+
+
+def write_raster(path: Path, dn: np.ndarray, **profile: object) -> Path:
+    """Write a small georeferenced GeoTIFF, band names included where there are four bands."""
+    count, height, width = dn.shape
+    options = {
+        "driver": "GTiff",
+        "crs": "EPSG:32719",
+        "transform": from_origin(399960, 6300040, 10, 10),
+        "dtype": dn.dtype,
+    } | profile
+    with rasterio.open(path, "w", count=count, height=height, width=width, **options) as dst:
+        dst.write(dn)
+        if count == len(BANDS):
+            dst.descriptions = BANDS
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """A 4-band Sentinel-2-like scene of awkward size with an empty corner."""
+    return write_raster(tmp_path / "scene.tif", textured_dn(4, 101, 203, nodata=0), nodata=0)

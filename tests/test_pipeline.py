@@ -1,0 +1,250 @@
+"""The one path, held against whole-image inference, rasterio and plain arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dask.array as da
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import torch
+import xarray as xr
+from conftest import BANDS, make_toy_model, textured_dn, write_raster
+from rasterio.transform import from_origin
+from shapely import box
+
+import geodecloud
+from geodecloud.composite import MARGIN_PX, Provenance
+from geodecloud.errors import GeodecloudWarning, OptionError, SceneError
+from geodecloud.models.weights import load_model
+from geodecloud.options import Options
+from geodecloud.pipeline import decloud
+
+
+def as_array(dn: np.ndarray, **attrs: object) -> xr.DataArray:
+    return xr.DataArray(dn, dims=("band", "y", "x"), attrs={"long_name": BANDS, **attrs})
+
+
+def whole_image(model_path: Path, dn: np.ndarray, scale: float = 1e-4) -> np.ndarray:
+    """The oracle: the network on the whole image in one call, in DN."""
+    network = load_model(model_path).network
+    with torch.inference_mode():
+        image = torch.from_numpy(dn.astype(np.float32) * np.float32(scale))[None]
+        restored, _ = network(image)
+    return restored[0].numpy().astype(np.float64) / scale
+
+
+@pytest.mark.parametrize("shape_yx", [(1, 1), (1, 97), (89, 1), (65, 64), (101, 203)])
+@pytest.mark.parametrize("window", [16, 64, 4096])
+def test_tiled_equals_whole_image(toy_model: Path, shape_yx: tuple[int, int], window: int) -> None:
+    dn = textured_dn(4, *shape_yx)
+    array = as_array(dn).chunk({"band": -1, "y": 48, "x": 50})
+    clear = geodecloud.remove_clouds(array, model=str(toy_model), mask="none", window=window)
+    np.testing.assert_allclose(clear.values, whole_image(toy_model, dn), atol=0.51)
+
+
+@pytest.mark.parametrize("chunks", [{"y": 31, "x": 203}, {"y": (60, 1, 40), "x": (3, 100, 100)}])
+@pytest.mark.parametrize(("window", "batch"), [(32, 3), (100, 1)])
+def test_result_does_not_depend_on_the_cut(
+    toy_model: Path, chunks: dict, window: int, batch: int
+) -> None:
+    array = as_array(textured_dn(4, 101, 203, nodata=0), _FillValue=0)
+    options = {"model": str(toy_model)}
+    whole = decloud(array, Options(window=4096, workers=1, **options))
+    cut = decloud(
+        array.chunk({"band": 2, **chunks}),
+        Options(window=window, batch_size=batch, workers=3, **options),
+    )
+    assert cut.image.chunks == array.chunk({"band": 4, **chunks}).chunks
+    difference = np.abs(cut.image.values.astype(int) - whole.image.values)
+    assert difference.max() <= 1
+    np.testing.assert_allclose(cut.cloud_map, whole.cloud_map, atol=1e-5)
+    assert (cut.provenance.values == whole.provenance.values).mean() > 0.999
+    assert 0.02 < (whole.provenance == Provenance.OBSERVED).mean() < 0.98  # a mask with both sides
+
+
+def test_recurrent_model_is_blended_and_does_not_depend_on_chunks(tmp_path: Path) -> None:
+    path = make_toy_model(tmp_path / "recurrent.safetensors", passes="recurrent")
+    dn = textured_dn(4, 150, 190)
+    options = {"model": str(path), "mask": "none"}
+    whole = geodecloud.remove_clouds(as_array(dn), window=4096, **options)
+    np.testing.assert_allclose(whole.values, whole_image(path, dn), atol=0.51)
+    blended = [
+        geodecloud.remove_clouds(as_array(dn).chunk({"y": y, "x": x}), window=100, **options)
+        for y, x in [(150, 190), (40, 64)]
+    ]
+    assert np.abs(blended[0].values.astype(int) - blended[1].values).max() <= 1
+    seam = np.abs(np.diff(blended[0].values.astype(float) - whole.values, axis=-1)).max()
+    inside = np.abs(np.diff(whole.values.astype(float), axis=-1)).max()
+    assert seam < inside  # blending leaves no step larger than the scene's own
+
+
+def test_only_masked_pixels_change_and_codes_tell(toy_model: Path) -> None:
+    array = as_array(textured_dn(4, 101, 203, nodata=0), _FillValue=0)
+    result = decloud(array, Options(model=str(toy_model)))
+    before, after, codes = array.values, result.image.values, result.provenance.values
+    unchanged = np.isin(codes, [Provenance.NODATA, Provenance.OBSERVED, Provenance.LEFT])
+    assert (before == after)[:, unchanged].all()
+    assert (before != after)[:, ~unchanged].any()
+    np.testing.assert_array_equal(codes == Provenance.NODATA, (before == 0).all(axis=0))
+    assert not (after == 0)[:, codes != Provenance.NODATA].any()
+    opacity = result.cloud_map.values
+    assert np.isnan(opacity[codes == Provenance.NODATA]).all()
+    hidden = codes == Provenance.SYNTHESISED
+    assert (opacity[hidden] > 0.65).all()
+    assert (opacity[codes == Provenance.RESTORED] <= 0.65).all()
+    # the mask is what the model found plus a margin, measured by brute force
+    found = np.argwhere(opacity > 0.64)
+    for y, x in np.argwhere(codes == Provenance.OBSERVED)[::97]:
+        assert np.hypot(*(found - (y, x)).T).min() > MARGIN_PX
+
+
+def test_strict_leaves_hidden_ground_alone(toy_model: Path) -> None:
+    array = as_array(textured_dn(4, 101, 203))
+    normal = decloud(array, Options(model=str(toy_model)))
+    strict = decloud(array, Options(model=str(toy_model), strict=True))
+    hidden = normal.provenance.values == Provenance.SYNTHESISED
+    assert hidden.any()
+    assert (strict.provenance.values[hidden] == Provenance.LEFT).all()
+    assert (strict.image.values == array.values)[:, hidden].all()
+    assert not (strict.provenance.values == Provenance.SYNTHESISED).any()
+
+
+def test_nodata_value_does_not_bleed(toy_model: Path) -> None:
+    """Whatever number stands for nodata, and NaN too, the valid pixels come out the same."""
+    dn = textured_dn(4, 80, 90, nodata=0)
+    gap = (dn == 0).all(axis=0)
+    other = np.where(dn == 0, 65535, dn).astype(np.uint16)
+    nan = np.where(dn == 0, np.nan, dn * 1e-4).astype(np.float32)
+    options = {"model": str(toy_model), "mask": "none"}
+    a = geodecloud.remove_clouds(as_array(dn, _FillValue=0), **options).values
+    b = geodecloud.remove_clouds(as_array(other, _FillValue=65535), **options).values
+    c = geodecloud.remove_clouds(as_array(nan), **options).values
+    np.testing.assert_array_equal(a[:, ~gap], b[:, ~gap])
+    np.testing.assert_allclose(c[:, ~gap] * 1e4, a[:, ~gap], atol=0.51)
+    assert (b[:, gap] == 65535).all()
+    assert np.isnan(c[:, gap]).all()
+
+
+def test_pixel_missing_in_one_band_passes_through(toy_model: Path) -> None:
+    dn = textured_dn(4, 40, 50)
+    dn[2, 20, 25] = 0
+    result = decloud(as_array(dn, _FillValue=0), Options(model=str(toy_model), mask="none"))
+    assert (result.image.values[:, 20, 25] == dn[:, 20, 25]).all()
+    assert result.provenance.values[20, 25] == Provenance.LEFT
+
+
+def test_lazy_in_lazy_out(toy_model: Path) -> None:
+    reads = []
+
+    def block(block_id: tuple[int, ...]) -> np.ndarray:
+        reads.append(block_id)
+        return textured_dn(4, 64, 64, seed=sum(block_id))
+
+    source = da.map_blocks(
+        block,
+        chunks=((4,), (64,) * 8, (64,) * 8),
+        dtype=np.uint16,
+        meta=np.empty((0, 0, 0), np.uint16),
+    )
+    clear = geodecloud.remove_clouds(as_array(source), model=str(toy_model))
+    assert isinstance(clear.data, da.Array)
+    assert reads == []
+    corner = clear[:, :10, :10].compute()
+    assert corner.shape == (4, 10, 10)
+    assert len(reads) == 4  # the chunk itself and three neighbours for the halo
+
+
+def test_same_input_has_the_same_dask_name(toy_model: Path) -> None:
+    array = as_array(textured_dn(4, 64, 64)).chunk({"y": 32, "x": 32})
+    names = {geodecloud.remove_clouds(array, model=str(toy_model)).data.name for _ in range(2)}
+    other = geodecloud.remove_clouds(array, model=str(toy_model), mask="none").data.name
+    assert len(names) == 1
+    assert other not in names
+
+
+def test_bands_the_model_does_not_restore_pass_through(toy_model: Path, tmp_path: Path) -> None:
+    dn = textured_dn(6, 70, 60)
+    names = ("B11", "B04", "B03", "B02", "B8A", "B08")
+    array = as_array(dn)
+    array.attrs["long_name"] = names
+    with pytest.warns(GeodecloudWarning, match="B11, B8A"):
+        clear = geodecloud.remove_clouds(array, model=str(toy_model), mask="none")
+    assert (clear.values[[0, 4]] == dn[[0, 4]]).all()
+    order = [3, 2, 1, 5]
+    np.testing.assert_allclose(clear.values[order], whole_image(toy_model, dn[order]), atol=0.51)
+
+
+def test_mask_file_on_another_grid_decides(toy_model: Path, scene: Path, tmp_path: Path) -> None:
+    """A coarse mask of another CRS extent: pixels whose centre is not under it stay."""
+    mask = np.zeros((1, 20, 30), np.uint8)
+    mask[0, 5:12, 8:20] = 7
+    path = write_raster(tmp_path / "mask.tif", mask, transform=from_origin(399960, 6300040, 50, 50))
+    report = geodecloud.decloud_scene(
+        scene, tmp_path / "out.tif", model=str(toy_model), mask=path, provenance=tmp_path / "p.tif"
+    )
+    y, x = np.mgrid[:101, :203]
+    expected = mask[0][np.minimum(y * 10 // 50, 19), np.minimum(x * 10 // 50, 29)] * (x < 150) > 0
+    codes = rasterio.open(tmp_path / "p.tif").read(1)
+    before, after = rasterio.open(scene).read(), rasterio.open(tmp_path / "out.tif").read()
+    np.testing.assert_array_equal(np.isin(codes, [2, 3]), expected & (codes != 0))
+    assert (before == after)[:, ~expected].all()
+    assert report.pixels["restored"] + report.pixels["synthesised"] == np.isin(codes, [2, 3]).sum()
+
+
+def test_aoi_in_another_crs_limits_change(toy_model: Path, scene: Path, tmp_path: Path) -> None:
+    left, top = 399960 + 600, 6300040 - 200
+    area = box(left, top - 500, left + 700, top)
+    frame = geopandas.GeoDataFrame(geometry=[area], crs="EPSG:32719").to_crs("EPSG:4326")
+    frame.to_file(tmp_path / "aoi.gpkg")
+    geodecloud.decloud_scene(
+        scene,
+        tmp_path / "out.tif",
+        model=str(toy_model),
+        mask="none",
+        aoi=tmp_path / "aoi.gpkg",
+        cloud_map=tmp_path / "map.tif",
+    )
+    before, after = rasterio.open(scene).read(), rasterio.open(tmp_path / "out.tif").read()
+    changed = (before != after).any(axis=0)
+    rows, cols = np.nonzero(changed)
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (20, 69, 60, 129)
+
+
+def test_model_without_cloud_map_cannot_be_strict(tmp_path: Path) -> None:
+    path = make_toy_model(tmp_path / "image.safetensors", output="image")
+    blind = load_model(path)
+    object.__setattr__(blind.card, "has_cloud_map", False)
+    from geodecloud.models.weights import save_weights
+
+    save_weights(blind.network, blind.card, path)
+    array = as_array(textured_dn(4, 40, 40))
+    with pytest.raises(OptionError, match="no cloud map"):
+        geodecloud.remove_clouds(array, model=str(path), strict=True)
+    with pytest.warns(GeodecloudWarning, match="makes no cloud map"):
+        result = decloud(array, Options(model=str(path)))
+    assert (result.provenance.values == Provenance.SYNTHESISED).all()
+
+
+def test_dims_are_checked(toy_model: Path) -> None:
+    array = xr.DataArray(np.zeros((2, 4, 8, 8), np.uint16), dims=("time", "band", "y", "x"))
+    with pytest.raises(SceneError, match="time"):
+        geodecloud.remove_clouds(array, model=str(toy_model))
+
+
+def test_unknown_option_names_its_neighbour() -> None:
+    with pytest.raises(OptionError, match="did you mean 'window'"):
+        geodecloud.remove_clouds(as_array(textured_dn(4, 8, 8)), windows=3)
+
+
+def test_coords_attrs_and_crs_survive(toy_model: Path, scene: Path) -> None:
+    array = geodecloud.open_scene(scene)
+    clear = array.geodecloud.remove_clouds(model=str(toy_model))
+    assert clear.rio.crs == array.rio.crs
+    assert clear.rio.nodata == array.rio.nodata
+    assert clear.rio.transform() == array.rio.transform()
+    assert clear.attrs == array.attrs
+    assert clear.encoding == array.encoding
+    xr.testing.assert_identical(clear.coords.to_dataset(), array.coords.to_dataset())
