@@ -1,0 +1,237 @@
+"""The command line: results on stdout, one message for what a user can cure, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from click.testing import CliRunner, Result
+from conftest import textured_dn, write_raster
+
+from geodecloud.cli import main
+
+
+def invoke(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def test_bare_scene_is_run(scene: Path, tmp_path: Path) -> None:
+    for words in ([], ["run"]):
+        out = tmp_path / f"clear{len(words)}.tif"
+        result = invoke(*words, scene, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert result.stdout == f"{out}\n"
+        assert "model s2-10m" in result.stderr
+        assert "reflectance = DN / 10000" in result.stderr
+        assert "observed and untouched" in result.stderr
+    one, two = (rasterio.open(tmp_path / f"clear{n}.tif").read() for n in (0, 1))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_quiet_says_nothing_but_the_path(scene: Path, tmp_path: Path) -> None:
+    result = invoke(scene, "-o", tmp_path / "out.tif", "-q")
+    assert (result.stdout, result.stderr) == (f"{tmp_path / 'out.tif'}\n", "")
+
+
+def test_json_counts_every_pixel_once(scene: Path, tmp_path: Path, toy_model: Path) -> None:
+    codes = tmp_path / "codes.tif"
+    result = invoke(scene, "-o", tmp_path / "o.tif", "--model", toy_model, "--json", "--provenance", codes)
+    report = json.loads(result.stdout)
+    names = ["nodata", "observed", "restored", "synthesised", "left"]
+    with rasterio.open(codes) as src:
+        counts = np.bincount(src.read(1).ravel(), minlength=5)
+        assert src.crs.to_epsg() == 32719
+    assert [report["pixels"][name] for name in names] == counts.tolist()
+    assert sum(report["pixels"].values()) == 101 * 203
+
+
+def test_tags_tell_how_the_file_was_made(scene: Path, tmp_path: Path, toy_model: Path) -> None:
+    invoke(scene, "-o", tmp_path / "o.tif", "--model", toy_model, "--window", 64)
+    with rasterio.open(tmp_path / "o.tif") as dst:
+        tags = dst.tags()
+    assert tags["GEODECLOUD_MODEL"] == "toy"
+    assert len(tags["GEODECLOUD_WEIGHTS_SHA256"]) == 64
+    assert json.loads(tags["GEODECLOUD_PARAMETERS"])["window"] == 64
+    assert tags["GEODECLOUD_SOURCE"] == "scene.tif"
+    assert tags["GEODECLOUD_VERSION"]
+
+
+def test_creation_options_and_gtiff(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.tif"
+    options = ["--model", "identity", "--format", "gtiff", "--co", "COMPRESS=ZSTD"]
+    assert invoke(scene, "-o", out, *options, "--co", "blockxsize=256").exit_code == 0
+    with rasterio.open(out) as dst:
+        assert dst.compression.name == "zstd"
+        assert dst.block_shapes[0] == (512, 256)
+        assert dst.overviews(1) == []
+
+
+def test_info_tells_what_would_happen(scene: Path, tmp_path: Path) -> None:
+    result = invoke("info", scene, "--json")
+    facts = json.loads(result.stdout)
+    assert facts["model"] == "s2-10m"
+    assert "B02 B03 B04 B08" in facts["why"]
+    assert facts["grid"] == "203 x 101 px of 10 x 10 m, EPSG:32719"
+    assert facts["nodata"] == "0.0"
+    unnamed = write_raster(tmp_path / "two.tif", textured_dn(2, 9, 9))
+    result = invoke("info", unnamed)
+    assert result.exit_code == 0
+    assert "s2-10m: B02 B03 B04 B08" in result.stdout
+
+
+def test_models_list_and_show() -> None:
+    assert set(json.loads(invoke("models", "list", "--json").stdout)) >= {"s2-10m", "identity"}
+    card = json.loads(invoke("models", "show", "s2-10m").stdout)
+    assert card["halo_px"] == 36
+    assert card["channels"][3] == {"name": "B08", "wavelength_nm": 832.8}
+
+
+def test_help_is_light() -> None:
+    """No torch, rasterio, xarray or dask is imported for --help."""
+    code = (
+        "import sys; from click.testing import CliRunner; from geodecloud.cli import main\n"
+        "for args in (['--help'], ['run', '-h'], ['--version']):\n"
+        "    assert CliRunner().invoke(main, args).exit_code == 0\n"
+        "print([m for m in ('torch', 'rasterio', 'xarray', 'dask', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def no_overlap_mask(folder: Path) -> Path:
+    return write_raster(folder / "far.tif", np.ones((1, 5, 5), np.uint8), crs="EPSG:32633")
+
+
+def no_overlap_aoi(folder: Path) -> Path:
+    path = folder / "far.geojson"
+    ring = [[10, 50], [11, 50], [11, 51], [10, 50]]
+    path.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    return path
+
+
+def truncated(folder: Path) -> Path:
+    whole = write_raster(folder / "whole.tif", textured_dn(4, 300, 300))
+    path = folder / "truncated.tif"
+    rasterio.shutil.copy(whole, path, driver="COG")  # its directory comes first
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def text_file(folder: Path) -> Path:
+    path = folder / "notes.tif"
+    path.write_text("not a raster")
+    return path
+
+
+#: what is wrong -> (the command's words after SCENE and OUT, message, exit code)
+BAD_OPTIONS = {
+    "unknown band": (["--bands", "B02,B03,B04,B99"], "'B99'", 1),
+    "band index": (["--bands", "1,2,3,9"], "bands 1 to 4", 1),
+    "no band": (["--bands", ""], "not a list of bands", 1),
+    "too few bands": (["--model", "s2-10m", "--bands", "1,2"], "takes 4 bands", 1),
+    "band twice": (["--bands", "1,2,3,3"], "more than once", 1),
+    "unknown model": (["--model", "nope"], "shipped models: s2-10m", 1),
+    "window 0": (["--window", "0"], "window of 0 px", 1),
+    "window huge": (["--window", "99999999"], "window of 99999999 px", 1),
+    "window text": (["--window", "big"], "not a valid integer", 2),
+    "halo too small": (["--halo", "8"], "depends on", 1),
+    "halo negative": (["--halo", "-1"], "halo of -1 px", 1),
+    "halo text": (["--halo", "wide"], "neither 'auto' nor", 2),
+    "batch": (["--batch-size", "0"], "at least 1", 1),
+    "no cuda": (["--device", "cuda:7"], "CUDA devices", 1),
+    "device": (["--device", "toaster"], "unknown", 1),
+    "scale": (["--scale", "0"], "no inverse", 1),
+    "scl": (["--mask", "scl"], "L2A product", 1),
+    "mask missing": (["--mask", "gone.tif"], "does not exist", 1),
+    "aoi missing": (["--aoi", "gone.gpkg"], "cannot be read as a vector file", 1),
+    "creation option": (["--co", "COMPRESS"], "KEY=VALUE", 2),
+    "unknown option": (["--colour", "red"], "No such option", 2),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_bad_options_get_their_own_message(name: str, scene: Path, tmp_path: Path) -> None:
+    words, message, code = BAD_OPTIONS[name]
+    before = set(tmp_path.iterdir())
+    result = invoke(scene, "--out", tmp_path / "out.tif", *words)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "gone.tif", "does not exist"),
+        (text_file, "cannot be opened as a raster"),
+        (truncated, "cut off or damaged"),
+    ],
+)
+def test_bad_scenes_get_their_own_message(make: object, message: str, tmp_path: Path) -> None:
+    scene, out = make(tmp_path), tmp_path / "out.tif"  # type: ignore[operator]
+    before = set(tmp_path.iterdir())
+    result = invoke(scene, "--out", out)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert scene.name in result.stderr
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("option", "make"), [("--mask", no_overlap_mask), ("--aoi", no_overlap_aoi)])
+def test_masks_and_areas_elsewhere(option: str, make: object, scene: Path, tmp_path: Path) -> None:
+    result = invoke(scene, "--out", tmp_path / "out.tif", option, make(tmp_path))  # type: ignore[operator]
+    assert result.exit_code == 1
+    assert "does not overlap the scene" in result.stderr
+
+
+def test_targets_are_guarded(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    out.write_text("mine")
+    result = invoke(scene, "--out", out)
+    assert (result.exit_code, out.read_text()) == (1, "mine")
+    assert "--overwrite" in result.stderr
+    assert invoke(scene, "--out", out, "--overwrite", "--model", "identity").exit_code == 0
+    assert rasterio.open(out).count == 4
+    assert "named twice" in invoke(scene, "--out", scene, "--overwrite").stderr
+    assert "named twice" in invoke(scene, "--out", out, "--overwrite", "--cloud-map", out).stderr
+    assert "does not exist" in invoke(scene, "--out", tmp_path / "no" / "out.tif").stderr
+    assert "is a folder" in invoke(scene, "--out", tmp_path).stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that even root cannot write")
+def test_no_write_permission(scene: Path) -> None:
+    result = invoke(scene, "--out", "/proc/out.tif")
+    assert result.exit_code == 1
+    assert "/proc cannot be written to" in result.stderr
+
+
+def test_wrong_channel_count_names_the_models_bands(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "rgb.tif", textured_dn(3, 20, 20))
+    result = invoke(path, "--out", tmp_path / "out.tif", "--model", "s2-10m", "--bands", "1,2,3")
+    assert "takes 4 bands (B02 B03 B04 B08), but 3 were given" in result.stderr
+
+
+def test_unknown_radiometry_is_asked_for(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "i.tif", textured_dn(4, 20, 20).astype(np.int32))
+    result = invoke(path, "--out", tmp_path / "out.tif")
+    assert result.exit_code == 1
+    assert "--scale" in result.stderr
+    assert invoke(path, "--out", tmp_path / "out.tif", "--scale", "0.0001").exit_code == 0
+
+
+def test_interrupt_leaves_nothing(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geodecloud.writer.store", interrupted)
+    before = set(tmp_path.iterdir())
+    result = invoke(scene, "--out", tmp_path / "out.tif")
+    assert result.exit_code == 130
+    assert set(tmp_path.iterdir()) == before

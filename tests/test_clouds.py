@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from geodecloud.training.clouds import fractal_field, simulate_clouds
+
+S2_NM = (492.4, 559.8, 664.6, 832.8)
+SEEDS = range(40)
+SHAPE_YX = (37, 53)
+
+
+def ground(channels=4, seed=0):
+    y, x = np.mgrid[: SHAPE_YX[0], : SHAPE_YX[1]]
+    noise = np.random.default_rng(seed).random((channels, *SHAPE_YX))
+    return (0.05 + 0.002 * x + 0.001 * y + 0.1 * noise).astype(np.float32)
+
+
+def sky(seed, clear, wavelengths_nm=S2_NM, **options):
+    return simulate_clouds(clear, wavelengths_nm, np.random.default_rng(seed), **options)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return [sky(seed, ground()) for seed in SEEDS]
+
+
+def test_the_same_seed_gives_the_same_sky():
+    for seed in (0, 1, 2):
+        one, other = sky(seed, ground()), sky(seed, ground())
+        np.testing.assert_array_equal(one.cloudy, other.cloudy)
+        np.testing.assert_array_equal(one.opacity, other.opacity)
+        np.testing.assert_array_equal(one.shadow, other.shadow)
+
+
+def test_other_seeds_give_other_skies(pairs):
+    assert len({pair.cloudy.tobytes() for pair in pairs}) == len(pairs)
+    cloudy = [pair for pair in pairs if pair.opacity.any()]
+    assert len({pair.opacity.tobytes() for pair in cloudy}) == len(cloudy) > len(pairs) / 2
+
+
+def test_maps_are_in_range_and_arrays_are_float32(pairs):
+    for pair in pairs:
+        assert pair.cloudy.dtype == pair.opacity.dtype == pair.shadow.dtype == np.float32
+        assert pair.cloudy.shape == (4, *SHAPE_YX)
+        assert pair.opacity.shape == pair.shadow.shape == SHAPE_YX
+        for opacity in (pair.opacity, pair.shadow):
+            assert opacity.min() >= 0
+            assert opacity.max() <= 1
+        assert np.isfinite(pair.cloudy).all()
+        np.testing.assert_array_equal(pair.attention, np.fmax(pair.opacity, pair.shadow))
+
+
+def test_all_kinds_of_sky_turn_up(pairs):
+    assert any(not pair.opacity.any() for pair in pairs)
+    assert any(pair.opacity.min() > 0.05 for pair in pairs)
+    assert any(pair.opacity.max() > 0.95 for pair in pairs)
+    assert any(pair.shadow.max() > 0.2 for pair in pairs)
+    assert any(not pair.shadow.any() and pair.opacity.any() for pair in pairs)
+
+
+def test_ground_under_neither_cloud_nor_shadow_is_itself_but_for_noise(pairs):
+    seen = 0
+    for pair in pairs:
+        open_sky = (pair.opacity == 0) & (pair.shadow == 0)
+        change = (pair.cloudy - pair.clear)[:, open_sky]
+        assert (np.abs(change) < 6 * 0.004).all()
+        seen += change.size
+    assert seen > 10_000
+
+
+def test_the_clear_patch_is_handed_back_untouched():
+    clear = ground()
+    before = clear.copy()
+    pair = sky(5, clear)
+    np.testing.assert_array_equal(clear, before)
+    np.testing.assert_array_equal(pair.clear, before)
+
+
+def test_ground_is_dimmed_by_shadow_and_hidden_by_opacity():
+    # the same sky over two grounds: cloud and noise cancel in the difference
+    clear, black = ground(2), np.zeros((2, *SHAPE_YX), np.float32)
+    shadowed = 0
+    for seed in SEEDS:
+        pair = sky(seed, clear, (560, 560))
+        passed = pair.cloudy - sky(seed, black, (560, 560)).cloudy
+        # skylight: of the direct light lost in a shadow, a fifth comes back
+        expected = (1 - pair.opacity) * (1 - 0.8 * pair.shadow) * clear
+        np.testing.assert_allclose(passed, expected, atol=2e-6)
+        shadowed += pair.shadow.any()
+    assert shadowed >= 3
+
+
+def test_thin_cloud_is_thinner_at_long_wavelengths_by_angstroms_law():
+    clear, black = ground(2), np.zeros((2, *SHAPE_YX), np.float32)
+    exponents = []
+    for seed in SEEDS:
+        pair = sky(seed, clear, (560, 2200))
+        passed = (pair.cloudy - sky(seed, black, (560, 2200)).cloudy) / clear
+        thin = (pair.opacity > 0.1) & (pair.opacity < 0.9) & (pair.shadow == 0)
+        if not thin.any():
+            continue
+        ratio = np.log(passed[1, thin]) / np.log(1 - pair.opacity[thin])
+        gamma = np.log(ratio) / np.log(560 / 2200)
+        np.testing.assert_allclose(gamma, np.median(gamma), atol=2e-3)
+        exponents.append(np.median(gamma))
+    assert -1e-3 < min(exponents) < 0.25
+    assert 0.5 < max(exponents) < 1 + 1e-3
+
+
+def test_cloud_is_bright_and_never_flat():
+    black = np.zeros((2, *SHAPE_YX), np.float32)
+    opaque = 0
+    for seed in SEEDS:
+        pair = sky(seed, black, (560, 560))
+        dense = pair.opacity > 0.5
+        if dense.sum() < 100:
+            continue
+        cloud = pair.cloudy[:, dense] / pair.opacity[dense]
+        assert cloud.min() > 0.25 * 0.2 - 0.05
+        assert cloud.max() < 2.1
+        opaque += cloud[0].std() > 0.01
+    assert opaque >= 5
+
+
+def test_crops_of_real_cloud_are_used_as_they_are():
+    # under one wavelength a made-up cloud is grey, these textures are not: their ratio is 3
+    y, x = np.mgrid[:60, :80]
+    texture = np.stack([100 + y + 10 * x, 3 * (100 + y + 10 * x)]).astype(np.float32)
+    black = np.zeros((2, *SHAPE_YX), np.float32)
+    made_up = real = 0
+    for seed in range(60):
+        pair = sky(seed, black, (560, 560), textures=[texture])
+        if pair.opacity.min() < 0.05:
+            continue
+        cloud = pair.cloudy / pair.opacity
+        if cloud[0].max() < 10:
+            made_up += 1
+            continue
+        real += 1
+        np.testing.assert_allclose(cloud[1], 3 * cloud[0], rtol=1e-2)
+        down, right = np.diff(cloud[0], axis=0), np.diff(cloud[0], axis=1)
+        np.testing.assert_allclose(np.abs(right), 10 * np.abs(down).mean(), rtol=0.05)
+        assert 0.65 < np.abs(down).mean() < 1.35
+    assert made_up >= 3
+    assert real >= 3
+
+
+def test_a_texture_may_be_just_as_large_as_the_patch():
+    texture = np.full((4, *SHAPE_YX), 0.7, np.float32)
+    for seed in range(10):
+        assert np.isfinite(sky(seed, ground(), textures=[texture]).cloudy).all()
+
+
+@pytest.mark.parametrize("wavelengths_nm", [(), (492.4, 559.8, 664.6), (*S2_NM, 1613.7)])
+def test_each_channel_needs_a_wavelength(wavelengths_nm):
+    with pytest.raises(ValueError, match=f"{len(wavelengths_nm)} wavelengths for 4 channels"):
+        sky(0, ground(), wavelengths_nm)
+
+
+@pytest.mark.parametrize("beta", [2.0, 3.0, 4.0])
+@pytest.mark.parametrize("size_px", [101, 128])
+def test_fractal_field_has_the_spectrum_asked_for(beta, size_px):
+    field = fractal_field(size_px, beta, np.random.default_rng(8))
+    assert field.shape == (size_px, size_px)
+    assert field.dtype == np.float32
+    assert field.mean() == pytest.approx(0, abs=1e-4)
+    assert field.std() == pytest.approx(1, abs=1e-4)
+    power = np.abs(np.fft.fft2(field.astype(np.float64))) ** 2
+    f = np.hypot(np.fft.fftfreq(size_px)[:, None], np.fft.fftfreq(size_px)[None, :])
+    inner = (f > 2 / size_px) & (f < 0.4)
+    slope = np.polyfit(np.log(f[inner]), np.log(power[inner]), 1)[0]
+    assert slope == pytest.approx(-beta, abs=0.4)
+
+
+def test_stretch_draws_structures_out_along_one_direction():
+    def elongation(stretch, seed):
+        field = fractal_field(96, 3.0, np.random.default_rng(seed), stretch)
+        gradients = np.stack([g.ravel() for g in np.gradient(field)])
+        least, most = np.linalg.eigvalsh(np.cov(gradients))
+        return most / least
+
+    assert max(elongation(1.0, seed) for seed in range(5)) < 2
+    assert min(elongation(6.0, seed) for seed in range(5)) > 4

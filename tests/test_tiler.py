@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geodecloud.errors import WindowPlanError
+from geodecloud.tiler import (
+    MAX_WINDOW_PX,
+    Window,
+    check_window,
+    plan_overlapping,
+    plan_windows,
+)
+
+
+@st.composite
+def extents_with_region(draw, most=70):
+    """An extent that need not start at 0, and a region of at least 1 px inside it."""
+    width, height = draw(st.integers(1, most)), draw(st.integers(1, most))
+    extent = Window(draw(st.integers(0, 9)), draw(st.integers(0, 9)), width, height)
+    left, top = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    region = Window(
+        extent.col_off + left,
+        extent.row_off + top,
+        draw(st.integers(1, width - left)),
+        draw(st.integers(1, height - top)),
+    )
+    return extent, region
+
+
+small_windows = st.builds(
+    Window, st.integers(-4, 9), st.integers(-4, 9), st.integers(1, 6), st.integers(1, 6)
+)
+
+
+def pixels(window):
+    """The oracle: a window is the set of its (col, row)."""
+    return {
+        (col, row)
+        for col in range(window.col_off, window.col_off + window.width)
+        for row in range(window.row_off, window.row_off + window.height)
+    }
+
+
+def times_covered(windows, region):
+    """How often each pixel of `region` is covered, counted on a canvas that holds them all."""
+    count = np.zeros((100, 100), int)
+    for window in windows:
+        count[window.slices_yx] += 1
+    return count[region.slices_yx], count.sum()
+
+
+@given(extents_with_region(), st.integers(1, 40), st.integers(0, 50))
+def test_cores_cover_every_pixel_of_the_region_once_and_nothing_else(both, window_px, halo_px):
+    extent, region = both
+    cores = [plan.core for plan in plan_windows(region, window_px, halo_px, extent)]
+    inside, total = times_covered(cores, region)
+    assert (inside == 1).all()
+    assert total == region.width * region.height
+
+
+@given(extents_with_region(), st.integers(1, 40))
+def test_cores_are_nearly_equal_and_at_most_an_eighth_above_the_wish(both, window_px):
+    extent, region = both
+    cores = [plan.core for plan in plan_windows(region, window_px, 0, extent)]
+    for sides in ([c.width for c in cores], [c.height for c in cores]):
+        assert max(sides) <= 9 / 8 * window_px
+        assert max(sides) - min(sides) <= 1
+
+
+@given(extents_with_region(most=18), st.integers(1, 12), st.integers(0, 20))
+def test_padded_is_every_existing_pixel_within_the_halo_of_the_core(both, window_px, halo_px):
+    extent, region = both
+    for plan in plan_windows(region, window_px, halo_px, extent):
+        core = plan.core
+        around = Window(
+            core.col_off - halo_px,
+            core.row_off - halo_px,
+            core.width + 2 * halo_px,
+            core.height + 2 * halo_px,
+        )
+        assert pixels(plan.padded) == pixels(around) & pixels(extent)
+
+
+@given(small_windows, small_windows)
+def test_intersects_as_sets_of_pixels_do(one, other):
+    assert one.intersects(other) == bool(pixels(one) & pixels(other))
+    assert other.intersects(one) == one.intersects(other)
+
+
+@given(extents_with_region(most=12), st.integers(0, 15))
+def test_grow_adds_the_pixels_within_that_many_steps(both, px):
+    extent, window = both
+    near = {
+        (col, row)
+        for col, row in pixels(extent)
+        if any(max(abs(col - c), abs(row - r)) <= px for c, r in pixels(window))
+    }
+    assert pixels(window.grow(px, within=extent)) == near
+
+
+@given(extents_with_region(most=40))
+def test_relative_window_finds_the_same_pixels_in_the_cut_out_array(both):
+    origin, inner = both
+    array = np.random.default_rng(0).random((3, 51, 53))
+    cut = array[:, *origin.slices_yx]
+    there = inner.relative_to(origin).slices_yx
+    np.testing.assert_array_equal(cut[:, *there], array[:, *inner.slices_yx])
+    assert cut[:, *there].shape[1:] == inner.shape_yx
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "window_px", "sizes_yx"),
+    [
+        (1, 1, 256, [(1, 1)]),
+        (1, 203, 101, [(1, 101), (1, 102)]),
+        (101, 1, 256, [(101, 1)]),
+        (101, 203, 256, [(101, 203)]),  # smaller than a window
+        (256, 257, 256, [(256, 257)]),  # one pixel more than a window is no window of its own
+        (9, 10, 8, [(9, 5), (9, 5)]),  # beyond the slack it is
+        (3, 2, 1, [(1, 1)] * 6),
+    ],
+)
+def test_awkward_scenes_are_cut_into_the_fewest_windows(height, width, window_px, sizes_yx):
+    scene = Window(0, 0, width, height)
+    plans = plan_windows(scene, window_px, 36, scene)
+    assert [plan.core.shape_yx for plan in plans] == sizes_yx
+
+
+def test_windows_come_row_by_row():
+    scene = Window(0, 0, 20, 20)
+    corners = [(p.core.row_off, p.core.col_off) for p in plan_windows(scene, 10, 3, scene)]
+    assert corners == [(0, 0), (0, 10), (10, 0), (10, 10)]
+
+
+@pytest.mark.parametrize("window_px", [0, -1, MAX_WINDOW_PX + 1, 70_000])
+def test_refuses_impossible_windows(window_px):
+    scene = Window(0, 0, 101, 203)
+    with pytest.raises(WindowPlanError, match=rf"window of {window_px} px.*--window 256"):
+        plan_windows(scene, window_px, 0, scene)
+    with pytest.raises(WindowPlanError, match=f"window of {window_px} px"):
+        plan_overlapping(scene, window_px, 0, scene)
+
+
+@pytest.mark.parametrize("halo_px", [-1, 70_000])
+def test_refuses_impossible_halos(halo_px):
+    scene = Window(0, 0, 101, 203)
+    with pytest.raises(WindowPlanError, match=rf"halo of {halo_px} px.*--halo auto"):
+        plan_windows(scene, 64, halo_px, scene)
+
+
+def test_accepts_the_smallest_and_the_largest_window():
+    check_window(1, 0)
+    check_window(MAX_WINDOW_PX, MAX_WINDOW_PX)
+
+
+@st.composite
+def lattices(draw):
+    window_px = draw(st.integers(1, 30))
+    return window_px, draw(st.integers(0, window_px - 1))
+
+
+@given(extents_with_region(), lattices())
+def test_overlapping_windows_cover_the_region_and_stay_in_the_extent(both, lattice):
+    extent, region = both
+    windows = plan_overlapping(extent, *lattice, region)
+    inside, _ = times_covered(windows, region)
+    assert (inside >= 1).all()
+    assert all(pixels(window) <= pixels(extent) for window in windows)
+    assert len(set(windows)) == len(windows)
+    sides = {window.shape_yx for window in windows}
+    assert sides == {(min(lattice[0], extent.height), min(lattice[0], extent.width))}
+
+
+@given(extents_with_region(), lattices())
+def test_overlapping_neighbours_share_at_least_the_overlap(both, lattice):
+    extent, _ = both
+    window_px, overlap_px = lattice
+    windows = plan_overlapping(extent, window_px, overlap_px, extent)
+    for starts, side in (
+        (sorted({w.col_off for w in windows}), windows[0].width),
+        (sorted({w.row_off for w in windows}), windows[0].height),
+    ):
+        shared = side - np.diff(starts)
+        assert (shared >= overlap_px).all()
+        assert (shared[:-1] == overlap_px).all()  # only the last one is shifted back
+
+
+@given(extents_with_region(), lattices(), st.data())
+def test_two_regions_get_the_same_windows_of_one_lattice(both, lattice, data):
+    extent, region = both
+    left = data.draw(st.integers(0, extent.width - 1))
+    top = data.draw(st.integers(0, extent.height - 1))
+    other = Window(
+        extent.col_off + left, extent.row_off + top, extent.width - left, extent.height - top
+    )
+    for_region = plan_overlapping(extent, *lattice, region)
+    for_other = plan_overlapping(extent, *lattice, other)
+    touching_other = {w for w in for_region if pixels(w) & pixels(other)}
+    touching_region = {w for w in for_other if pixels(w) & pixels(region)}
+    assert touching_other == touching_region
+    assert all(pixels(w) & pixels(region) for w in for_region)
+
+
+@pytest.mark.parametrize("overlap_px", [64, 65, 1000])
+def test_refuses_windows_that_never_advance(overlap_px):
+    scene = Window(0, 0, 101, 203)
+    with pytest.raises(WindowPlanError, match=f"never advance.*--window above {overlap_px}"):
+        plan_overlapping(scene, 64, overlap_px, scene)

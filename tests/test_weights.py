@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from geodecloud.errors import WeightsError
+from geodecloud.models.card import ModelCard
+from geodecloud.models.catalogue import choose_model, get_card, shipped_cards
+from geodecloud.models.weights import import_published, load_model, read_weights, tensor_hash
+
+
+def test_what_is_saved_is_loaded(toy_model: Path) -> None:
+    model = load_model(toy_model)
+    assert model.card.halo_px == model.network.reach_px == 40
+    assert not model.network.training
+    assert model.card == get_card(toy_model)
+    assert ModelCard.from_json(model.card.to_json()) == model.card
+
+
+def test_hash_sees_every_part() -> None:
+    a = {"x": torch.arange(4.0), "y": torch.zeros(2)}
+    assert tensor_hash(a) == tensor_hash({"y": torch.zeros(2), "x": torch.arange(4.0)})
+    changed = [
+        {"x": torch.arange(4.0) + 1e-6, "y": torch.zeros(2)},
+        {"x": torch.arange(4.0).reshape(2, 2), "y": torch.zeros(2)},
+        {"z": torch.arange(4.0), "y": torch.zeros(2)},
+        {"x": torch.arange(4.0), "y": torch.zeros(2, dtype=torch.int32)},
+    ]
+    assert len({tensor_hash(t) for t in [a, *changed]}) == 5
+
+
+def test_one_flipped_bit_is_noticed(toy_model: Path, tmp_path: Path) -> None:
+    damaged = bytearray(toy_model.read_bytes())
+    damaged[-5] ^= 1
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(damaged)
+    with pytest.raises(WeightsError, match="is damaged"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_cut_off_file_is_refused(toy_model: Path, tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(toy_model.read_bytes()[:keep])
+    with pytest.raises(WeightsError):
+        load_model(path)
+
+
+def test_foreign_tensors_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.safetensors"
+    save_file({"x": torch.zeros(3)}, str(path))
+    with pytest.raises(WeightsError, match="no geodecloud model card"):
+        load_model(path)
+    with pytest.raises(WeightsError, match="not a geodecloud weights file"):
+        get_card(path)
+
+
+def test_tensors_that_do_not_fit_their_card_are_refused(toy_model: Path, tmp_path: Path) -> None:
+    card, tensors = read_weights(toy_model)
+    del tensors["conv_in.weight"]
+    fields = json.loads(card.to_json()) | {"sha256": tensor_hash(tensors)}
+    path = tmp_path / "partial.safetensors"
+    save_file(tensors, str(path), {"geodecloud": json.dumps(fields)})
+    with pytest.raises(WeightsError, match="tensors its card describes"):
+        load_model(path)
+
+
+def test_unknown_architecture_is_refused(toy_model: Path, tmp_path: Path) -> None:
+    card, tensors = read_weights(toy_model)
+    fields = json.loads(card.to_json()) | {"architecture": {"depth": 3}}
+    path = tmp_path / "odd.safetensors"
+    save_file(tensors, str(path), {"geodecloud": json.dumps(fields)})
+    with pytest.raises(WeightsError, match="cannot be built"):
+        load_model(path)
+
+
+class Bomb:
+    """Unpickling this writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_pickles_are_never_executed(tmp_path: Path) -> None:
+    witness, bomb = tmp_path / "witness", tmp_path / "bomb.pth"
+    bomb.write_bytes(pickle.dumps(Bomb(witness)))
+    with pytest.raises(WeightsError):
+        import_published(bomb, tmp_path / "out.safetensors", "bomb")
+    torch.save({"x": Bomb(witness)}, bomb)
+    with pytest.raises(WeightsError):
+        import_published(bomb, tmp_path / "out.safetensors", "bomb")
+    with pytest.raises(WeightsError, match="models import"):
+        load_model(bomb)
+    assert not witness.exists()
+
+
+def test_other_checkpoint_is_not_taken_for_a_published_one(tmp_path: Path) -> None:
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="not a published SpA GAN"):
+        import_published(tmp_path / "other.pth", tmp_path / "out.safetensors", "other")
+
+
+def test_unknown_name_lists_the_shipped_ones() -> None:
+    with pytest.raises(WeightsError, match=r"s2-10m.*identity"):
+        load_model("s2-11m")
+
+
+def test_shipped_models_are_small_and_carry_their_papers() -> None:
+    from geodecloud.models.catalogue import SHIPPED
+
+    cards = shipped_cards()
+    assert "s2-10m" in cards
+    for path in SHIPPED.glob("*.safetensors"):
+        assert path.stat().st_size <= 2_000_000
+        card = load_model(path).card
+        assert card.name == path.stem
+        assert card.has_cloud_map
+        assert all(channel.wavelength_nm for channel in card.channels)
+        assert card.training
+        assert card.licence
+
+
+def test_auto_chooses_by_band_names() -> None:
+    choice = choose_model(["B08", "blue", "Band 3", "B4, central wavelength 665 nm", "QA"])
+    assert choice.name == "s2-10m"
+    assert "B02 B03 B04 B08" in choice.reason
+    with pytest.raises(ValueError, match=r"s2-10m: B02 B03 B04 B08"):
+        choose_model(["a", None, "c", "d"])
