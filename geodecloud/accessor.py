@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from geodecloud.pipeline import Declouded
 
 
-@xr.register_dataarray_accessor("geodecloud")
+@xr.register_dataarray_accessor("geodecloud")  # type: ignore[no-untyped-call]
 class GeodecloudAccessor:
     """Cloud removal on a (band, y, x) DataArray; lazy in, lazy out.
 

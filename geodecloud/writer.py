@@ -258,7 +258,8 @@ class RasterTarget:
             if block.ndim == 2:
                 self.dst.write(block, 1, window=window)
             else:
-                self.dst.write(block, window=window)
+                first = (key[0].start or 0) + 1
+                self.dst.write(block, list(range(first, first + len(block))), window=window)
         except RasterioError as error:
             raise SceneIOError(f"{self.dst.name} cannot be written: {error}") from error
         self.progress(window.width * window.height)

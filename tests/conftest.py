@@ -14,6 +14,10 @@ from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import save_weights
 
+# several suites or a training run beside this one must not fight over cores, and the arrays
+# here are too small to gain from threads
+torch.set_num_threads(1)
+
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -41,7 +41,9 @@ def test_quiet_says_nothing_but_the_path(scene: Path, tmp_path: Path) -> None:
 
 def test_json_counts_every_pixel_once(scene: Path, tmp_path: Path, toy_model: Path) -> None:
     codes = tmp_path / "codes.tif"
-    result = invoke(scene, "-o", tmp_path / "o.tif", "--model", toy_model, "--json", "--provenance", codes)
+    result = invoke(
+        scene, "-o", tmp_path / "o.tif", "--model", toy_model, "--json", "--provenance", codes
+    )
     report = json.loads(result.stdout)
     names = ["nodata", "observed", "restored", "synthesised", "left"]
     with rasterio.open(codes) as src:
@@ -184,7 +186,9 @@ def test_bad_scenes_get_their_own_message(make: object, message: str, tmp_path: 
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize(("option", "make"), [("--mask", no_overlap_mask), ("--aoi", no_overlap_aoi)])
+@pytest.mark.parametrize(
+    ("option", "make"), [("--mask", no_overlap_mask), ("--aoi", no_overlap_aoi)]
+)
 def test_masks_and_areas_elsewhere(option: str, make: object, scene: Path, tmp_path: Path) -> None:
     result = invoke(scene, "--out", tmp_path / "out.tif", option, make(tmp_path))  # type: ignore[operator]
     assert result.exit_code == 1
@@ -226,7 +230,9 @@ def test_unknown_radiometry_is_asked_for(tmp_path: Path) -> None:
     assert invoke(path, "--out", tmp_path / "out.tif", "--scale", "0.0001").exit_code == 0
 
 
-def test_interrupt_leaves_nothing(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_leaves_nothing(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 

@@ -17,6 +17,15 @@ LAYOUTS = [(p, w) for p in ("one-step", "recurrent") for w in (False, True)]
 layouts = pytest.mark.parametrize(("passes", "direction_weights"), LAYOUTS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small tensors: on a busy machine the threads of torch only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def loud_network(passes="one-step", direction_weights=False, output="image", channels=3, seed=0):
     """A small network whose every weight matters: what is far away still shows in a pixel."""
     torch.manual_seed(seed)
@@ -27,6 +36,7 @@ def loud_network(passes="one-step", direction_weights=False, output="image", cha
                 parameter.uniform_(-0.5, 0.7)
             else:
                 parameter.normal_(std=0.7 * parameter[0].numel() ** -0.5)
+        network.attention.conv_out.weight.mul_(8)  # a map that is not 0.5 all over
     return network.double().eval()
 
 
@@ -243,7 +253,7 @@ def tiled_network(direction_weights):
     return loud_network("one-step", direction_weights, "blend").float()
 
 
-@settings(max_examples=12)
+@settings(max_examples=40)
 @given(
     st.integers(1, 110),
     st.integers(1, 110),

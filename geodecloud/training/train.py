@@ -286,7 +286,7 @@ def train_step(
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.generator.parameters(), 10.0)
     optimizer_g.step()
-    return {name: float(value) for name, value in parts.items()}
+    return {name: float(value.detach()) for name, value in parts.items()}
 
 
 @torch.no_grad()

@@ -1,0 +1,118 @@
+"""The house keeps its own rules: imports, environments, file sizes, words."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "geodecloud"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+#: who may not import whom
+GEOMETRY = {"tiler", "stitcher", "grid", "bands", "reflectance", "composite", "errors", "options"}
+NETWORK = {"models.spanet", "models.discriminator"}
+PATHS = {"scene", "writer", "models.weights", "models.catalogue", "report"}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path, everywhere: bool = True) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_one_way(path: Path) -> None:
+    name, found = name_of(path), imports(path)
+    tops = {module.split(".")[0] for module in found}
+    if name in GEOMETRY:
+        assert "torch" not in tops
+        assert not any(module.startswith("geodecloud.models") for module in found)
+    if name in NETWORK:
+        assert tops <= {"__future__", "typing", "torch"}
+    if name.split(".")[0] not in ("training", "cli"):
+        assert not any(module.startswith("geodecloud.training") for module in found)
+    if "rasterio" in tops and name not in PATHS | {"grid", "metadata", "pipeline"}:
+        pytest.fail(f"{name} reads rasters itself; opening belongs to scene and writer")
+
+
+def test_import_loads_no_torch() -> None:
+    code = "import geodecloud, sys; print('torch' in sys.modules, 'xarray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("order", ["geodecloud, xarray", "xarray, geodecloud"])
+def test_accessor_is_there_in_any_order(order: str) -> None:
+    code = f"import {order}; print(hasattr(xarray.DataArray, 'geodecloud'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_front_door_opens() -> None:
+    import geodecloud
+
+    for name in geodecloud.__all__:
+        assert getattr(geodecloud, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = geodecloud.nothing
+
+
+def requirements(lines: list[str]) -> dict[str, str]:
+    pairs = [line.replace("[array]", "").split(">=") for line in lines]
+    return {name.strip(): bound.strip() for name, bound in pairs}
+
+
+def test_environment_is_equal_to_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["test"], *extras["dev"]]
+    expected = requirements([line for line in wanted if not line.startswith("geodecloud")])
+    expected["pytorch"] = expected.pop("torch")
+    expected["python"] = project["requires-python"].removeprefix(">=")
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    found = requirements([line for line in listed if isinstance(line, str) and line != "pip"])
+    assert found == expected
+
+
+def test_every_dependency_is_pinned_within_its_bounds() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    for line in [*project["dependencies"], *extras["test"], *extras["dev"]]:
+        requirement = Requirement(line)
+        if requirement.name != "geodecloud":
+            assert requirement.specifier.contains(pins[requirement.name]), line
+
+
+def test_files_name_no_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    words = ["/" + "work/", "/" + "root/", "pypi" + ".org"]
+    for name in listed.stdout.split():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".yml", ".txt", ".sh", ""} and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            assert not [word for word in words if word in text], name

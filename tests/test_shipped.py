@@ -1,0 +1,87 @@
+"""The shipped model on real Sentinel-2 pairs, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+
+from geodecloud.bands import SENTINEL2_NM
+from geodecloud.cli import main
+
+RESTORED = [1, 2, 3, 7]  # B02, B03, B04, B08 among the 13 bands
+
+
+def psnr_db(image: np.ndarray, truth: np.ndarray) -> float:
+    """Written out here: the test must not lean on the package's own metric."""
+    a, b = (np.clip(x.astype(float) * 1e-4, 0, 1) for x in (image, truth))
+    return float(-10 * np.log10(np.mean((a - b) ** 2)))
+
+
+def named_copy(source: Path, out: Path) -> Path:
+    with rasterio.open(source) as src:
+        profile, dn = src.profile, src.read()
+    with rasterio.open(out, "w", **profile) as dst:
+        dst.write(dn)
+        dst.descriptions = tuple(SENTINEL2_NM)
+    return out
+
+
+def test_real_pairs_gain_at_least_4_db(real_data: Path, tmp_path: Path) -> None:
+    gains = []
+    for cloudy in sorted((real_data / "sen12mscr").glob("*_cloudy.tif")):
+        scene = named_copy(cloudy, tmp_path / cloudy.name)
+        out, codes = tmp_path / "clear.tif", tmp_path / "codes.tif"
+        options = ["--model", "s2-10m", "--overwrite", "--provenance", str(codes)]
+        result = CliRunner().invoke(main, [str(scene), "--out", str(out), *options])
+        assert result.exit_code == 0, result.output
+        assert "does not restore bands B01, B05" in result.stderr
+        with rasterio.open(scene) as a, rasterio.open(out) as b, rasterio.open(codes) as c:
+            assert (a.crs, a.transform, a.shape, a.descriptions) == (
+                *(b.crs, b.transform, b.shape, b.descriptions),
+            )
+            before, after, code = a.read(), b.read(), c.read(1)
+        passed = [i for i in range(13) if i not in RESTORED]
+        np.testing.assert_array_equal(before[passed], after[passed])
+        np.testing.assert_array_equal(before[:, code == 1], after[:, code == 1])
+        with rasterio.open(str(cloudy).replace("_cloudy", "_clear")) as src:
+            truth = src.read()
+        gain = psnr_db(after[RESTORED], truth[RESTORED]) - psnr_db(
+            before[RESTORED], truth[RESTORED]
+        )
+        gains.append(gain)
+    assert len(gains) == 22
+    assert np.mean(gains) >= 4
+
+
+def test_thirteen_unnamed_bands_are_taken_in_esa_order(real_data: Path, tmp_path: Path) -> None:
+    cloudy = real_data / "sen12mscr/idx4287_cloudy.tif"
+    named = named_copy(cloudy, tmp_path / "named.tif")
+    images = []
+    for scene in (cloudy, named):
+        out = tmp_path / f"out_{scene.name}"
+        result = CliRunner().invoke(main, [str(scene), "--out", str(out)])
+        assert result.exit_code == 0, result.output
+        with rasterio.open(out) as dst:
+            images.append(dst.read())
+    np.testing.assert_array_equal(*images)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.2])
+def test_even_clear_ground_is_mostly_left_alone(level: float, tmp_path: Path) -> None:
+    """A plain field in daylight is no cloud: the map must not fire on brightness alone."""
+    rng = np.random.default_rng(2)
+    spectrum = np.array([0.5, 0.7, 0.75, 1.4])[:, None, None] * level
+    dn = (1e4 * spectrum * (1 + 0.05 * rng.standard_normal((4, 96, 96)))).astype(np.uint16)
+    import xarray as xr
+
+    import geodecloud
+
+    array = xr.DataArray(
+        dn, dims=("band", "y", "x"), attrs={"long_name": ("B02", "B03", "B04", "B08")}
+    )
+    clear = geodecloud.remove_clouds(array, model="s2-10m")
+    assert (clear.values == dn).all(axis=0).mean() > 0.9
