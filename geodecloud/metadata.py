@@ -7,7 +7,7 @@ and written down again by `Metadata.write_to`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.rpc import RPC
 
 from geodecloud.bands import SENTINEL2_NM
-from geodecloud.errors import BandError
 from geodecloud.grid import Grid
 
 if TYPE_CHECKING:
@@ -119,9 +118,8 @@ class Metadata:
         count, attrs = array.sizes[array.dims[0]], array.attrs
 
         def per_band(several: str, one: str, default: float) -> tuple[float, ...]:
-            value = attrs.get(several, attrs.get(one, default))
-            values = np.broadcast_to(np.asarray(value, np.float64), count)
-            return tuple(float(v) for v in values)
+            matched = _per_band(array, attrs[several]) if several in attrs else None
+            return tuple(float(v) for v in matched or (attrs.get(one, default),) * count)
 
         nodata = array.rio.nodata
         if nodata is None and np.issubdtype(array.dtype, np.floating):
@@ -191,20 +189,31 @@ class Metadata:
             dst.rpcs = self.rpcs
 
 
+def _per_band(array: xr.DataArray, values: Sequence[Any]) -> tuple[Any, ...] | None:
+    """One value for each band of a DataArray, from a list made for the file's bands.
+
+    Selecting bands (``da.sel(band=[4, 3, 2])``) keeps the attrs of all bands; rioxarray's band
+    coordinate, 1-based, then says which are left. None where the list cannot be matched.
+    """
+    count = array.sizes[array.dims[0]]
+    coordinate = array.coords.get(array.dims[0])
+    if coordinate is not None and coordinate.ndim == 1 and coordinate.dtype.kind in "iu":
+        numbers = coordinate.values
+        if numbers.min() >= 1 and numbers.max() <= len(values):
+            return tuple(values[number - 1] for number in numbers)
+    return tuple(values) if len(values) == count else None
+
+
 def _array_descriptions(array: xr.DataArray, count: int) -> tuple[str | None, ...]:
     """Band names of a DataArray: ``long_name`` as rioxarray writes it, or a text coordinate."""
-    names = array.attrs.get("long_name")
-    if isinstance(names, str) and count == 1:
-        return (names,)
-    if isinstance(names, tuple | list) and len(names) == count:
-        return tuple(str(n) if n else None for n in names)
     coordinate = array.coords.get(array.dims[0])
     if coordinate is not None and coordinate.dtype.kind in "OUT":
         return tuple(str(n) for n in coordinate.values)
-    if names is not None and not isinstance(names, str):
-        raise BandError(
-            f"the DataArray has {count} bands but {len(names)} names in attrs['long_name']: {names}"
-        )
+    names = array.attrs.get("long_name")
+    if isinstance(names, str):
+        names = [names]
+    if isinstance(names, tuple | list) and (matched := _per_band(array, names)) is not None:
+        return tuple(str(n) if n else None for n in matched)
     return (None,) * count
 
 

@@ -91,6 +91,27 @@ def test_ground_is_dimmed_by_shadow_and_hidden_by_opacity():
     assert shadowed >= 3
 
 
+def parallel_shift(opacity, shadow, most=20):
+    """The shift under which shadow is a multiple of opacity, None if there is none."""
+    height, width = SHAPE_YX
+    for dy in range(-most, most + 1):
+        for dx in range(-most, most + 1):
+            caster = opacity[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]
+            shade = shadow[max(dy, 0) : height - max(-dy, 0), max(dx, 0) : width - max(-dx, 0)]
+            scale = np.vdot(caster, shade) / max(np.vdot(caster, caster), 1e-9)
+            if caster.std() > 0.02 and np.abs(shade - scale * caster).max() < 1e-4:
+                return dy, dx
+    return None
+
+
+def test_shadow_is_the_opacity_of_the_same_cloud_moved_along(pairs):
+    shadowed = [pair for pair in pairs if pair.shadow.std() > 0.02]
+    shifts = [parallel_shift(pair.opacity, pair.shadow) for pair in shadowed]
+    found = [shift for shift in shifts if shift]
+    assert len(found) >= 3  # others fell further than could be looked for
+    assert all(np.hypot(*shift) > 2 for shift in found)
+
+
 def test_thin_cloud_is_thinner_at_long_wavelengths_by_angstroms_law():
     clear, black = ground(2), np.zeros((2, *SHAPE_YX), np.float32)
     exponents = []

@@ -234,6 +234,14 @@ def test_the_seam_to_ground_left_hidden_is_soft_too():
     assert (loose.weight == 1).all()
 
 
+def test_nodata_beside_a_cloud_does_not_soften_it():
+    valid = np.ones((9, 30), bool)
+    valid[:, :10] = False
+    all_of_it = np.ones_like(valid)
+    verdict = judge(valid, valid, all_of_it, ~all_of_it, all_of_it, strict=False)
+    np.testing.assert_array_equal(verdict.weight, valid.astype(float))
+
+
 def test_blend_keeps_the_very_same_dn_where_the_weight_is_zero():
     dn = np.array([[[1, 2, 3]], [[4, 5, 6]]], np.uint16)
     weight = np.array([[0.0, 1e-9, 1.0]])

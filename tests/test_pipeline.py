@@ -248,3 +248,15 @@ def test_coords_attrs_and_crs_survive(toy_model: Path, scene: Path) -> None:
     assert clear.attrs == array.attrs
     assert clear.encoding == array.encoding
     xr.testing.assert_identical(clear.coords.to_dataset(), array.coords.to_dataset())
+
+
+def test_selected_bands_keep_their_names(toy_model: Path, tmp_path: Path) -> None:
+    """Selecting and turning bands round in xarray does not mix up blue and red."""
+    dn = textured_dn(6, 70, 60)
+    path = write_raster(tmp_path / "six.tif", dn)
+    with rasterio.open(path, "r+") as dst:
+        dst.descriptions = ("B11", "B04", "B03", "B02", "B8A", "B08")
+    turned = geodecloud.open_scene(path).sel(band=[6, 2, 3, 4])
+    clear = turned.geodecloud.remove_clouds(model=str(toy_model), mask="none")
+    expected = whole_image(toy_model, dn[[3, 2, 1, 5]])[[3, 2, 1, 0]]
+    np.testing.assert_allclose(clear.values, expected, atol=0.51)

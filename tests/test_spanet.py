@@ -76,6 +76,18 @@ def test_reach_is_what_a_gradient_finds(direction_weights, image_px, attention_p
         assert (cols.min(), cols.max()) == (60 - reach_px, 60 + reach_px)
 
 
+@pytest.mark.parametrize(("direction_weights", "reach_px"), [(False, 2), (True, 3)])
+def test_reach_of_the_attention_module_is_what_a_gradient_finds(direction_weights, reach_px):
+    torch.manual_seed(1)
+    attention = open_network(direction_weights=direction_weights).attention
+    features = torch.rand(1, 4, 15, 15, dtype=torch.float64, requires_grad=True)
+    attention(features)[0, 0, 7, 7].backward()
+    rows, cols = np.nonzero(features.grad[0].ne(0).any(dim=0).numpy())
+    assert attention.reach_px == reach_px
+    assert (rows.min(), rows.max()) == (7 - reach_px, 7 + reach_px)
+    assert (cols.min(), cols.max()) == (7 - reach_px, 7 + reach_px)
+
+
 @pytest.mark.parametrize("direction_weights", [False, True])
 def test_recurrent_passes_reach_every_pixel(direction_weights):
     torch.manual_seed(1)

@@ -5,7 +5,8 @@ r"""Train a SpA GAN on clear imagery under simulated clouds, validated on real p
     geodecloud train examples/train_s2_10m.toml --clear DATA/clear --pairs DATA/pairs \
         --out runs/s2-10m
 
-Read from top to bottom: data, networks, one step, validation, checkpoint. Everything random
+Read from top to bottom: data, networks, one step, validation, checkpoint; at the end the two
+thresholds of the card are chosen on data. Everything random
 in step ``n`` is drawn from ``(seed, n)``, so a run that is killed and started again draws
 what it would have drawn. Checkpoints are safetensors, never pickles.
 """
@@ -34,7 +35,8 @@ from geodecloud.errors import OptionError
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
-from geodecloud.models.weights import save_weights
+from geodecloud.models.weights import load_model, save_weights
+from geodecloud.training.calibrate import calibrate
 from geodecloud.training.chips import Chip, Pair, draw_crop, read_chips, read_pairs
 from geodecloud.training.clouds import Array, simulate_clouds
 from geodecloud.training.losses import (
@@ -166,7 +168,11 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
             lines.write(json.dumps(record) + "\n")
         log.info("%s", record)
         losses = []
-    return card
+
+    weights = out / f"{config.name}.safetensors"
+    best_network = load_model(weights).network
+    card = calibrate(best_network, card, selecting, chips, textures, config.seed + 1)
+    return save_weights(best_network, card, weights)
 
 
 def batches(
