@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lint types benchmark clean
+.PHONY: demo test check format lint types results benchmark clean
 
 demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a picture of both
 	$(BIN)/python examples/demo.py demo
@@ -22,6 +22,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+results: $(READY)  ## docs/results.md and its pictures, from the data in GEODECLOUD_TEST_DATA
+	$(BIN)/python benchmarks/results.py "$(GEODECLOUD_TEST_DATA)"
 
 benchmark: $(READY)  ## a full Sentinel-2 tile through the identity model, against GDAL's own copy
 	$(BIN)/python benchmarks/identity.py

@@ -42,20 +42,22 @@ _COMMON = {
     "SWIR16": "B11",
     "SWIR22": "B12",
 }
-_S2_NAME = re.compile(r"(?:^|[^A-Z0-9])B(?:AND)?[ _-]?(0?[1-9]|1[0-2]|8A)(?![A-Z0-9])")
+_S2_NAME = re.compile(r"(?:^|[^A-Z0-9])B(0?[1-9]|1[0-2]|8A)(?![A-Z0-9])")
+#: Landsat numbers its bands too, but B4 is red on one satellite and near infrared on another.
+_LANDSAT = re.compile(r"(^|_)(SR|ST|TOA|QA)_B\d|(^|_)L[COTEM]0?\d_")
 
 
 def canonical_name(description: str | None) -> str | None:
     """Bring a band description to one spelling.
 
-    ``b2``, ``B02``, ``Band 2``, ``B2, central wavelength 490 nm``, ``blue`` and
-    ``T32TMT_B02_10m`` are all ``B02``. A name that is not a Sentinel-2 or common one comes
-    back in upper case; nothing comes back as None.
+    ``b2``, ``B02``, ``B2, central wavelength 490 nm``, ``blue`` and ``T32TMT_B02_10m`` are all
+    ``B02``. Any other name, such as Landsat's ``SR_B4`` or a bare ``Band 2``, comes back in upper
+    case: it is not known to be a Sentinel-2 band. No name comes back as None.
     """
     if description is None or not description.strip():
         return None
     text = description.strip().upper()
-    if found := _S2_NAME.search(text):
+    if (found := _S2_NAME.search(text)) and not _LANDSAT.search(text):
         number = found.group(1)
         return f"B{number.zfill(2)}"
     return _COMMON.get(re.sub(r"[ _-]", "", text), text)
@@ -95,7 +97,8 @@ def match_bands(descriptions: Sequence[str | None], wanted: Sequence[str]) -> li
                 )
             found.append(index)
             continue
-        hits = [i + 1 for i, name in enumerate(names) if name == canonical_name(want)]
+        name_wanted = canonical_name(want)
+        hits = [i + 1 for i, name in enumerate(names) if name == name_wanted is not None]
         if not hits:
             raise BandError(
                 f"no band is described as {want!r}; the scene's bands are {describe(descriptions)}. "

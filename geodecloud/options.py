@@ -21,7 +21,7 @@ class Options:
         the names of the bands
     bands : bands for the model, by description or 1-based index, in the model's order;
         None: found by name
-    scale, offset : reflectance = DN * scale + offset, where the scene does not say so
+    scale, offset : reflectance = DN * scale + offset; each wins over what the scene says
     mask : where pixels may change. "auto": where the model sees cloud; "none": every valid
         pixel; a path: raster, non-zero = cloud
     strict : never write a pixel whose ground was not visible

@@ -52,15 +52,23 @@ class Codec:
             # the largest 64-bit integers have no float64; np.clip needs one that has
             top = np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else limits.max
             out = np.clip(np.rint(dn), limits.min, top).astype(dtype)
-            if self.nodata is not None and limits.min <= self.nodata <= limits.max:
-                step = 1 if self.nodata < limits.max else -1
-                out[out == dtype.type(self.nodata)] = dtype.type(self.nodata + step)
+            if self._nodata_in(limits.min, limits.max) and float(self.nodata or 0).is_integer():
+                nodata = int(self.nodata or 0)
+                out[out == nodata] = nodata + (1 if nodata < limits.max else -1)
             return out
         out = dn.astype(dtype)
-        if self.nodata is not None and np.isfinite(self.nodata):
-            nodata = dtype.type(self.nodata)
-            out[out == nodata] = np.nextafter(nodata, dtype.type(0) if nodata else dtype.type(1))
+        info = np.finfo(dtype)
+        if self._nodata_in(float(info.min), float(info.max)):
+            nodata_dn = float(dtype.type(self.nodata))
+            # readers compare floats with some slack; half a millionth is beyond it
+            step = max(abs(nodata_dn) * 5e-7, float(info.tiny))
+            with np.errstate(over="ignore"):  # far ends of float64: infinitely far is far
+                close = np.abs(dn - nodata_dn) < step
+            out[close] = nodata_dn - step if nodata_dn > 0 else nodata_dn + step
         return out
+
+    def _nodata_in(self, low: float, high: float) -> bool:
+        return self.nodata is not None and bool(low <= self.nodata <= high)
 
     @staticmethod
     def _column(values: Sequence[float]) -> NDArray[np.float64]:
@@ -78,16 +86,17 @@ def decide_codec(
 ) -> Codec:
     """Decide how the restored bands are converted, and say why.
 
-    Order: what the caller gives; what the file declares; 8 bits are DN / 255; 16 bits under
-    Sentinel-2 band names are DN / 10 000 (ESA, Sentinel-2 Products Specification, quantification
-    value); floats are reflectance already. Anything else is asked for.
+    Scale and offset are taken, each by itself, from the first that says it: the caller; the
+    file; 8 bits are DN / 255; 16 bits under Sentinel-2 band names are DN / 10 000 (ESA,
+    Sentinel-2 Products Specification, quantification value); floats are reflectance already.
+    A scale that nobody says is asked for.
 
     Parameters
     ----------
     dtype : of the scene
     descriptions, scales, offsets : of the bands to restore; 1 and 0 where not declared
     nodata : DN or None
-    scale, offset : the caller's word, wins over the file's
+    scale, offset : the caller's word
 
     Raises
     ------
@@ -95,39 +104,66 @@ def decide_codec(
         If nothing says what a DN means, or the numbers cannot be.
     """
     count = len(descriptions)
-    numbers = [*scales, *offsets, *(v for v in (scale, offset) if v is not None)]
-    if not np.isfinite(numbers).all() or 0 in scales or scale == 0:
+    if scale is not None:
+        found, why = Formula((scale,) * count, (0.0,) * count), "as asked"
+        if _declared(scales, offsets):
+            found = Formula(found.scales, tuple(offsets))
+    else:
+        found, why = _formula_of_scene(dtype, descriptions, scales, offsets)
+    if offset is not None:
+        found = Formula(found.scales, (offset,) * count)
+        why = "as asked" if scale is not None else f"offset as asked, scale {why}"
+    if not np.isfinite([*found.scales, *found.offsets]).all() or 0 in found.scales:
         raise SceneError(
-            f"reflectance = DN * {scale or list(scales)} + {offset or list(offsets)} has no inverse; "
-            "give finite numbers and a scale other than 0: --scale 0.0001 --offset 0"
+            f"{found} has no inverse; give finite numbers and a scale other than 0, such as "
+            "--scale 0.0001 --offset 0"
         )
+    return Codec(found.scales, found.offsets, dtype.name, nodata, f"{found}, {why}")
 
-    def codec(s: Sequence[float], o: Sequence[float], reason: str) -> Codec:
-        return Codec(tuple(s), tuple(o), dtype.name, nodata, reason)
 
-    if scale is not None or offset is not None:
-        s, o = scale if scale is not None else 1.0, offset or 0.0
-        return codec([s] * count, [o] * count, f"reflectance = DN * {s:g} + {o:g}, as asked")
-    if any(s != 1 for s in scales) or any(o != 0 for o in offsets):
-        s, o = scales[0], offsets[0]
-        more = "" if len(set(scales)) == len(set(offsets)) == 1 else " (first of several)"
-        return codec(
-            scales, offsets, f"reflectance = DN * {s:g} + {o:g}, as the scene declares{more}"
-        )
+@dataclass(frozen=True)
+class Formula:
+    """``reflectance = DN * scale + offset``, one pair of numbers per band."""
+
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+
+    def __str__(self) -> str:
+        several = len({*zip(self.scales, self.offsets, strict=True)}) > 1
+        scale, offset = self.scales[0], self.offsets[0]
+        divisor = 1 / scale if scale else 0.0
+        whole = divisor > 1.5 and abs(divisor - round(divisor)) < 1e-6
+        text = f"reflectance = DN / {divisor:.0f}" if whole else f"reflectance = DN * {scale:g}"
+        if offset:
+            text += f" {'-' if offset < 0 else '+'} {abs(offset):g}"
+        return text + (" in the first band" if several else "")
+
+
+def _declared(scales: Sequence[float], offsets: Sequence[float]) -> bool:
+    return any(s != 1 for s in scales) or any(o != 0 for o in offsets)
+
+
+def _formula_of_scene(
+    dtype: np.dtype[Any],
+    descriptions: Sequence[str | None],
+    scales: Sequence[float],
+    offsets: Sequence[float],
+) -> tuple[Formula, str]:
+    """What the scene itself says about its DN, and why we believe it."""
+    count = len(descriptions)
+    zero = (0.0,) * count
+    if _declared(scales, offsets):
+        return Formula(tuple(scales), tuple(offsets)), "as the scene declares"
     if dtype == np.uint8:
-        return codec(
-            [1 / 255] * count, [0.0] * count, "reflectance = DN / 255, as for any 8-bit image"
-        )
+        return Formula((1 / 255,) * count, zero), "as for any 8-bit image"
     names = [canonical_name(d) for d in descriptions]
     if dtype in (np.uint16, np.int16) and names and all(name in SENTINEL2_NM for name in names):
-        return codec(
-            [1e-4] * count,
-            [0.0] * count,
-            "reflectance = DN / 10000, as for Sentinel-2 bands; products of baseline 04.00 or later "
-            "have an offset: give --offset -0.1 unless your provider removed it",
+        return Formula((1e-4,) * count, zero), (
+            "as for Sentinel-2 bands; products of baseline 04.00 and later have an offset, "
+            "give --offset -0.1 unless your provider removed it"
         )
     if np.issubdtype(dtype, np.floating):
-        return codec([1.0] * count, [0.0] * count, f"{dtype.name} values are taken as reflectance")
+        return Formula((1.0,) * count, zero), f"{dtype.name} values are taken as reflectance"
     raise SceneError(
         f"nothing says what a {dtype.name} DN means in reflectance: the scene declares no scale and "
         "its bands are not named as Sentinel-2's. Give --scale and --offset, such as --scale 0.0001"

@@ -53,6 +53,8 @@ class Mosaic:
 
     def add(self, window: Window, patch: Array, overlap_px: int = 0) -> None:
         """Add one window's result (C, H, W); with `overlap_px` weighted by the taper."""
+        if not window.intersects(self.region):
+            return
         weight = np.outer(taper(window.height, overlap_px), taper(window.width, overlap_px))
         seen = window.grow(0, within=self.region)
         inner = seen.relative_to(window).slices_yx

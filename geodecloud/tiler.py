@@ -113,6 +113,8 @@ def plan_windows(
         If window or halo cannot work, see `check_window`.
     """
     check_window(window_px, halo_px)
+    if 0 in region.shape_yx:
+        return []
     rows = _split(region.row_off, region.height, window_px)
     cols = _split(region.col_off, region.width, window_px)
     cores = [Window(x, y, w, h) for y, h in rows for x, w in cols]

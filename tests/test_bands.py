@@ -20,9 +20,12 @@ DESCRIPTIONS = ["B2, central wavelength 490 nm", "green", None, "b8a", "B04", "s
     [
         ("b2", "B02"),
         ("B02", "B02"),
-        ("Band 2", "B02"),
-        ("BAND-2", "B02"),
-        ("band_12", "B12"),
+        ("Band 2", "BAND 2"),
+        ("SR_B4", "SR_B4"),
+        (
+            "LC08_L2SP_001062_20201031_20201106_02_T2_SR_B5",
+            "LC08_L2SP_001062_20201031_20201106_02_T2_SR_B5",
+        ),
         ("  B02 ", "B02"),
         ("B2, central wavelength 490 nm", "B02"),
         ("B1, central wavelength 443 nm", "B01"),
@@ -99,7 +102,7 @@ def test_wavelengths_are_those_of_the_instrument_in_nm():
     [
         (["B02", "B03"], [1, 2]),
         (["B04", "B02"], [5, 1]),
-        (["red", "b2", "Band 3"], [5, 1, 2]),
+        (["red", "b2", "B3"], [5, 1, 2]),
         (["B8A"], [4]),
         (["3"], [3]),
         ([" 6 ", "B04", "1"], [6, 5, 1]),

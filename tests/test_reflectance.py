@@ -152,7 +152,7 @@ DECISIONS = {
         ("uint16", S2),
         {"scales": [5.0] * 4, "offsets": [1.0] * 4, **ASKED},
         (2e-4, -0.2),
-        "DN * 0.0002 + -0.2, as asked",
+        "DN / 5000 - 0.2, as asked",
     ),
     "asked wins over 8 bits": (("uint8", S2), ASKED, (2e-4, -0.2), "as asked"),
     "asked of int32": (("int32", NAMELESS), {"scale": 1e-6}, (1e-6, 0.0), "as asked"),
@@ -160,7 +160,7 @@ DECISIONS = {
         ("uint16", S2),
         {"scales": [1e-4] * 4, "offsets": [-0.1] * 4},
         (1e-4, -0.1),
-        "DN * 0.0001 + -0.1, as the scene declares",
+        "DN / 10000 - 0.1, as the scene declares",
     ),
     "file declares an offset alone": (
         ("int16", NAMELESS),
@@ -192,7 +192,7 @@ def test_each_band_keeps_the_scale_the_file_declares_for_it():
     made = decide("uint16", S2, scales=[1e-4, 2e-4, 3e-4, 4e-4], offsets=[0.0, 0.0, -0.1, 0.0])
     assert made.scales == (1e-4, 2e-4, 3e-4, 4e-4)
     assert made.offsets == (0.0, 0.0, -0.1, 0.0)
-    assert "first of several" in made.reason
+    assert "in the first band" in made.reason
 
 
 def test_the_codec_knows_dtype_and_nodata_of_the_scene():
@@ -231,3 +231,18 @@ def test_asks_when_nothing_says_what_a_dn_means(dtype, names):
 def test_refuses_numbers_that_have_no_inverse(numbers):
     with pytest.raises(SceneError, match="no inverse"):
         decide("uint16", S2, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("file_says", "asked", "scale", "offset"),
+    [
+        (([1.0], [0.0]), {"offset": -0.1}, 1e-4, -0.1),  # scale from the Sentinel-2 name
+        (([2e-5], [-0.2]), {"offset": -0.1}, 2e-5, -0.1),  # scale from the file
+        (([2e-5], [-0.2]), {"scale": 1e-4}, 1e-4, -0.2),  # offset from the file
+        (([1.0], [0.0]), {"scale": 1e-3}, 1e-3, 0.0),
+        (([0.0], [0.0]), {"scale": 1e-4, "offset": 0.0}, 1e-4, 0.0),  # a broken file is rescued
+    ],
+)
+def test_half_a_formula_is_completed(file_says, asked, scale, offset):
+    made = decide_codec(np.dtype("uint16"), ["B02"], *file_says, 0, **asked)
+    assert (made.scales, made.offsets) == ((scale,), (offset,))

@@ -58,8 +58,8 @@ def evaluate_folder(
 def format_table(rows: Sequence[dict[str, Any]]) -> str:
     """A Markdown table, worst gain first, with the mean of each model below."""
     lines = [
-        "| pair | model | before dB | after dB | gain dB | changed % |",
-        "|---|---|---|---|---|---|",
+        "| pair | model | before dB | after dB | gain dB | changed % | date difference |",
+        "|---|---|---|---|---|---|---|",
     ]
     ordered = sorted(rows, key=lambda row: row["after_db"] - row["before_db"])
     lines += [_line(row) for row in ordered]
@@ -73,8 +73,8 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    gain = row["after_db"] - row["before_db"]
+    gain, floor = row["after_db"] - row["before_db"], row.get("observed_rmse")
     return (
         f"| {row['pair']} | {row['model']} | {row['before_db']:.2f} | {row['after_db']:.2f} "
-        f"| {gain:+.2f} | {100 * row['changed']:.0f} |"
+        f"| {gain:+.2f} | {100 * row['changed']:.0f} | {'-' if floor is None else f'{floor:.4f}'} |"
     )
