@@ -20,12 +20,6 @@ DESCRIPTIONS = ["B2, central wavelength 490 nm", "green", None, "b8a", "B04", "s
     [
         ("b2", "B02"),
         ("B02", "B02"),
-        ("Band 2", "BAND 2"),
-        ("SR_B4", "SR_B4"),
-        (
-            "LC08_L2SP_001062_20201031_20201106_02_T2_SR_B5",
-            "LC08_L2SP_001062_20201031_20201106_02_T2_SR_B5",
-        ),
         ("  B02 ", "B02"),
         ("B2, central wavelength 490 nm", "B02"),
         ("B1, central wavelength 443 nm", "B01"),
@@ -68,6 +62,10 @@ def test_one_spelling_for_each_sentinel2_band(description, name):
         ("reddish", "REDDISH"),
         ("T31UB2", "T31UB2"),  # the end of a tile's name is no band
         ("probability", "PROBABILITY"),
+        ("Band 2", "BAND 2"),  # of which sensor?
+        ("SR_B4", "SR_B4"),  # Landsat: red or near infrared
+        ("LC08_L2SP_001062_02_T2_SR_B5", "LC08_L2SP_001062_02_T2_SR_B5"),
+        ("LE07_B4", "LE07_B4"),
     ],
 )
 def test_other_names_stay_what_they_are_in_upper_case(description, name):
