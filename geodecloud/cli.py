@@ -117,7 +117,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--aoi", type=click.Path(), help="Vector file; outside nothing changes or is computed."
 )
-@click.option("--window", default=256, show_default=True, type=int, help="Side of a window, px.")
+@click.option("--window", default=384, show_default=True, type=int, help="Side of a window, px.")
 @click.option(
     "--halo",
     default="auto",

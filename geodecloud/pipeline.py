@@ -29,7 +29,7 @@ from geodecloud.models.weights import load_model
 from geodecloud.options import Options
 from geodecloud.parallel import cpu_count, map_blocks_with_halo
 from geodecloud.plan import Plan, mask_path, plan_scene
-from geodecloud.scene import CHUNK_PX, open_aoi, open_mask, open_scene, read_metadata
+from geodecloud.scene import chunk_px, open_aoi, open_mask, open_scene, read_metadata
 from geodecloud.tiler import Window
 from geodecloud.writer import FileFormat, Product, write_products
 
@@ -104,7 +104,8 @@ def decloud(array: xr.DataArray, options: Options) -> Declouded:
     metadata = Metadata.of_array(array)
     plan = plan_scene(metadata, options)
     lazy = isinstance(array.data, da.Array)
-    pixels = array.data if lazy else da.from_array(array.data, chunks=(-1, CHUNK_PX, CHUNK_PX))
+    side = chunk_px(metadata.grid.shape_yx)
+    pixels = array.data if lazy else da.from_array(array.data, chunks=(-1, side, side))
     block = _block_declouder(metadata, plan, options)
     results: Any = map_blocks_with_halo(
         block,

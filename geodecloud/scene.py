@@ -25,8 +25,13 @@ if TYPE_CHECKING:
     import xarray as xr
     from rasterio.io import DatasetReader
 
-#: Side of a dask chunk; a multiple of the block size of nearly all files.
-CHUNK_PX = 1024
+
+def chunk_px(shape_yx: tuple[int, int]) -> int:
+    """Side of the dask chunks for a scene: a multiple of most files' blocks.
+
+    Small scenes get small chunks, so that every core has one to work on.
+    """
+    return 1024 if max(shape_yx) > 2048 else 384
 
 
 def open_raster(path: str | Path) -> DatasetReader:
@@ -88,13 +93,12 @@ def _numpy_name(dtype: str) -> str:
     return "complex64" if dtype.startswith("complex") else dtype
 
 
-def open_scene(path: str | Path, chunk_px: int = CHUNK_PX) -> xr.DataArray:
+def open_scene(path: str | Path) -> xr.DataArray:
     """Open a raster lazily, with its DN as they are.
 
     Parameters
     ----------
     path : anything GDAL reads
-    chunk_px : side of the dask chunks
 
     Returns
     -------
@@ -111,20 +115,19 @@ def open_scene(path: str | Path, chunk_px: int = CHUNK_PX) -> xr.DataArray:
     import rioxarray
 
     metadata = read_metadata(path)
+    side = chunk_px(metadata.grid.shape_yx)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # georeference and scale remarks; Metadata has it all
         array = rioxarray.open_rasterio(
             path,
-            chunks={"band": -1, "y": chunk_px, "x": chunk_px},
+            chunks={"band": -1, "y": side, "x": side},
             lock=False,
             decode_times=False,
             decode_timedelta=False,
         )
     array = array.rename({array.dims[0]: "band"}) if array.dims[0] != "band" else array
     if metadata.has_mask or metadata.has_alpha:
-        mask = da.from_array(
-            _FileMask(path, metadata.grid), chunks=(chunk_px, chunk_px), lock=False
-        )
+        mask = da.from_array(_FileMask(path, metadata.grid), chunks=(side, side), lock=False)
         array = array.assign_coords(valid=(array.dims[-2:], mask))
     return array
 
