@@ -13,14 +13,20 @@ import torch
 import xarray as xr
 from conftest import BANDS, make_toy_model, textured_dn, write_raster
 from rasterio.transform import from_origin
+from scipy.ndimage import uniform_filter
 from shapely import box
 
 import geodecloud
+from geodecloud.block import BlockDeclouder
 from geodecloud.composite import MARGIN_PX, Provenance
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneError
+from geodecloud.models.card import ModelCard
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
+from geodecloud.parallel import map_blocks_with_halo
 from geodecloud.pipeline import decloud
+from geodecloud.reflectance import Codec
+from geodecloud.tiler import Window
 
 
 def as_array(dn: np.ndarray, **attrs: object) -> xr.DataArray:
@@ -63,6 +69,56 @@ def test_result_does_not_depend_on_the_cut(
     np.testing.assert_allclose(cut.cloud_map, whole.cloud_map, atol=1e-5)
     assert (cut.provenance.values == whole.provenance.values).mean() > 0.999
     assert 0.02 < (whole.provenance == Provenance.OBSERVED).mean() < 0.98  # a mask with both sides
+
+
+class FarSighted:
+    """Stands in for a declouder; every output pixel is the mean of all 81 x 81 around it."""
+
+    batch_size = 1
+    card = ModelCard(name="far", summary="", halo_px=40, has_cloud_map=True)
+
+    def predict(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = uniform_filter(patches, (1, 1, 81, 81), mode="constant")
+        return mean, np.ones((len(patches), *patches.shape[2:]), np.float32)
+
+
+def test_fill_of_gaps_does_not_depend_on_the_cut() -> None:
+    """Wide gaps beside bright ground: what they are filled with must not know the chunks."""
+    dn = textured_dn(1, 130, 260)
+    dn[:, 20:110, 60:150] = 0
+    dn[:, :, 150:] *= 5
+    dn[:, ::7, 200::3] = 0
+    codec = Codec((1e-4,), (0.0,), "uint16", 0, "")
+    block = BlockDeclouder(
+        *(FarSighted(), codec, (0,), "none", False, Window(0, 0, 260, 130), 40, 40, True)
+    )
+    images = []
+    for chunks in [(1, 130, 260), (1, 44, 53), (1, 130, 151)]:
+        pixels = da.from_array(dn, chunks=chunks)
+        outputs = [(1, np.uint16), (None, np.float32), (None, np.uint8)]
+        arrays = [pixels, None, None, None]
+        images.append(map_blocks_with_halo(block, arrays, block.halo_px, outputs)[0].compute())
+    for image in images[1:]:
+        assert np.abs(image.astype(int) - images[0]).max() <= 1
+
+
+def test_change_rises_smoothly_from_the_masks_edge(toy_model: Path, tmp_path: Path) -> None:
+    """Against the formula, with distances by brute force."""
+    dn = textured_dn(4, 40, 50)
+    scene = write_raster(tmp_path / "scene.tif", dn)
+    mask = np.zeros((1, 40, 50), np.uint8)
+    mask[0, 8:30, 10:41] = 1
+    mask[0, 15, 20] = 0
+    path = write_raster(tmp_path / "mask.tif", mask)
+    geodecloud.decloud_scene(scene, tmp_path / "out.tif", model=str(toy_model), mask=path)
+    kept = np.argwhere(mask[0] == 0)
+    y, x = np.mgrid[:40, :50]
+    distance = np.hypot(y[..., None] - kept[:, 0], x[..., None] - kept[:, 1]).min(axis=-1)
+    ramp = np.clip(distance / 5, 0, 1)
+    weight = ramp**2 * (3 - 2 * ramp)
+    expected = dn + weight * (whole_image(toy_model, dn) - dn)
+    with rasterio.open(tmp_path / "out.tif") as dst:
+        np.testing.assert_allclose(dst.read(), expected, atol=0.51)
 
 
 def test_recurrent_model_is_blended_and_does_not_depend_on_chunks(tmp_path: Path) -> None:
@@ -206,7 +262,11 @@ def test_aoi_in_another_crs_limits_change(toy_model: Path, scene: Path, tmp_path
         mask="none",
         aoi=tmp_path / "aoi.gpkg",
         cloud_map=tmp_path / "map.tif",
+        window=30,
     )
+    opacity = rasterio.open(tmp_path / "map.tif").read(1)
+    assert np.isfinite(opacity[20:70, 60:130]).all()
+    assert np.isnan(opacity[:, 190:]).all()  # windows outside are not computed
     before, after = rasterio.open(scene).read(), rasterio.open(tmp_path / "out.tif").read()
     changed = (before != after).any(axis=0)
     rows, cols = np.nonzero(changed)
