@@ -19,6 +19,8 @@ from geodecloud.training.metrics import psnr_db
 CANDIDATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 #: Mean gain in dB given up for a higher threshold: more ground stays as it was observed.
 _TOLERANCE_DB = 0.1
+#: Opacity from which ground does not show: a twentieth of its contrast is below the noise.
+_HIDDEN = 0.95
 
 
 def calibrate(
@@ -33,7 +35,8 @@ def calibrate(
 
     ``cloud_threshold`` is the highest candidate whose mean gain over the real pairs, composite
     included, is within 0.1 dB of the best. ``opaque_threshold`` is exceeded by 90 % of the
-    simulated pixels whose true opacity is at least 0.9: ground behind them is not visible.
+    simulated pixels whose true opacity is at least 0.95, where ground no longer shows: it is
+    chosen to call too much ground invented rather than too little.
 
     Parameters
     ----------
@@ -81,12 +84,12 @@ def _gains(network: nn.Module, pair: Pair) -> list[float]:
 def _opacity_over_hidden_ground(
     network: nn.Module, card: ModelCard, chips: Sequence[Chip], textures: Sequence[Array], seed: int
 ) -> Array:
-    """The map's values where simulated cloud of opacity 0.9 and more hides the ground."""
+    """The map's values where simulated cloud hides the ground."""
     wavelengths = [channel.wavelength_nm or 0.0 for channel in card.channels]
     found = []
     for index in range(64):
         rng = np.random.default_rng([seed, index])
         clear = draw_crop(chips, 128, wavelengths, rng)
         pair = simulate_clouds(clear, wavelengths, rng, textures)
-        found.append(_predict(network, pair.cloudy)[1][pair.opacity >= 0.9])
+        found.append(_predict(network, pair.cloudy)[1][pair.opacity >= _HIDDEN])
     return np.concatenate(found)

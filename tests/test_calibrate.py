@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geodecloud.models.card import Channel, ModelCard
+from geodecloud.training.calibrate import calibrate
+from geodecloud.training.chips import Chip, Pair
+
+CARD = ModelCard(name="x", summary="", channels=(Channel("B02", 492.0), Channel("B03", 560.0)))
+
+
+class Stub(nn.Module):
+    """Restores to a constant ground; its map is the first band."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full_like(image, 0.1), image[:, :1].clamp(0, 1)
+
+
+def checkered(cloud: float, ground: float) -> Pair:
+    """Cloud on the left, with its value as the map's; ground on the right."""
+    clear = np.full((2, 60, 80), 0.1, np.float32)
+    clear[:, :, 40:] = ground
+    cloudy = clear.copy()
+    cloudy[:, :, :40] = cloud
+    return Pair("p", cloudy, clear)
+
+
+def test_threshold_is_the_highest_that_still_finds_the_cloud() -> None:
+    chips = [Chip(np.full((2, 128, 128), 0.1, np.float32), "here")]
+    # cloud at 0.28, bright clear ground at 0.16: the truth lies between, at 0.25
+    card = calibrate(Stub(), CARD, [checkered(0.28, 0.16)], chips, [], seed=1)
+    assert card.cloud_threshold == 0.25
+    card = calibrate(Stub(), CARD, [checkered(0.9, 0.12)], chips, [], seed=1)
+    assert card.cloud_threshold == 0.4
+    assert calibrate(Stub(), CARD, [], chips, [], seed=1).cloud_threshold == CARD.cloud_threshold
+
+
+def test_most_hidden_ground_lies_above_the_opaque_threshold() -> None:
+    """On a sky drawn here by the same seed, counted without the function under test."""
+    from geodecloud.training.chips import draw_crop
+    from geodecloud.training.clouds import simulate_clouds
+
+    chips = [Chip(np.full((2, 128, 128), 0.1, np.float32), "here")]
+    card = calibrate(Stub(), CARD, [], chips, [], seed=5)
+    seen = []
+    for index in range(64):
+        rng = np.random.default_rng([5, index])
+        clear = draw_crop(chips, 128, [492.0, 560.0], rng)
+        pair = simulate_clouds(clear, [492.0, 560.0], rng)
+        seen.append(np.clip(pair.cloudy[0], 0, 1)[pair.opacity >= 0.95])
+    assert abs((np.concatenate(seen) >= card.opaque_threshold).mean() - 0.9) < 0.02
