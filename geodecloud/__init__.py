@@ -69,17 +69,24 @@ def __dir__() -> list[str]:
 class _OnXarray(importlib.abc.MetaPathFinder):
     """Registers the accessor when xarray is imported; importing it here would cost 0.3 s."""
 
+    _asking = False
+
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name != "xarray":
+        if name != "xarray" or self._asking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self._asking = True  # the question below comes by here again
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._asking = False
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
 
         def execute_and_register(module: Any) -> None:
             execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             importlib.import_module("geodecloud.accessor")
 
         spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]

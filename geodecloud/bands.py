@@ -42,9 +42,12 @@ _COMMON = {
     "SWIR16": "B11",
     "SWIR22": "B12",
 }
-_S2_NAME = re.compile(r"(?:^|[^A-Z0-9])B(0?[1-9]|1[0-2]|8A)(?![A-Z0-9])")
-#: Landsat numbers its bands too, but B4 is red on one satellite and near infrared on another.
-_LANDSAT = re.compile(r"(^|_)(SR|ST|TOA|QA)_B\d|(^|_)L[COTEM]0?\d_")
+_NUMBER = r"B(0?[1-9]|1[0-2]|8A)"
+#: ``B2``; ``B2, central wavelength 490 nm`` (GDAL); ``S2A_B02``; ``T32TMT_20200101_B02_10m`` (ESA).
+#: Nothing looser: Landsat's SR_B4 is another band, and MSK_B04 or B04_uncertainty is none.
+_S2_NAME = re.compile(
+    rf"(?:{_NUMBER}(?:,.*)?|S(?:ENTINEL)?-?2[AB]?_{_NUMBER}|T\d\d[A-Z]{{3}}_(?:\w+_)?{_NUMBER}(?:_\d0M)?)"
+)
 
 
 def canonical_name(description: str | None) -> str | None:
@@ -57,8 +60,8 @@ def canonical_name(description: str | None) -> str | None:
     if description is None or not description.strip():
         return None
     text = description.strip().upper()
-    if (found := _S2_NAME.search(text)) and not _LANDSAT.search(text):
-        number = found.group(1)
+    if found := _S2_NAME.fullmatch(text):
+        number = next(group for group in found.groups() if group)
         return f"B{number.zfill(2)}"
     return _COMMON.get(re.sub(r"[ _-]", "", text), text)
 
@@ -67,6 +70,20 @@ def wavelength_nm(description: str | None) -> float | None:
     """Central wavelength in nm of a Sentinel-2 or common band name, None if unknown."""
     name = canonical_name(description)
     return None if name is None else SENTINEL2_NM.get(name)
+
+
+def known_wavelength_nm(name: str) -> float:
+    """Central wavelength in nm of a band that must have one.
+
+    Raises
+    ------
+    BandError
+        If it has none.
+    """
+    wavelength = wavelength_nm(name)
+    if wavelength is None:
+        raise BandError(f"band {name!r} has no known wavelength; known: {' '.join(SENTINEL2_NM)}")
+    return wavelength
 
 
 def match_bands(descriptions: Sequence[str | None], wanted: Sequence[str]) -> list[int]:

@@ -6,6 +6,7 @@ restored, the mask decides what changes, and DN come back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +18,24 @@ from geodecloud.composite import (
     MARGIN_PX,
     Bool,
     add_margin,
-    blend,
     fill_gaps,
     judge,
 )
 from geodecloud.declouder import Declouder
 from geodecloud.reflectance import Codec
 from geodecloud.stitcher import Mosaic
-from geodecloud.tiler import PlannedWindow, Window, plan_overlapping, plan_windows
+from geodecloud.tiler import (
+    BLEND_OVERLAP_PX,
+    PlannedWindow,
+    Window,
+    plan_overlapping,
+    plan_windows,
+)
 
 Array = NDArray[np.float32]
 
 #: The mask's margin and soft edge look this much further than the pixels asked for.
 _MASK_REACH_PX = FEATHER_PX + MARGIN_PX
-#: Context of models whose reach has no limit; their windows overlap by as much and are blended.
-BLEND_OVERLAP_PX = 64
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,9 @@ class BlockDeclouder:
     strict : see `geodecloud.composite.judge`
     extent : the whole scene
     window_px : wished side of a window
-    reach_px : context the network needs; None: no limit, blend instead
-    fills : whether the scene may hold gaps next to valid pixels
+    reach_px : context around a window, at least what the network needs; None: no limit, blend
+    fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
+    alpha : 0-based band that is a mask and no data, or None
     """
 
     declouder: Declouder
@@ -59,14 +64,15 @@ class BlockDeclouder:
     extent: Window
     window_px: int
     reach_px: int | None
-    fills: bool
+    fill_px: int
+    alpha: int | None = None
 
     @property
     def context_px(self) -> int:
         """Context the prediction of one pixel needs."""
         if self.reach_px is None:
-            return self.window_px  # every window that touches a pixel lies within
-        return self.reach_px + (self.reach_px if self.fills else 0)
+            return self.window_px + self.fill_px  # all windows that touch a pixel lie within
+        return self.reach_px + self.fill_px
 
     @property
     def halo_px(self) -> int:
@@ -108,6 +114,8 @@ class BlockDeclouder:
             wanted &= cloud[view]
 
         restored, opacity = self._restore(dn, usable, wanted, region, padded)
+        # which windows were computed depends on the cut; what is said about a pixel must not
+        opacity = np.where(wanted, opacity, np.nan).astype(np.float32)
         is_cloud = self._is_cloud(opacity, has_data, None if cloud is None else cloud[view])
         # a model without a cloud map cannot tell visible ground from hidden: all counts as hidden
         hidden = ~(opacity <= self.declouder.card.opaque_threshold)
@@ -124,7 +132,7 @@ class BlockDeclouder:
             change = restored[:, *inner] - before.astype(np.float32)
             with np.errstate(invalid="ignore"):  # gaps may hold NaN; their weight is 0
                 after = np.where(weight > 0, before + weight * change, 0)
-            out[channels] = blend(out[channels], self.codec.encode(after), weight)
+            out[channels] = np.where(weight > 0, self.codec.encode(after), out[channels])
         return np.ascontiguousarray(out), opacity[inner], verdict.provenance[inner]
 
     def _validity(self, dn: NDArray[Any], valid: Bool | None) -> tuple[Bool, Bool]:
@@ -135,7 +143,8 @@ class BlockDeclouder:
             missing = dn == nodata
         if np.issubdtype(dn.dtype, np.floating):
             missing |= ~np.isfinite(dn)
-        has_data: Bool = ~np.all(missing, axis=0)
+        data_bands = [i for i in range(len(dn)) if i != self.alpha] or [0]
+        has_data: Bool = ~np.all(missing[data_bands], axis=0)
         usable: Bool = ~np.any(missing[list(self.channels)], axis=0)
         if valid is not None:
             has_data, usable = has_data & valid, usable & valid
@@ -160,7 +169,7 @@ class BlockDeclouder:
         if not wanted.any():
             return restored, opacity
         image = self.codec.decode(dn[list(self.channels)]).astype(np.float32)
-        image = fill_gaps(image, usable, self.reach_px or BLEND_OVERLAP_PX)
+        image = fill_gaps(image, usable, self.fill_px)
         if self.reach_px is None:
             both = self._blend_windows(image, region, padded)
             restored, opacity = both[:count], both[count]
@@ -168,9 +177,11 @@ class BlockDeclouder:
             for plan, patch, seen in self._place_windows(image, wanted, region, padded):
                 where = plan.core.relative_to(region).slices_yx
                 restored[:, *where], opacity[where] = patch, seen
-        return restored, np.where(usable[region.relative_to(padded).slices_yx], opacity, np.nan)
+        return restored, opacity
 
-    def _place_windows(self, image: Array, wanted: Bool, region: Window, padded: Window) -> Any:
+    def _place_windows(
+        self, image: Array, wanted: Bool, region: Window, padded: Window
+    ) -> Iterator[tuple[PlannedWindow, Array, Array]]:
         """Predict the windows that hold a wanted pixel; yields (plan, core patch, opacity)."""
         assert self.reach_px is not None
         reach = self.reach_px

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -36,21 +37,21 @@ class DefaultCommand(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, with one message instead of a traceback for what a user can cure."""
+        # what schedulers of clusters send: clean up as for Ctrl-C
+        with contextlib.suppress(ValueError):  # only the main thread may listen
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             return super().main(*args, **kwargs)
         except GeodecloudError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo("Interrupted; nothing was written.", err=True)
-            sys.exit(130)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Let Ctrl-C reach `main` under its own name: click would exit with 1."""
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("Interrupted; nothing was written.", err=True)
+            click.echo("Interrupted.", err=True)
             ctx.exit(130)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,11 +93,6 @@ def feather(replace: Bool, keep: Bool) -> NDArray[np.float64]:
     return np.where(replace, ramp * ramp * (3 - 2 * ramp), 0.0)
 
 
-def blend(dn: NDArray[Any], replaced: NDArray[Any], weight: NDArray[np.float64]) -> NDArray[Any]:
-    """Take `replaced` where the weight is above 0, the untouched DN elsewhere."""
-    return np.where(weight > 0, replaced, dn)
-
-
 def fill_gaps(image: NDArray[np.float32], usable: Bool, radius_px: int) -> NDArray[np.float32]:
     """Fill unusable pixels with the mean of the usable ones within `radius_px`.
 
@@ -111,7 +105,7 @@ def fill_gaps(image: NDArray[np.float32], usable: Bool, radius_px: int) -> NDArr
     image : (C, H, W), values of unusable pixels are ignored and may be NaN
     usable : (H, W)
     """
-    if usable.all():
+    if usable.all() or radius_px == 0:
         return image
     known = np.where(usable, image, 0).astype(np.float64)
     size = 2 * radius_px + 1

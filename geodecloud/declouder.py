@@ -53,6 +53,8 @@ class Declouder:
     ) -> None:
         self.card = model.card
         self.device = choose_device(device)
+        # as wished, not as found here: a worker with a GPU shall use it
+        self._recipe = (model.source, device, precision, batch_size, threads)
         if precision == "auto":
             precision = "fp16" if self.device.type == "cuda" else "fp32"
         if precision not in _DTYPES:
@@ -66,7 +68,7 @@ class Declouder:
         self._turn: Any = contextlib.nullcontext()
         if self.device.type != "cpu":
             self._turn = threading.Lock()
-        self._recipe = (model.source, str(self.device), precision, self.batch_size, threads)
+        log.debug("%r, batches of %d, %s threads", self, self.batch_size, threads or "torch's")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _load_declouder, self._recipe
@@ -101,9 +103,8 @@ class Declouder:
                 f"({', '.join(self.card.channel_names)}), not {patches.shape[1]}"
             )
         restored, opacity = self._run(torch.from_numpy(patches))
-        low, high = self.card.value_range
-        if np.isfinite([low, high]).any():
-            np.clip(restored, low, high, out=restored)
+        if self.card.value_range is not None:
+            np.clip(restored, *self.card.value_range, out=restored)
         if not self.card.has_cloud_map:
             opacity = np.full_like(opacity, np.nan)
         return restored, opacity
@@ -183,7 +184,7 @@ def _torch_threads(count: int | None) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=4)
 def _load_declouder(
-    source: str, device: str, precision: str, batch_size: int, threads: int | None
+    source: str, device: str, precision: str, batch_size: int | str, threads: int | None
 ) -> Declouder:
     """Load once per process: the lru_cache is what keeps tasks from loading again."""
     return Declouder(load_model(source), device, precision, batch_size, threads)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Tags = Mapping[str, Mapping[str, str]]  # namespace -> key -> value; "" is the default one
 
+#: Name of the (y, x) bool coordinate that says where a scene has data.
+VALID = "geodecloud_valid"
 #: Namespaces that describe the old file's storage, not the scene.
 _STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "rio_creation_kwds"}
 
@@ -67,6 +69,11 @@ class Metadata:
     def count(self) -> int:
         """Number of bands."""
         return len(self.dtypes)
+
+    @property
+    def alpha(self) -> int | None:
+        """0-based band that is the mask, or None."""
+        return self.colorinterp.index(ColorInterp.alpha) if self.has_alpha else None
 
     @property
     def has_palette(self) -> bool:
@@ -122,8 +129,10 @@ class Metadata:
             return tuple(float(v) for v in matched or (attrs.get(one, default),) * count)
 
         nodata = array.rio.nodata
-        if nodata is None and np.issubdtype(array.dtype, np.floating):
-            nodata = np.nan if array.rio.encoded_nodata is not None else None
+        if nodata is not None and array.dtype.kind in "ui":
+            limits = np.iinfo(array.dtype)
+            # a number the pixels cannot take stands for nothing
+            nodata = nodata if limits.min <= nodata <= limits.max else None
         return cls(
             grid=Grid(array.rio.crs, array.rio.transform(), (array.shape[-2], array.shape[-1])),
             dtypes=(array.dtype.name,) * count,
@@ -146,6 +155,17 @@ class Metadata:
             gcps_crs=self.gcps_crs,
             rpcs=self.rpcs,
         )
+
+    def without_statistics(self) -> Metadata:
+        """The same without the pixel statistics other software left in band tags."""
+        kept = tuple(
+            {
+                namespace: {k: v for k, v in tags.items() if not k.startswith("STATISTICS_")}
+                for namespace, tags in band.items()
+            }
+            for band in self.band_tags
+        )
+        return replace(self, band_tags=kept)
 
     def with_tags(self, **more: str) -> Metadata:
         """The same with some tags of the default namespace added."""

@@ -17,8 +17,8 @@ class Options:
 
     Attributes
     ----------
-    model : a shipped model's name, "identity", a .safetensors file, or "auto": chosen from
-        the names of the bands
+    model : a shipped model's name, "identity", a .safetensors file, a loaded Model, or "auto":
+        chosen from the names of the bands
     bands : bands for the model, by description or 1-based index, in the model's order;
         None: found by name
     scale, offset : reflectance = DN * scale + offset; each wins over what the scene says
@@ -50,6 +50,20 @@ class Options:
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        if hasattr(self.model, "source"):  # a loaded Model: workers load it by its name or path
+            object.__setattr__(self, "model", self.model.source)
+        if not isinstance(self.model, str | Path):
+            raise OptionError(f"model is a name, a path or a loaded Model, not {self.model!r}")
+        object.__setattr__(self, "model", str(self.model))
+        if not isinstance(self.mask, str | Path):
+            raise OptionError(f"mask is 'auto', 'none' or a path, not a {type(self.mask).__name__}")
+        for name in ("device", "precision"):
+            if not isinstance(getattr(self, name), str):
+                raise OptionError(f"{name} is a word such as 'auto', not {getattr(self, name)!r}")
+        if not isinstance(self.window, int) or not isinstance(self.workers, int | None):
+            raise OptionError(
+                f"window and workers are whole numbers, not {self.window!r} and {self.workers!r}"
+            )
         if isinstance(self.bands, str):
             raise OptionError(
                 f"bands is a sequence of names or indexes, not the text {self.bands!r}"

@@ -8,8 +8,9 @@ nothing is read before it is computed.
 from __future__ import annotations
 
 import operator
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ import dask
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
+from dask.system import CPU_COUNT
 
 from geodecloud.tiler import Window
 
@@ -26,8 +28,8 @@ BlockFunction = Callable[..., tuple[np.ndarray[Any, Any], ...]]
 
 
 def cpu_count() -> int:
-    """Cores this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: in a container or batch job fewer than the machine's."""
+    return int(CPU_COUNT)
 
 
 def map_blocks_with_halo(
@@ -128,12 +130,24 @@ def _at_least(sizes: tuple[int, ...], least: int) -> tuple[int, ...]:
     return tuple(merged)
 
 
-def store(
-    sources: Sequence[da.Array], targets: Sequence[Any], workers: int, scheduler: str = "threads"
-) -> None:
+def store(sources: Sequence[da.Array], targets: Sequence[Any], workers: int) -> None:
     """Compute arrays and write them block by block into targets that take assignments.
 
     One lock: GDAL datasets take one writer at a time.
     """
-    with dask.config.set(scheduler=scheduler, num_workers=workers):
+    with threads(workers):
         da.store(list(sources), list(targets), lock=True, compute=True)
+
+
+@contextmanager
+def threads(workers: int) -> Iterator[None]:
+    """Let dask compute on threads of our own, and leave only when the last one is done.
+
+    Dask's pool would go on computing, and writing, after an error or an interrupt.
+    """
+    pool = ThreadPoolExecutor(workers)
+    try:
+        with dask.config.set(scheduler="threads", pool=pool):
+            yield
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

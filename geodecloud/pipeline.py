@@ -18,19 +18,28 @@ import dask
 import dask.array as da
 import numpy as np
 from rasterio.errors import RasterioError
+from rioxarray.exceptions import RioXarrayError
 
 from geodecloud._version import __version__
 from geodecloud.block import BlockDeclouder
 from geodecloud.composite import Provenance
 from geodecloud.declouder import Declouder
 from geodecloud.errors import SceneError, SceneIOError
-from geodecloud.metadata import Metadata
+from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
-from geodecloud.parallel import cpu_count, map_blocks_with_halo
-from geodecloud.plan import Plan, mask_path, plan_scene
-from geodecloud.scene import chunk_px, open_aoi, open_mask, open_scene, read_metadata
-from geodecloud.tiler import Window
+from geodecloud.parallel import cpu_count, map_blocks_with_halo, threads
+from geodecloud.plan import Plan, check_reflectance, mask_path, plan_scene
+from geodecloud.scene import (
+    chunk_px,
+    open_aoi,
+    open_mask,
+    open_scene,
+    read_metadata,
+    read_sample,
+    source_files,
+)
+from geodecloud.tiler import BLEND_OVERLAP_PX, Window
 from geodecloud.writer import FileFormat, Product, write_products
 
 if TYPE_CHECKING:
@@ -82,7 +91,8 @@ def remove_clouds(array: xr.DataArray, **options: Any) -> xr.DataArray:
 
     Parameters
     ----------
-    array : DataArray in DN or reflectance, following rioxarray's conventions
+    array : DataArray in DN or reflectance, following rioxarray's conventions. Where it has a
+        bool coordinate ``geodecloud_valid`` (y, x), False is treated as nodata.
     **options : see `geodecloud.options.Options`
 
     Returns
@@ -98,23 +108,29 @@ def remove_clouds(array: xr.DataArray, **options: Any) -> xr.DataArray:
     return decloud(array, Options.of(options)).image
 
 
-def decloud(array: xr.DataArray, options: Options) -> Declouded:
-    """Remove clouds and say where: image, cloud map and provenance, see `Declouded`."""
+def decloud(array: xr.DataArray, options: Options, metadata: Metadata | None = None) -> Declouded:
+    """Remove clouds and say where: image, cloud map and provenance, see `Declouded`.
+
+    `metadata` is what the array's file says about it; None takes what the array carries.
+    """
     _check_dims(array)
-    metadata = Metadata.of_array(array)
+    metadata = metadata or Metadata.of_array(array)
     plan = plan_scene(metadata, options)
     lazy = isinstance(array.data, da.Array)
+    if not lazy:
+        check_reflectance(_thinned(array.values), plan)
     side = chunk_px(metadata.grid.shape_yx)
     pixels = array.data if lazy else da.from_array(array.data, chunks=(-1, side, side))
-    block = _block_declouder(metadata, plan, options)
+    valid, cloud, allowed = _masks(array, pixels, metadata, options)
+    block = _block_declouder(metadata, plan, options, may_have_gaps=valid is not None)
     results: Any = map_blocks_with_halo(
         block,
-        [pixels, *_masks(array, pixels, metadata, options)],
+        [pixels, valid, cloud, allowed],
         block.halo_px,
         outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
     )
     if not lazy:
-        with dask.config.set(scheduler="threads", num_workers=options.workers or cpu_count()):
+        with threads(options.workers or cpu_count()):
             results = dask.compute(*results)
     image, cloud_map, provenance = results
     flat = array.isel({array.dims[0]: 0}, drop=True)
@@ -153,16 +169,19 @@ def decloud_scene(
         If anything is wrong; then nothing is left at `dst`.
     """
     chosen = Options.of(options)
-    _check_paths(src, [dst, provenance, cloud_map])
+    _check_paths([src, mask_path(chosen), chosen.aoi, chosen.model], [dst, provenance, cloud_map])
     metadata = read_metadata(src)
     array = open_scene(src)
-    result = decloud(array, chosen)
+    result = decloud(array, chosen, metadata)
+    check_reflectance(read_sample(src), result.plan)
     log.info("%s: %s, %d bands of %s", src, metadata.grid, metadata.count, metadata.dtypes[0])
     log.info("model %s: %s", result.plan.card.name, result.plan.why)
     log.info("%s", result.plan.codec.reason)
 
-    mask = array.coords["valid"].data if metadata.has_mask else None
+    mask = array.coords[VALID].data if metadata.has_mask else None
     tagged = metadata.with_tags(**_tags(src, result.plan, chosen))
+    if result.plan.card.kind != "identity":
+        tagged = tagged.without_statistics()
     products = [Product(Path(dst), result.image.data, tagged, mask=mask)]
     if provenance is not None:
         about = metadata.single_band("uint8", 0, "provenance")
@@ -202,7 +221,9 @@ class CodeCounter:
         self.counts += np.bincount(codes.ravel(), minlength=len(Provenance))
 
 
-def _block_declouder(metadata: Metadata, plan: Plan, options: Options) -> BlockDeclouder:
+def _block_declouder(
+    metadata: Metadata, plan: Plan, options: Options, may_have_gaps: bool
+) -> BlockDeclouder:
     """Load the model and hand every decision to the function that each block runs."""
     workers = options.workers or cpu_count()
     declouder = Declouder(
@@ -222,9 +243,13 @@ def _block_declouder(metadata: Metadata, plan: Plan, options: Options) -> BlockD
         mask_kind=plan.mask_kind,
         strict=options.strict,
         extent=Window(0, 0, width, height),
-        window_px=min(options.window, max(height, width)),
+        window_px=options.window,
         reach_px=reach_px,
-        fills=metadata.nodata is not None or floating or metadata.has_mask or metadata.has_alpha,
+        # the card's reach, not the halo asked for: the result must not depend on the halo
+        fill_px=(plan.card.halo_px or 0 if plan.card.halo_px is not None else BLEND_OVERLAP_PX)
+        if may_have_gaps or metadata.nodata is not None or floating
+        else 0,
+        alpha=metadata.alpha,
     )
 
 
@@ -234,28 +259,51 @@ def _masks(
     """The scene's validity, the cloud mask file and the area of interest; None where there is none."""
     chunks_yx = pixels.chunks[-2:]
     valid = None
-    if "valid" in array.coords:
-        valid = da.asarray(array.coords["valid"].data).rechunk(chunks_yx)
+    if VALID in array.coords and array.coords[VALID].dims == array.dims[-2:]:
+        valid = da.asarray(array.coords[VALID].data).astype(bool).rechunk(chunks_yx)
     path = mask_path(options)
     cloud = None if path is None else open_mask(path, metadata.grid, chunks_yx)
     allowed = None if options.aoi is None else open_aoi(options.aoi, metadata.grid, chunks_yx)
     return [valid, cloud, allowed]
 
 
+def _thinned(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """At most about 256 x 256 of the pixels, spread over the scene."""
+    step = max(1, max(pixels.shape[-2:]) // 256)
+    return pixels[:, ::step, ::step]
+
+
 def _check_dims(array: xr.DataArray) -> None:
-    if array.ndim != 3 or 0 in array.shape:
+    import rioxarray  # noqa: F401  registers .rio
+
+    sizes = getattr(array, "sizes", None)
+    if not hasattr(array, "coords") or not hasattr(array, "data") or sizes is None:
         raise SceneError(
-            f"a scene has the dimensions (band, y, x), none of them empty; this DataArray has "
-            f"{dict(array.sizes)}. Use .transpose('band', 'y', 'x'), and one date at a time"
+            f"a scene is an xarray.DataArray (band, y, x), not a {type(array).__name__}; a Dataset "
+            "with one variable per band becomes one with .to_dataarray('band')"
+        )
+    first, *last = array.dims if array.ndim == 3 else ("", "", "")
+    try:
+        spatial = [array.rio.y_dim, array.rio.x_dim] if array.ndim == 3 else []
+    except RioXarrayError:  # unusual names; their order is all there is to go by
+        spatial = last
+    if array.ndim != 3 or 0 in array.shape or last != spatial or "time" in str(first):
+        raise SceneError(
+            f"a scene has the dimensions (band, y, x), in this order and none of them empty; this "
+            f"DataArray has {dict(sizes)}. Use .transpose('band', 'y', 'x'), and one date at a time"
         )
 
 
-def _check_paths(src: str | Path, targets: list[str | Path | None]) -> None:
-    """No target may be the source, or another target."""
-    paths = [Path(path).absolute() for path in (src, *targets) if path is not None]
-    for index, path in enumerate(paths):
-        if path in paths[:index]:
-            raise SceneIOError(f"{path} is named twice; source and outputs must differ")
+def _check_paths(inputs: list[Any], targets: list[str | Path | None]) -> None:
+    """No target may be an input, under whatever name, or another target."""
+    taken = [Path(f).resolve() for path in inputs if path is not None for f in source_files(path)]
+    for target in targets:
+        if target is None:
+            continue
+        path = Path(target).resolve()
+        if path in taken or any(f.exists() and path.exists() and path.samefile(f) for f in taken):
+            raise SceneIOError(f"{target} is named twice; inputs and outputs must all differ")
+        taken.append(path)
 
 
 def _tags(src: str | Path, plan: Plan, options: Options) -> dict[str, str]:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geodecloud.bands import canonical_name, describe, match_bands
+from geodecloud.bands import SENTINEL2_NM, canonical_name, describe, match_bands
 from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError, WindowPlanError
 from geodecloud.metadata import Metadata
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
 from geodecloud.options import Options
 from geodecloud.reflectance import Codec, decide_codec
-from geodecloud.tiler import check_window
+from geodecloud.tiler import BLEND_OVERLAP_PX, check_window
 
 log = logging.getLogger(__name__)
+
+#: More context than this changes nothing but the time.
+MAX_HALO_PX = 1024
+#: Clouds and snow reach about 1.2, glint a little more.
+MOST_REFLECTANCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,13 @@ def plan_scene(metadata: Metadata, options: Options) -> Plan:
         _check_pixels(metadata, channels)
     codec = _codec(metadata, card, channels, options)
     _check_halo(card, options)
-    passing = [metadata.names[i] or str(i + 1) for i in range(metadata.count) if i not in channels]
+    if metadata.names != metadata.descriptions:
+        _warn("the scene's 13 bands have no names; they are taken for B01 to B12 in ESA's order")
+    passing = [
+        metadata.names[i] or str(i + 1)
+        for i in range(metadata.count)
+        if i not in (*channels, metadata.alpha)
+    ]
     if passing:
         _warn(
             f"model {card.name} does not restore bands {', '.join(passing)}: they stay as they are"
@@ -100,7 +114,26 @@ def _channels(metadata: Metadata, card: ModelCard, options: Options) -> tuple[in
             f"model {card.name} takes {len(card.channels)} bands "
             f"({' '.join(card.channel_names)}), but {len(bands)} were given: {','.join(wanted)}"
         )
-    return tuple(band - 1 for band in bands)
+    return tuple(band - 1 for band in _in_model_order(bands, wanted, card))
+
+
+def _in_model_order(bands: list[int], wanted: Sequence[str], card: ModelCard) -> list[int]:
+    """Bring bands given by name to the model's order; indexes stay in the order given.
+
+    Red in the blue channel would go through without any error, and look almost right.
+    """
+    names = [canonical_name(want) for want in wanted]
+    if not card.channels or not any(name in SENTINEL2_NM for name in names):
+        return bands
+    if set(names) == set(card.channel_names):
+        return [bands[names.index(channel)] for channel in card.channel_names]
+    for name, channel in zip(names, card.channel_names, strict=True):
+        if name in SENTINEL2_NM and name != channel:
+            raise BandError(
+                f"band {name} was given where model {card.name} takes {channel}; its bands are "
+                f"{' '.join(card.channel_names)}. To use a band as another, give its 1-based index"
+            )
+    return bands
 
 
 def _example(metadata: Metadata) -> str:
@@ -136,10 +169,45 @@ def _codec(
     )
 
 
+def check_reflectance(sample: NDArray[Any], plan: Plan) -> None:
+    """Refuse floats that were taken for reflectance but look like DN.
+
+    Parameters
+    ----------
+    sample : (C, H, W), some pixels of the scene
+
+    Raises
+    ------
+    SceneError
+        If the upper end of the values is beyond anything the Sun can light.
+    """
+    if not np.issubdtype(sample.dtype, np.floating) or plan.card.kind == "identity":
+        return
+    values = plan.codec.decode(sample[list(plan.channels)])
+    if plan.codec.nodata is not None:
+        values = values[sample[list(plan.channels)] != plan.codec.nodata]
+    values = values[np.isfinite(values)]
+    if values.size and (top := float(np.percentile(values, 90))) > MOST_REFLECTANCE:
+        raise SceneError(
+            f"a tenth of the scene's reflectance is above {top:.4g}, and clouds reach about 1.2: these "
+            f"look like DN ({plan.codec.reason}). Give their scale, such as --scale 0.0001 --offset 0"
+        )
+
+
 def _check_halo(card: ModelCard, options: Options) -> None:
     check_window(options.window, 0 if options.halo == "auto" else int(options.halo))
+    if card.halo_px is None and options.window <= 2 * BLEND_OVERLAP_PX:
+        raise WindowPlanError(
+            f"model {card.name} has no limit to its reach: its windows overlap by "
+            f"{BLEND_OVERLAP_PX} px on each side and must be wider than {2 * BLEND_OVERLAP_PX} px"
+        )
     if options.halo == "auto":
         return
+    if int(options.halo) > MAX_HALO_PX:
+        raise WindowPlanError(
+            f"a halo of {options.halo} px would have each window read far more than it computes; "
+            f"the most is {MAX_HALO_PX}, and --halo auto is what the model needs"
+        )
     if card.halo_px is None:
         raise WindowPlanError(
             f"model {card.name} has no limit to its reach: its windows are blended, use --halo auto"

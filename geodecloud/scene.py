@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import geometry_mask
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
-from shapely import box
 
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.grid import Grid
-from geodecloud.metadata import Metadata
+from geodecloud.metadata import VALID, Metadata
 from geodecloud.tiler import Window
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ def read_metadata(path: str | Path) -> Metadata:
         If it is a container of several rasters, or its pixels are complex numbers.
     """
     with open_raster(path) as src:
-        if src.count == 0 or (src.subdatasets and src.count == 0):
+        if src.count == 0 or src.subdatasets:
             inside = "\n".join(f"  {name}" for name in src.subdatasets)
             raise SceneError(
-                f"{path} is a container and holds no bands itself. Give one of its rasters:\n{inside}"
+                f"{path} is a container of several rasters. Give one of them:\n{inside}"
                 if inside
                 else f"{path} holds no bands"
             )
@@ -85,6 +85,11 @@ def read_metadata(path: str | Path) -> Metadata:
             raise SceneError(
                 f"{path} mixes dtypes {', '.join(src.dtypes)}; a GeoTIFF holds one. Convert the "
                 "bands to one dtype first, for example with: rio convert --dtype"
+            )
+        if len({str(number) for number in src.nodatavals}) > 1:
+            raise SceneError(
+                f"{path} gives its bands different nodata numbers {src.nodatavals}; a GeoTIFF holds "
+                "one. Bring them to one first, for example with: gdalwarp -dstnodata 0"
             )
         return Metadata.of_dataset(src)
 
@@ -105,7 +110,7 @@ def open_scene(path: str | Path) -> xr.DataArray:
     DataArray (band, y, x)
         In the file's dtype and rioxarray's conventions: band names in ``attrs["long_name"]``,
         CRS and transform in ``spatial_ref``. Where the file has a mask or alpha band, a lazy
-        coordinate ``valid`` (y, x) says True where there is data.
+        coordinate ``geodecloud_valid`` (y, x) says True where there is data.
 
     Raises
     ------
@@ -126,10 +131,37 @@ def open_scene(path: str | Path) -> xr.DataArray:
             decode_timedelta=False,
         )
     array = array.rename({array.dims[0]: "band"}) if array.dims[0] != "band" else array
-    if metadata.has_mask or metadata.has_alpha:
-        mask = da.from_array(_FileMask(path, metadata.grid), chunks=(side, side), lock=False)
-        array = array.assign_coords(valid=(array.dims[-2:], mask))
-    return array
+    if metadata.alpha is not None:
+        valid = array.data[metadata.alpha] > 0  # GDAL takes alpha for a mask in some layouts only
+    elif metadata.has_mask:
+        file_mask = _FileMask(path, metadata.grid)
+        valid = da.from_array(file_mask, chunks=(side, side), lock=False)
+    else:
+        return array
+    return array.assign_coords({VALID: (array.dims[-2:], valid)})
+
+
+def read_sample(path: str | Path) -> NDArray[Any]:
+    """Some pixels of a scene, (band, y, x), at most about 256 x 256, from overviews if any."""
+    with open_raster(path) as src:
+        shrink = max(1, max(src.shape) // 256)
+        shape = (src.count, max(1, src.height // shrink), max(1, src.width // shrink))
+        try:
+            return src.read(out_shape=shape)  # type: ignore[no-any-return,unused-ignore]
+        except RasterioError as error:
+            detail = error.__cause__ or error
+            raise SceneIOError(
+                f"{path} cannot be read, it may be cut off or damaged: {detail}"
+            ) from error
+
+
+def source_files(path: str | Path) -> list[str]:
+    """The files behind a path: itself, and for a VRT those it is made of."""
+    files = [str(path)]
+    if str(path).lower().endswith(".vrt") and os.path.exists(path):
+        with open_raster(path) as src:
+            files += src.files
+    return files
 
 
 class _Lazy:
@@ -137,14 +169,20 @@ class _Lazy:
 
     dtype, ndim = np.dtype(bool), 2
 
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
+    def __init__(self, path: str | Path, grid: Grid) -> None:
+        self.path, self.grid = path, grid
         self.shape = grid.shape_yx
 
     def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray[Any, np.dtype[np.bool_]]:
         rows, cols = (slice(*s.indices(n)) for s, n in zip(key, self.shape, strict=True))
         window = Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
-        return self.read(window)
+        try:
+            return self.read(window)
+        except RasterioError as error:
+            detail = error.__cause__ or error
+            raise SceneIOError(
+                f"{self.path} cannot be read, it may be damaged: {detail}"
+            ) from error
 
     def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Pixels of one window."""
@@ -152,11 +190,7 @@ class _Lazy:
 
 
 class _FileMask(_Lazy):
-    """The mask a file carries: internal, beside it, or its alpha band."""
-
-    def __init__(self, path: str | Path, grid: Grid) -> None:
-        super().__init__(grid)
-        self.path = path
+    """The mask a file carries, internal or beside it."""
 
     def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
         # opened anew in each thread: GDAL datasets must not be shared
@@ -183,16 +217,12 @@ class _CloudFile(_Lazy):
                     values = vrt.read(1, window=where, masked=True)
         return np.nan_to_num(values.filled(0)) != 0
 
-    def __init__(self, path: str | Path, grid: Grid) -> None:
-        super().__init__(grid)
-        self.path = path
-
 
 class _Area(_Lazy):
     """An area of interest, rasterised where asked; a pixel is in if its centre is."""
 
-    def __init__(self, geometry: Any, grid: Grid) -> None:
-        super().__init__(grid)
+    def __init__(self, path: str | Path, geometry: Any, grid: Grid) -> None:
+        super().__init__(path, grid)
         self.geometry = geometry
 
     def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -219,11 +249,11 @@ def open_mask(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
             )
         grid = Grid(None, grid.transform, grid.shape_yx)
     else:
-        bounds = transform_bounds(mask_grid.crs, grid.crs, *mask_grid.bounds)
-        if not box(*bounds).intersects(grid.footprint):
+        here = _outline_in(grid, mask_grid.crs, path)
+        if here.intersection(mask_grid.footprint).area == 0:
             raise SceneError(
-                f"mask {path} does not overlap the scene: it covers {_round(bounds)} and the scene "
-                f"{_round(grid.bounds)} in {grid.crs}"
+                f"mask {path} does not overlap the scene: it covers {_round(mask_grid.bounds)} and the "
+                f"scene {_round(here.bounds)} in {mask_grid.crs}"
             )
     return da.from_array(_CloudFile(path, grid), chunks=chunks_yx, lock=False)
 
@@ -247,16 +277,41 @@ def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
         frame = geopandas.read_file(path)
     except (DataSourceError, OSError) as error:
         raise SceneIOError(f"{path} cannot be read as a vector file: {error}") from error
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise SceneError(f"{path} is a table without geometry, no area of interest")
     if frame.crs is None:
         raise SceneError(f"{path} has no CRS; the area of interest could be anywhere")
-    area = frame.to_crs(grid.crs).union_all()
-    if area.is_empty or not area.intersects(grid.footprint):
+    # cut to the scene in the file's own CRS: far corners may have no place in the scene's
+    here = _outline_in(grid, frame.crs, path)
+    area = frame.geometry.make_valid().union_all()
+    shared = area.intersection(here)
+    if shared.area == 0:
         where = "is empty" if area.is_empty else f"covers {_round(area.bounds)}"
         raise SceneError(
             f"area of interest {path} does not overlap the scene: it {where} and the scene covers "
-            f"{_round(grid.bounds)} in {grid.crs}"
+            f"{_round(here.bounds)} in its CRS"
         )
-    return da.from_array(_Area(area, grid), chunks=chunks_yx, lock=False)
+    # a little beyond the outline, so that curved edges cut no pixel of the scene off
+    wide = area.intersection(here.buffer(0.01 * here.length))
+    assert grid.crs is not None
+    area = geopandas.GeoSeries([wide], crs=frame.crs).to_crs(grid.crs.to_wkt()).make_valid().iloc[0]
+    return da.from_array(_Area(path, area, grid), chunks=chunks_yx, lock=False)
+
+
+def _outline_in(grid: Grid, crs: Any, path: str | Path) -> Any:
+    """The scene's outline in another CRS, with corners enough to follow its curves."""
+    import geopandas
+
+    assert grid.crs is not None  # callers have looked at grid.has_place
+    outline = grid.footprint
+    dense = outline.segmentize(outline.length / 80)
+    try:
+        series = geopandas.GeoSeries([dense], crs=grid.crs.to_wkt()).to_crs(
+            crs.to_wkt() if hasattr(crs, "to_wkt") else crs
+        )
+    except (CRSError, ProjError) as error:
+        raise SceneError(f"the CRS of {path} cannot be brought to the scene's: {error}") from error
+    return series.make_valid().iloc[0]
 
 
 def _round(bounds: tuple[float, ...]) -> str:

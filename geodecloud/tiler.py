@@ -17,6 +17,8 @@ from geodecloud.errors import WindowPlanError
 #: A window may exceed the asked size by this share, so that no sliver is left over.
 _SLACK = 1 / 8
 MAX_WINDOW_PX = 1 << 16
+#: Context of models whose reach has no limit; their windows overlap by as much and are blended.
+BLEND_OVERLAP_PX = 64
 
 
 class Window(NamedTuple):
@@ -144,6 +146,8 @@ def plan_overlapping(
     """
     check_window(window_px, overlap_px)
     step = window_px - overlap_px
+    if window_px >= max(extent.width, extent.height):
+        return [extent]
     if step < 1:
         raise WindowPlanError(
             f"windows of {window_px} px that overlap by {overlap_px} px never advance; "

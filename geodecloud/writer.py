@@ -8,7 +8,9 @@ metadata goes in before the copy.
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,23 +24,31 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp
+from rasterio.enums import MaskFlags
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
-from geodecloud.errors import OptionError, SceneIOError
-from geodecloud.metadata import Metadata
+from geodecloud.errors import OptionError, SceneError, SceneIOError
+from geodecloud.metadata import VALID, Metadata
 from geodecloud.parallel import cpu_count, store
 
 if TYPE_CHECKING:
     import xarray as xr
-    from rasterio.io import DatasetWriter
+    from rasterio.io import DatasetReader, DatasetWriter
 
-#: GDAL's block cache. Its default, 5 % of the machine, is most of a laptop's peak memory.
-CACHE_MB = 256
+log = logging.getLogger(__name__)
+
+#: GDAL's block cache in bytes. Its default, 5 % of the machine, is a large part of our peak.
+CACHE_BYTES = 256 * 2**20
+_SIDECARS = (".msk", ".ovr", ".aux.xml")
+_SUFFIXES = ("", ".tif", ".tiff")
 _OPTIONS: dict[str, dict[str, str]] = {
     "cog": {"driver": "COG", "BLOCKSIZE": "512"},
     "gtiff": {"driver": "GTiff", "TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512"},
 }
+_RAW = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
+_PIXEL_KEYS = {"count", "dtype", "nodata"}
 _COMMON = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
 
 
@@ -83,7 +93,7 @@ def write_scene(
 
     Parameters
     ----------
-    array : DataArray, lazy or not
+    array : DataArray, lazy or not; (y, x) is one band
     like : metadata to write, from `geodecloud.scene.read_metadata` of the source; None takes
         what the DataArray itself carries
     format : file format, creation options, overwriting
@@ -93,10 +103,26 @@ def write_scene(
     ------
     SceneIOError
         If the target exists, or cannot be written.
+    SceneError
+        If the DataArray and `like` do not describe the same raster.
     """
-    pixels = da.asarray(array.data)
+    if array.ndim == 2:
+        array = array.expand_dims("band")
     metadata = like if like is not None else Metadata.of_array(array)
-    product = Product(Path(path), pixels, metadata)
+    if (metadata.count, *metadata.grid.shape_yx) != array.shape:
+        raise SceneError(
+            f"the DataArray has the shape {array.shape}, but `like` describes {metadata.count} bands "
+            f"of {metadata.grid.shape_yx}"
+        )
+    if array.dtype.name != metadata.dtypes[0] or array.dtype == bool:
+        raise SceneError(
+            f"the DataArray holds {array.dtype.name} and a file of {metadata.dtypes[0]} is to be "
+            "written; convert it first, with .astype(...), so that rounding is your decision"
+        )
+    mask = array.coords.get(VALID) if metadata.has_mask else None
+    product = Product(
+        Path(path), da.asarray(array.data), metadata, mask=None if mask is None else mask.data
+    )
     write_products([product], format or FileFormat(), workers or cpu_count())
     return Path(path)
 
@@ -125,35 +151,37 @@ def write_products(
     """
     for product in products:
         check_target(product.path, format.overwrite, _raw_bytes(product.metadata))
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(gdal_settings())
-            staged = [stack.enter_context(_Staging(product, format)) for product in products]
-            targets = [stage.target for stage in staged]
-            targets[0].progress = progress
-            masks = [
-                (p.mask, MaskTarget(s.dst))
-                for p, s in zip(products, staged, strict=True)
-                if p.mask is not None
-            ]
-            store(
-                [*(p.pixels for p in products), *(array for array, _ in (*masks, *also))],
-                [*targets, *(target for _, target in (*masks, *also))],
-                workers,
-            )
-            for stage in staged:
-                stage.finish()
-            for stage in staged:
-                os.replace(stage.final, stage.product.path)
-    except CPLE_BaseError as error:
-        raise SceneIOError(f"{products[0].path} cannot be written: {error}") from error
+    with ExitStack() as stack:
+        stack.enter_context(gdal_settings())
+        staged = [stack.enter_context(_Staging(product, format)) for product in products]
+        targets = [stage.target for stage in staged]
+        targets[0].progress = progress
+        masks = [
+            (p.mask, MaskTarget(s.dst))
+            for p, s in zip(products, staged, strict=True)
+            if p.mask is not None
+        ]
+        store(
+            [*(p.pixels for p in products), *(array for array, _ in (*masks, *also))],
+            [*targets, *(target for _, target in (*masks, *also))],
+            workers,
+        )
+        for stage in staged:
+            stage.finish()
+        for stage in staged:
+            stage.publish()
 
 
 @contextmanager
 def gdal_settings() -> Iterator[None]:
     """GDAL settings for our own reading and writing; nobody else's are touched."""
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True):
-        yield
+    before = get_gdal_config("GDAL_CACHEMAX")
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True):
+        try:
+            yield
+        finally:
+            # inside a caller's own Env, rasterio would leave our cache size behind
+            set_gdal_config("GDAL_CACHEMAX", before)
 
 
 def check_target(path: Path, overwrite: bool, raw_bytes: int = 0) -> None:
@@ -165,6 +193,8 @@ def check_target(path: Path, overwrite: bool, raw_bytes: int = 0) -> None:
         If the target exists without leave to overwrite, its folder is missing or not
         writable, or its disk is too full for the scene.
     """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise SceneIOError(f"{path} is to be a GeoTIFF; end its name in .tif, not {path.suffix}")
     if "://" in str(path) or str(path).startswith("/vsi"):
         raise SceneIOError(f"{path}: outputs are written to local files; copy it there afterwards")
     if path.is_dir():
@@ -198,38 +228,45 @@ class _Staging:
 
     def __init__(self, product: Product, format: FileFormat) -> None:
         self.product, self.format = product, format
-        stem = f".{product.path.name}.{os.getpid()}"
-        self.raw = product.path.with_name(f"{stem}.raw.tif")
-        self.final = product.path.with_name(f"{stem}.part.tif")
+        self.path = product.path.resolve()  # a link is written through, not replaced
+        stem = f".{self.path.name[:100]}.{secrets.token_hex(4)}"
+        self.raw = self.path.with_name(f"{stem}.raw.tif")
+        self.final = self.path.with_name(f"{stem}.part.tif")
         self.dst: DatasetWriter | None = None
 
     def __enter__(self) -> _Staging:
-        self.dst = rasterio.open(
-            self.raw,
-            "w",
-            driver="GTiff",
-            tiled=True,
-            blockxsize=512,
-            blockysize=512,
-            **self.product.metadata.profile(),
-        )
-        self.product.metadata.write_to(self.dst)
-        self.target = RasterTarget(self.dst)
+        self._try_options()
+        with self._named():
+            self.dst = rasterio.open(self.raw, "w", **_RAW, **self.product.metadata.profile())
+            self.product.metadata.write_to(self.dst)
+        self.target = RasterTarget(self.dst, self.product.path)
         return self
 
     def finish(self) -> None:
-        """Close the raw file and make the finished one of it, on disk."""
+        """Close the raw file, make the finished one of it, and read that back."""
         assert self.dst is not None
-        self.dst.close()
-        options = dict(_OPTIONS[self.format.name]) | _COMMON
-        options["PREDICTOR"] = _predictor(self.product.metadata, self.format.name)
-        if self.format.name == "cog":
-            palette = ColorInterp.palette in self.product.metadata.colorinterp
-            options["OVERVIEW_RESAMPLING"] = "nearest" if palette else self.product.resampling
-        options |= {key.upper(): value for key, value in self.format.creation_options.items()}
-        rasterio.shutil.copy(self.raw, self.final, **options)
-        with open(self.final, "rb") as written:
-            os.fsync(written.fileno())
+        log.debug("copying %s to %s", self.raw, self.final)
+        with self._named():
+            self.dst.close()
+            rasterio.shutil.copy(self.raw, self.final, **self._options())
+            with open(self.final, "rb") as written:
+                os.fsync(written.fileno())
+            # GDAL reports a full disk on closing to its log only: trust nothing but the file
+            with rasterio.open(self.raw) as raw, rasterio.open(self.final) as final:
+                difference = _difference(raw, final)
+        if difference:
+            raise SceneIOError(
+                f"{self.product.path} did not come out as computed ({difference}): the disk may be "
+                "full, or a creation option (--co) changes pixels or their place. Nothing was kept"
+            )
+
+    def publish(self) -> None:
+        """Put the finished file in place, and with it an end to sidecars of an older one."""
+        if self.path.exists() and not self.format.overwrite:
+            raise SceneIOError(f"{self.product.path} was made by someone else meanwhile")
+        os.replace(self.final, self.path)
+        for suffix in _SIDECARS:
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def __exit__(self, *_: object) -> None:
         if self.dst is not None:
@@ -237,6 +274,84 @@ class _Staging:
         for path in (self.raw, self.final):
             for leftover in (path, path.with_name(path.name + ".aux.xml")):
                 leftover.unlink(missing_ok=True)
+
+    def _options(self) -> dict[str, str]:
+        """GDAL's creation options: ours, then the caller's."""
+        options = dict(_OPTIONS[self.format.name]) | _COMMON
+        options["PREDICTOR"] = _predictor(self.product.metadata, self.format.name)
+        if self.format.name == "cog":
+            palette = self.product.metadata.has_palette
+            options["OVERVIEW_RESAMPLING"] = "nearest" if palette else self.product.resampling
+        asked = {key.upper(): value for key, value in self.format.creation_options.items()}
+        if asked.get("COMPRESS", "DEFLATE").upper() not in ("DEFLATE", "ZSTD", "LZW"):
+            options.pop("PREDICTOR")
+        return options | asked
+
+    def _try_options(self) -> None:
+        """Let GDAL see the caller's options on one small raster, before hours of work."""
+        if not self.format.creation_options:
+            return
+        profile = {k: v for k, v in self.product.metadata.profile().items() if k in _PIXEL_KEYS}
+        complaints = _Complaints()
+        with MemoryFile() as source, MemoryFile() as copy, complaints:
+            with source.open(driver="GTiff", width=16, height=16, **profile):
+                pass
+            try:
+                rasterio.shutil.copy(source.name, copy.name, **self._options())
+            except (RasterioError, CPLE_BaseError, ValueError) as error:
+                complaints.found.append(str(error))
+        if complaints.found:
+            asked = " ".join(f"{k}={v}" for k, v in self.format.creation_options.items())
+            raise OptionError(f"creation options {asked}: {complaints.found[0]}")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors within are about this product, under the name its user gave."""
+        try:
+            yield
+        except (RasterioError, CPLE_BaseError, OSError) as error:
+            raise SceneIOError(f"{self.product.path} cannot be written: {error}") from error
+
+
+class _Complaints(logging.Handler):
+    """Collects what GDAL has to say, which rasterio passes to its log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one remark."""
+        self.found.append(record.getMessage())
+
+    def __enter__(self) -> None:
+        logging.getLogger("rasterio").addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("rasterio").removeHandler(self)
+
+
+def _difference(raw: DatasetReader, final: DatasetReader) -> str | None:
+    """What differs between two rasters that should hold the same scene; None: nothing."""
+    for name in ("shape", "count", "dtypes", "crs", "transform", "descriptions"):
+        if getattr(raw, name) != getattr(final, name):
+            return f"its {name} is {getattr(final, name)}, not {getattr(raw, name)}"
+    if str(raw.nodata) != str(final.nodata):
+        return f"its nodata is {final.nodata}, not {raw.nodata}"
+    masked = MaskFlags.per_dataset in raw.mask_flag_enums[0]
+    height, width = raw.shape
+    for top in range(0, height, 512):
+        window = rasterio.windows.Window(0, top, width, min(512, height - top))
+        try:
+            ours, theirs = raw.read(window=window), final.read(window=window)
+            masks = [src.dataset_mask(window=window) for src in (raw, final)] if masked else []
+        except RasterioError as error:
+            return f"rows from {top} cannot be read back: {error.__cause__ or error}"
+        if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
+            return f"pixels of rows {top} to {top + ours.shape[-2]} differ"
+        if masks and not np.array_equal(masks[0], masks[1]):
+            return "its mask differs"
+    return None
 
 
 def _predictor(metadata: Metadata, format: str) -> str:
@@ -248,8 +363,8 @@ def _predictor(metadata: Metadata, format: str) -> str:
 class RasterTarget:
     """Takes blocks of (band, y, x) or (y, x) by index and writes them as windows."""
 
-    def __init__(self, dst: DatasetWriter) -> None:
-        self.dst = dst
+    def __init__(self, dst: DatasetWriter, path: Path) -> None:
+        self.dst, self.path = dst, path
         self.progress: Callable[[int], None] = lambda pixels: None
 
     def __setitem__(self, key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
@@ -261,7 +376,7 @@ class RasterTarget:
                 first = (key[0].start or 0) + 1
                 self.dst.write(block, list(range(first, first + len(block))), window=window)
         except RasterioError as error:
-            raise SceneIOError(f"{self.dst.name} cannot be written: {error}") from error
+            raise SceneIOError(f"{self.path} cannot be written: {error}") from error
         self.progress(window.width * window.height)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -240,4 +242,19 @@ def test_interrupt_leaves_nothing(
     before = set(tmp_path.iterdir())
     result = invoke(scene, "--out", tmp_path / "out.tif")
     assert result.exit_code == 130
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_to_a_real_process_leave_nothing(sign: int, code: int, tmp_path: Path) -> None:
+    scene = write_raster(tmp_path / "big.tif", textured_dn(4, 1500, 1500))
+    command = [sys.executable, "-m", "geodecloud", str(scene), "--out", str(tmp_path / "out.tif")]
+    before = set(tmp_path.iterdir())
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".out.tif.*.raw.tif")) and process.poll() is None:
+        time.sleep(0.02)  # until pixels are about to be written
+    process.send_signal(sign)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
     assert set(tmp_path.iterdir()) == before

@@ -11,7 +11,6 @@ from geodecloud.composite import (
     MARGIN_PX,
     Provenance,
     add_margin,
-    blend,
     feather,
     fill_gaps,
     judge,
@@ -240,11 +239,3 @@ def test_nodata_beside_a_cloud_does_not_soften_it():
     all_of_it = np.ones_like(valid)
     verdict = judge(valid, valid, all_of_it, ~all_of_it, all_of_it, strict=False)
     np.testing.assert_array_equal(verdict.weight, valid.astype(float))
-
-
-def test_blend_keeps_the_very_same_dn_where_the_weight_is_zero():
-    dn = np.array([[[1, 2, 3]], [[4, 5, 6]]], np.uint16)
-    weight = np.array([[0.0, 1e-9, 1.0]])
-    out = blend(dn, dn + np.uint16(100), weight)
-    assert out.dtype == np.uint16
-    assert out.tolist() == [[[1, 102, 103]], [[4, 105, 106]]]

@@ -9,9 +9,11 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
 import torch
 import xarray as xr
 from conftest import BANDS, make_toy_model, textured_dn, write_raster
+from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from scipy.ndimage import uniform_filter
 from shapely import box
@@ -19,7 +21,7 @@ from shapely import box
 import geodecloud
 from geodecloud.block import BlockDeclouder
 from geodecloud.composite import MARGIN_PX, Provenance
-from geodecloud.errors import GeodecloudWarning, OptionError, SceneError
+from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
@@ -128,13 +130,51 @@ def test_recurrent_model_is_blended_and_does_not_depend_on_chunks(tmp_path: Path
     whole = geodecloud.remove_clouds(as_array(dn), window=4096, **options)
     np.testing.assert_allclose(whole.values, whole_image(path, dn), atol=0.51)
     blended = [
-        geodecloud.remove_clouds(as_array(dn).chunk({"y": y, "x": x}), window=100, **options)
+        geodecloud.remove_clouds(as_array(dn).chunk({"y": y, "x": x}), window=140, **options)
         for y, x in [(150, 190), (40, 64)]
     ]
     assert np.abs(blended[0].values.astype(int) - blended[1].values).max() <= 1
     seam = np.abs(np.diff(blended[0].values.astype(float) - whole.values, axis=-1)).max()
     inside = np.abs(np.diff(whole.values.astype(float), axis=-1)).max()
     assert seam < inside  # blending leaves no step larger than the scene's own
+
+
+@pytest.mark.parametrize("shape_yx", [(1, 1), (50, 60), (64, 300)])
+def test_recurrent_model_takes_small_scenes(shape_yx: tuple[int, int], tmp_path: Path) -> None:
+    path = make_toy_model(tmp_path / "recurrent.safetensors", passes="recurrent")
+    dn = textured_dn(4, *shape_yx)
+    clear = geodecloud.remove_clouds(as_array(dn), model=str(path), mask="none")
+    np.testing.assert_allclose(clear.values, whole_image(path, dn), atol=0.51)
+
+
+def test_halo_does_not_change_the_result(toy_model: Path) -> None:
+    dn = textured_dn(4, 101, 203, nodata=0)
+    dn[:, :, 100:106] = 0
+    array, options = as_array(dn, _FillValue=0), {"model": str(toy_model), "mask": "none"}
+    images = [
+        geodecloud.remove_clouds(array, halo=halo, window=50, **options).values.astype(int)
+        for halo in ("auto", 41, 64, 100)
+    ]
+    assert max(np.abs(image - images[0]).max() for image in images) <= 1
+
+
+def test_window_does_not_change_what_is_said_inside_an_aoi(
+    toy_model: Path, scene: Path, tmp_path: Path
+) -> None:
+    left, top = 399960 + 733, 6300040 - 217
+    frame = geopandas.GeoDataFrame(geometry=[box(left, top - 410, left + 640, top)], crs=32719)
+    frame.to_file(tmp_path / "aoi.gpkg")
+    results = [
+        decloud(
+            geodecloud.open_scene(scene),
+            Options(model=str(toy_model), aoi=tmp_path / "aoi.gpkg", window=window),
+        )
+        for window in (16, 64, 400)
+    ]
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.provenance, results[0].provenance)
+        np.testing.assert_allclose(other.cloud_map, results[0].cloud_map, atol=1e-5)
+        assert np.abs(other.image.values.astype(int) - results[0].image.values).max() <= 1
 
 
 def test_only_masked_pixels_change_and_codes_tell(toy_model: Path) -> None:
@@ -292,6 +332,62 @@ def test_dims_are_checked(toy_model: Path) -> None:
     array = xr.DataArray(np.zeros((2, 4, 8, 8), np.uint16), dims=("time", "band", "y", "x"))
     with pytest.raises(SceneError, match="time"):
         geodecloud.remove_clouds(array, model=str(toy_model))
+
+
+@pytest.mark.parametrize("dims", [("y", "x", "band"), ("time", "y", "x"), ("band", "x", "y")])
+def test_other_orders_of_dims_are_refused(toy_model: Path, dims: tuple[str, ...]) -> None:
+    array = xr.DataArray(np.ones((4, 5, 6), np.uint16), dims=dims)
+    with pytest.raises(SceneError, match="in this order"):
+        geodecloud.remove_clouds(array, model=str(toy_model), bands=[1, 2, 3, 4], scale=1e-4)
+    with pytest.raises(SceneError, match="to_dataarray"):
+        geodecloud.remove_clouds(array.to_dataset(name="a"), model=str(toy_model))
+
+
+def test_masked_dn_are_not_taken_for_reflectance(toy_model: Path, scene: Path) -> None:
+    """rioxarray's masked=True gives DN as floats: they look like DN and are refused."""
+    array = rioxarray.open_rasterio(scene, masked=True)
+    with pytest.raises(SceneError, match="look like DN"):
+        geodecloud.remove_clouds(array, model=str(toy_model))
+    given = geodecloud.remove_clouds(array, model=str(toy_model), scale=1e-4)
+    raw = geodecloud.remove_clouds(rioxarray.open_rasterio(scene), model=str(toy_model))
+    valid = np.isfinite(given.values)
+    np.testing.assert_allclose(given.values[valid], raw.values[valid], atol=0.51)
+
+
+def test_bands_by_name_find_their_channel_in_any_order(toy_model: Path) -> None:
+    array, options = as_array(textured_dn(4, 30, 40)), {"model": str(toy_model), "mask": "none"}
+    expected = geodecloud.remove_clouds(array, **options).values
+    turned = geodecloud.remove_clouds(array, bands=["red", "B03", "blue", "B08"], **options).values
+    np.testing.assert_array_equal(turned, expected)
+    by_index = geodecloud.remove_clouds(array, bands=[3, 2, 1, 4], **options).values
+    assert (by_index != expected).any()  # an index is taken at its word
+    array.attrs["long_name"] = ("B02", "B03", "B04", "B11")
+    with pytest.raises(BandError, match="B11 was given where model toy takes B08"):
+        geodecloud.remove_clouds(array, bands=["B02", "B03", "B04", "B11"], **options)
+
+
+def test_alpha_is_a_mask_in_any_layout(toy_model: Path, tmp_path: Path) -> None:
+    dn = np.concatenate([textured_dn(4, 60, 70), np.full((1, 60, 70), 65535, np.uint16)])
+    dn[4, :, :20] = 0
+    path = write_raster(tmp_path / "alpha.tif", dn)
+    with rasterio.open(path, "r+") as dst:
+        dst.descriptions = (*BANDS, "alpha")
+        dst.colorinterp = [*[ColorInterp.gray] * 1, *[ColorInterp.undefined] * 3, ColorInterp.alpha]
+    out, codes = tmp_path / "out.tif", tmp_path / "codes.tif"
+    geodecloud.decloud_scene(path, out, model=str(toy_model), mask="none", provenance=codes)
+    with rasterio.open(out) as dst, rasterio.open(codes) as src:
+        after, code = dst.read(), src.read(1)
+    assert (code[:, :20] == Provenance.NODATA).all()
+    assert (code[:, 20:] != Provenance.NODATA).all()
+    np.testing.assert_array_equal(after[:, :, :20], dn[:, :, :20])
+    np.testing.assert_array_equal(after[4], dn[4])
+    # zeros under alpha are a gap like any other: the same result with another number there
+    dn[:4, :, :20] = 9999
+    with rasterio.open(path, "r+") as dst:
+        dst.write(dn)
+    again = tmp_path / "again.tif"
+    geodecloud.decloud_scene(path, again, model=str(toy_model), mask="none")
+    np.testing.assert_array_equal(rasterio.open(again).read()[:, :, 20:], after[:, :, 20:])
 
 
 def test_unknown_option_names_its_neighbour() -> None:

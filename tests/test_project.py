@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -58,9 +59,16 @@ def test_import_loads_no_torch() -> None:
     assert done.stdout.split() == ["False", "False"]
 
 
-@pytest.mark.parametrize("order", ["geodecloud, xarray", "xarray, geodecloud"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        "import geodecloud, xarray",
+        "import xarray, geodecloud",
+        "import geodecloud, importlib.util; importlib.util.find_spec('xarray'); import xarray",
+    ],
+)
 def test_accessor_is_there_in_any_order(order: str) -> None:
-    code = f"import {order}; print(hasattr(xarray.DataArray, 'geodecloud'))"
+    code = f"{order}; print(hasattr(xarray.DataArray, 'geodecloud'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
 
@@ -116,3 +124,11 @@ def test_files_name_no_machine() -> None:
         if path.suffix in {".py", ".md", ".toml", ".yml", ".txt", ".sh", ""} and path.is_file():
             text = path.read_text(encoding="utf-8", errors="ignore")
             assert not [word for word in words if word in text], name
+
+
+@pytest.mark.parametrize(
+    "page", sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]), ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target

@@ -129,7 +129,7 @@ def test_shipped_models_are_small_and_carry_their_papers() -> None:
 
 
 def test_auto_chooses_by_band_names() -> None:
-    choice = choose_model(["B08", "blue", "Band 3", "B4, central wavelength 665 nm", "QA"])
+    choice = choose_model(["B08", "blue", "b3", "B4, central wavelength 665 nm", "QA"])
     assert choice.name == "s2-10m"
     assert "B02 B03 B04 B08" in choice.reason
     with pytest.raises(ValueError, match=r"s2-10m: B02 B03 B04 B08"):

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask.array as da
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import rioxarray
 import xarray as xr
 from conftest import textured_dn, write_raster
 from rio_cogeo.cogeo import cog_validate
 
 import geodecloud
-from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.errors import OptionError, SceneError, SceneIOError
 from geodecloud.writer import FileFormat, write_scene
 
 
@@ -98,3 +100,109 @@ def test_full_disk_is_noticed_before_work(
 def test_unknown_format_is_refused() -> None:
     with pytest.raises(OptionError, match="cog or gtiff"):
         FileFormat("png")
+
+
+def test_a_copy_that_went_wrong_is_not_published(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GDAL tells of a disk that fills up while closing in its log only."""
+    copy = rasterio.shutil.copy
+
+    def cut_off(src: Path, dst: Path, **options: str) -> None:
+        copy(src, dst, **options)
+        Path(dst).write_bytes(Path(dst).read_bytes()[:-20_000])
+
+    target = tmp_path / "target.tif"
+    target.write_text("old")
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr("geodecloud.writer.rasterio.shutil.copy", cut_off)
+    with pytest.raises(SceneIOError, match=r"did not come out as computed|cannot be written"):
+        geodecloud.decloud_scene(scene, target, model="identity", format=FileFormat(overwrite=True))
+    assert (set(tmp_path.iterdir()), target.read_text()) == (before, "old")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"COMPRES": "ZSTD"}, OptionError, "COMPRES"),
+        ({"COMPRESS": "FOO"}, OptionError, "COMPRESS"),
+        ({"BLOCKSIZE": "100"}, OptionError, "BLOCKSIZE"),
+        ({"TILING_SCHEME": "GoogleMapsCompatible"}, (OptionError, SceneIOError), "."),
+        ({"COMPRESS": "JPEG"}, (OptionError, SceneIOError), "."),
+        ({"COMPRESS": "LERC", "MAX_Z_ERROR": "50"}, SceneIOError, "pixels of rows"),
+    ],
+)
+def test_creation_options_cannot_break_promises(
+    options: dict, error: type, message: str, scene: Path, tmp_path: Path
+) -> None:
+    before = set(tmp_path.iterdir())
+    with pytest.raises(error, match=message):
+        geodecloud.decloud_scene(
+            scene, tmp_path / "o.tif", model="identity", format=FileFormat("cog", options)
+        )
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_sidecars_of_an_older_file_do_not_mask_the_new_one(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    geodecloud.decloud_scene(scene, out, model="identity")
+    with rasterio.open(scene) as src:
+        expected = src.dataset_mask()
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False),
+        rasterio.open(out, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst,
+    ):
+        dst.write_mask(np.zeros((101, 203), bool))
+    assert (tmp_path / "out.tif.msk").exists()
+    geodecloud.decloud_scene(scene, out, model="identity", format=FileFormat(overwrite=True))
+    with rasterio.open(out) as dst:
+        np.testing.assert_array_equal(dst.dataset_mask(), expected)
+
+
+def test_no_input_can_be_overwritten(scene: Path, tmp_path: Path, toy_model: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    link = tmp_path / "link.tif"
+    link.symlink_to(scene)
+    mask = write_raster(tmp_path / "mask.tif", np.ones((1, 101, 203), np.uint8))
+    replace = FileFormat(overwrite=True)
+    for src, dst, options in [
+        (scene, tmp_path / "sub" / ".." / "scene.tif", {}),
+        (link, scene, {}),
+        (scene, link, {}),
+        (scene, mask, {"mask": mask}),
+    ]:
+        with pytest.raises(SceneIOError, match="named twice"):
+            geodecloud.decloud_scene(src, dst, model=str(toy_model), format=replace, **options)
+
+
+def test_several_pages_are_refused(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "pages.tif", textured_dn(1, 20, 20))
+    with rasterio.open(path) as src:
+        profile = src.profile | {"append_subdataset": True}
+    with rasterio.open(path, "w", **profile) as dst:
+        dst.write(textured_dn(1, 20, 20, seed=1))
+    with pytest.raises(geodecloud.GeodecloudError, match="several rasters"):
+        geodecloud.decloud_scene(path, tmp_path / "o.tif", model="identity")
+
+
+def test_two_writers_of_one_target_do_not_disturb_each_other(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+
+    def run(_: int) -> None:
+        geodecloud.decloud_scene(scene, out, model="identity", format=FileFormat(overwrite=True))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, range(6)))
+    assert cog_validate(out)[0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.tif", "scene.tif"]
+
+
+def test_like_must_describe_the_array(scene: Path, tmp_path: Path) -> None:
+    array, like = geodecloud.open_scene(scene), geodecloud.read_metadata(scene)
+    with pytest.raises(SceneError, match="shape"):
+        write_scene(array[:2], tmp_path / "o.tif", like=like)
+    with pytest.raises(SceneError, match="astype"):
+        write_scene(array * 0.5, tmp_path / "o.tif", like=like)
+    write_scene(array[0].astype("float32"), tmp_path / "one.tif")  # (y, x) is one band
+    with rasterio.open(tmp_path / "one.tif") as one, rasterio.open(scene) as src:
+        np.testing.assert_array_equal(one.read(1), src.read(1))

@@ -29,7 +29,7 @@ class ModelCard:
     kind : "spanet" or "identity"
     architecture : keyword arguments of the network, without the channel counts
     channels : input channels in order; empty means any number of bands
-    value_range : the network's output is clipped to it, in reflectance
+    value_range : the network's output is clipped to it, in reflectance; None: it is not
     halo_px : dependency radius in px; None where it has no limit
     has_cloud_map : whether the attention map is the opacity of cloud and shadow. Where it
         is not, it must not be used as a mask.
@@ -44,7 +44,7 @@ class ModelCard:
     kind: str = "spanet"
     architecture: dict[str, Any] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
-    value_range: tuple[float, float] = (-0.1, 1.6)
+    value_range: tuple[float, float] | None = (-0.1, 1.6)
     halo_px: int | None = 0
     has_cloud_map: bool = False
     cloud_threshold: float = 0.1
@@ -61,7 +61,7 @@ class ModelCard:
 
     def to_json(self) -> str:
         """Write the card as JSON, the form it has in a weights file."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
@@ -75,7 +75,14 @@ class ModelCard:
         try:
             fields = json.loads(text)
             fields["channels"] = tuple(Channel(**channel) for channel in fields["channels"])
-            fields["value_range"] = tuple(fields["value_range"])
-            return cls(**fields)
+            if fields["value_range"] is not None:
+                fields["value_range"] = tuple(float(v) for v in fields["value_range"])
+            card = cls(**fields)
+            thresholds = float(card.cloud_threshold), float(card.opaque_threshold)
+            low, high = card.value_range or (0.0, 1.0)
+            sane = all(0 <= t <= 1 for t in thresholds) and low < high
+            if not sane or not (card.halo_px is None or int(card.halo_px) >= 0):
+                raise ValueError("a threshold, halo or value range makes no sense")
+            return card
         except (ValueError, TypeError, KeyError) as error:
             raise WeightsError(f"the model card cannot be read: {error}") from error

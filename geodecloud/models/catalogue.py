@@ -19,7 +19,7 @@ IDENTITY = ModelCard(
     name="identity",
     summary="changes nothing; for plumbing, tests and benchmarks",
     kind="identity",
-    value_range=(float("-inf"), float("inf")),
+    value_range=None,
     has_cloud_map=True,
     training="none",
     licence="MIT",
@@ -53,7 +53,10 @@ def read_card(path: Path) -> ModelCard:
             header = json.loads(file.read(min(length, 1 << 20)))
         return ModelCard.from_json(header["__metadata__"]["geodecloud"])
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise WeightsError(f"{path} is not a geodecloud weights file ({error})") from error
+        raise WeightsError(
+            f"{path} is not a geodecloud weights file ({error}). A published .pth checkpoint is turned "
+            "into one with: geodecloud models import CHECKPOINT --out FILE.safetensors"
+        ) from error
 
 
 def shipped_cards() -> dict[str, ModelCard]:

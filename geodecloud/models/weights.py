@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from geodecloud.errors import SceneIOError, WeightsError
 from geodecloud.models.card import Channel, ModelCard
-from geodecloud.models.catalogue import IDENTITY, find_weights
+from geodecloud.models.catalogue import IDENTITY, SHIPPED, find_weights
 from geodecloud.models.spanet import DIRECTIONS, SPANet
 
 _CARD_KEY = "geodecloud"
@@ -68,7 +68,7 @@ def build_network(card: ModelCard) -> nn.Module:
         raise WeightsError(f"model {card.name!r} is of unknown kind {card.kind!r}")
     try:
         return SPANet(len(card.channels), len(card.channels), **card.architecture)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"model {card.name!r} cannot be built: {error}") from error
 
 
@@ -107,7 +107,13 @@ def load_model(name_or_path: str | Path) -> Model:
         raise WeightsError(
             f"{path} does not hold the tensors its card describes: {error}"
         ) from error
-    return Model(card, network.eval(), str(path))
+    if getattr(network, "reach_px", card.halo_px) != card.halo_px:
+        raise WeightsError(
+            f"the card of {path} promises a halo of {card.halo_px} px, but its network reaches "
+            f"{network.reach_px} px: seams would show"
+        )
+    source = card.name if path.parent == SHIPPED else str(path)
+    return Model(card, network.eval(), source)
 
 
 def read_weights(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
@@ -154,7 +160,10 @@ def import_published(checkpoint: str | Path, out: str | Path, name: str) -> Mode
     except FileNotFoundError as error:
         raise WeightsError(f"{checkpoint} does not exist") from error
     except Exception as error:
-        raise WeightsError(f"{checkpoint} is not a torch checkpoint of weights: {error}") from error
+        # torch's own advice, to load it without weights_only, is what must not be followed
+        raise WeightsError(
+            f"{checkpoint} is not a torch checkpoint that holds weights and nothing else"
+        ) from error
     network = SPANet(3, 3, passes="one-step", direction_weights=False, output="image")
     try:
         network.load_state_dict(_from_published(published))

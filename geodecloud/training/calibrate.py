@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from geodecloud.bands import known_wavelength_nm
 from geodecloud.composite import add_margin, feather
 from geodecloud.models.card import ModelCard
 from geodecloud.training.chips import Chip, Pair, draw_crop
@@ -85,7 +86,7 @@ def _opacity_over_hidden_ground(
     network: nn.Module, card: ModelCard, chips: Sequence[Chip], textures: Sequence[Array], seed: int
 ) -> Array:
     """The map's values where simulated cloud hides the ground."""
-    wavelengths = [channel.wavelength_nm or 0.0 for channel in card.channels]
+    wavelengths = [known_wavelength_nm(name) for name in card.channel_names]
     found = []
     for index in range(64):
         rng = np.random.default_rng([seed, index])

@@ -90,6 +90,7 @@ def simulate_clouds(
     wavelengths_nm: Sequence[float],
     rng: np.random.Generator,
     textures: Sequence[Array] = (),
+    texture_share: float = 0.35,
 ) -> SimulatedPair:
     """Put one random sky over a clear patch.
 
@@ -99,6 +100,7 @@ def simulate_clouds(
     wavelengths_nm : sequence of C floats
     rng : numpy Generator; the same state gives the same sky
     textures : arrays (C, h, w) of cloud reflectance, h and w at least the patch's
+    texture_share : how often one of them is used, 0 to 1
 
     Raises
     ------
@@ -133,7 +135,8 @@ def simulate_clouds(
     span = max(float(np.ptp(wavelengths)), 1.0)
     fill = (0.8 + 0.2 * (wavelengths - wavelengths.min()) / span)[:, None, None]
     ground = clear * (1 - shadow[None] * fill)
-    cloud = _cloud_reflectance(clear.shape, wavelengths, rng, textures)
+    real = textures if rng.random() < texture_share else ()
+    cloud = _cloud_reflectance(clear.shape, wavelengths, rng, real)
     cloudy = (1 - opacity_b) * ground + opacity_b * cloud
     cloudy += rng.normal(0, rng.uniform(0, 0.004), clear.shape)
     return SimulatedPair(cloudy.astype(np.float32), clear, opacity, shadow)
@@ -163,7 +166,7 @@ def _cloud_reflectance(
 ) -> Array:
     """Reflectance (C, H, W) of the cloud itself: bright, textured, slightly coloured."""
     _, height, width = shape
-    if textures and rng.random() < 0.35:
+    if textures:
         texture = textures[int(rng.integers(len(textures)))]
         y = rng.integers(texture.shape[1] - height + 1)
         x = rng.integers(texture.shape[2] - width + 1)

@@ -20,7 +20,7 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from geodecloud.bands import wavelength_nm
+from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import OptionError
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.discriminator import Discriminator
@@ -59,6 +59,7 @@ class Config:
     pair_bands: tuple[str, ...] = ()  # names of the pairs' bands where the files do not say
     skip_sensors: tuple[str, ...] = ()  # sensors whose DN is not reflectance
     texture_pairs: tuple[str, ...] = ()  # nearly overcast pairs that lend cloud texture
+    texture_share: float = 0.35  # how often their texture is used
     select_pairs: tuple[str, ...] = ()  # pairs that choose the best step; empty: all
     width: int = 32
     passes: str = "one-step"
@@ -113,7 +114,7 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
     out : folder for checkpoint, log (``log.jsonl``) and the finished weights
     """
     out.mkdir(parents=True, exist_ok=True)
-    wavelengths = [wavelength_nm(band) or math.nan for band in config.bands]
+    wavelengths = [known_wavelength_nm(band) for band in config.bands]
     chips = read_chips(clear_folder, config.bands, config.skip_sensors)
     pairs = read_pairs(pairs_folder, config.bands, config.pair_bands) if pairs_folder else []
     textures = [pair.cloudy for pair in pairs if pair.name in config.texture_pairs]
@@ -142,12 +143,12 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
         for network in (generator, discriminator)
     ]
     run = Run(generator, discriminator, average, optimizers, out / "checkpoint.safetensors")
-    start, best = run.resume()
+    start, best = run.resume(config)
     card = _card(config, generator)
 
     began, losses = time.monotonic(), []
     for step in range(start, config.steps):
-        cloudy, clear, attention = next(batches(chips, textures, wavelengths, config, step))
+        cloudy, clear, attention = draw_batch(chips, textures, wavelengths, config, step)
         for optimizer, peak in zip(optimizers, (config.learning_rate, 4e-4), strict=True):
             optimizer.param_groups[0]["lr"] = peak * schedule(step, config.steps)
         losses.append(train_step(run, config, cloudy, clear, attention, step))
@@ -161,7 +162,7 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
         if not selecting or gain > best:
             best = gain
             run.write_average(card, out / f"{config.name}.safetensors")
-        run.write_checkpoint(step + 1, best)
+        run.write_checkpoint(config, step + 1, best)
         minutes = (time.monotonic() - began) / 60
         record = {"step": step + 1, "minutes": round(minutes, 2), "gain_db": gain, **means}
         with (out / "log.jsonl").open("a", encoding="utf-8") as lines:
@@ -175,28 +176,24 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
     return save_weights(best_network, card, weights)
 
 
-def batches(
+def draw_batch(
     chips: Sequence[Chip],
     textures: Sequence[Array],
     wavelengths_nm: Sequence[float],
     config: Config,
     step: int,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Draw the batches from `step` on: cloudy, clear (N, C, H, W), attention (N, 1, H, W)."""
-    while True:
-        rng = np.random.default_rng([config.seed, step])
-        drawn = [
-            simulate_clouds(
-                draw_crop(chips, config.crop_px, wavelengths_nm, rng), wavelengths_nm, rng, textures
-            )
-            for _ in range(config.batch)
-        ]
-        yield (
-            torch.from_numpy(np.stack([pair.cloudy for pair in drawn])),
-            torch.from_numpy(np.stack([pair.clear for pair in drawn])),
-            torch.from_numpy(np.stack([pair.attention[None] for pair in drawn])),
-        )
-        step += 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw the batch of `step`: cloudy, clear (N, C, H, W), attention (N, 1, H, W)."""
+    rng = np.random.default_rng([config.seed, step])
+    drawn = []
+    for _ in range(config.batch):
+        crop = draw_crop(chips, config.crop_px, wavelengths_nm, rng)
+        drawn.append(simulate_clouds(crop, wavelengths_nm, rng, textures, config.texture_share))
+    return (
+        torch.from_numpy(np.stack([pair.cloudy for pair in drawn])),
+        torch.from_numpy(np.stack([pair.clear for pair in drawn])),
+        torch.from_numpy(np.stack([pair.attention[None] for pair in drawn])),
+    )
 
 
 def schedule(step: int, steps: int) -> float:
@@ -223,18 +220,30 @@ class Run:
                 tensors |= {f"adam.{name}.{index}.{k}": v for k, v in state.items()}
         return {k: v.detach().clone().contiguous() for k, v in tensors.items()}
 
-    def write_checkpoint(self, step: int, best: float) -> None:
+    def write_checkpoint(self, config: Config, step: int, best: float) -> None:
         """Write everything needed to go on; a kill half-way leaves the previous one."""
         partial = self.checkpoint.with_suffix(".part")
-        save_file(self._tensors(), str(partial), {"step": str(step), "best": repr(best)})
+        metadata = {"step": str(step), "best": repr(best), "config": repr(config)}
+        save_file(self._tensors(), str(partial), metadata)
         os.replace(partial, self.checkpoint)
 
-    def resume(self) -> tuple[int, float]:
-        """Load the checkpoint, if there is one; return the next step and the best gain."""
+    def resume(self, config: Config) -> tuple[int, float]:
+        """Load the checkpoint, if there is one; return the next step and the best gain.
+
+        Raises
+        ------
+        OptionError
+            If the checkpoint was made with another config.
+        """
         if not self.checkpoint.exists():
             return 0, -math.inf
         with safe_open(str(self.checkpoint), framework="pt") as file:
             metadata = file.metadata()
+            if metadata["config"] != repr(config):
+                raise OptionError(
+                    f"{self.checkpoint} was made with another config; give another --out, or "
+                    "remove it to start anew"
+                )
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         self.average.update(_below(stored, "average."))
         networks: tuple[tuple[str, nn.Module], ...] = (
@@ -322,7 +331,7 @@ def _card(config: Config, generator: SPANet) -> ModelCard:
             "direction_weights": config.direction_weights,
             "output": config.output,
         },
-        channels=tuple(Channel(b, wavelength_nm(b)) for b in config.bands),
+        channels=tuple(Channel(b, known_wavelength_nm(b)) for b in config.bands),
         halo_px=generator.reach_px,
         has_cloud_map=config.output == "blend",
         training=config.training,
