@@ -150,6 +150,8 @@ def write_products(
         If reading the pixels fails. Nothing is left at any target then either.
     """
     for product in products:
+        if product.path.suffix.lower() not in _SUFFIXES:
+            raise SceneIOError(f"{product.path} is to be a GeoTIFF; end its name in .tif")
         check_target(product.path, format.overwrite, _raw_bytes(product.metadata))
     with ExitStack() as stack:
         stack.enter_context(gdal_settings())
@@ -193,8 +195,6 @@ def check_target(path: Path, overwrite: bool, raw_bytes: int = 0) -> None:
         If the target exists without leave to overwrite, its folder is missing or not
         writable, or its disk is too full for the scene.
     """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise SceneIOError(f"{path} is to be a GeoTIFF; end its name in .tif, not {path.suffix}")
     if "://" in str(path) or str(path).startswith("/vsi"):
         raise SceneIOError(f"{path}: outputs are written to local files; copy it there afterwards")
     if path.is_dir():
