@@ -19,16 +19,13 @@ import click
 import numpy as np
 import rasterio
 import rasterio.shutil
-import xarray as xr
 
 from geodecloud import __version__
 from geodecloud.bands import SENTINEL2_NM
 from geodecloud.models.catalogue import get_card
-from geodecloud.options import Options
-from geodecloud.pipeline import decloud
 from geodecloud.report import PROVENANCE_RGB
 from geodecloud.training.chips import Pair, read_pairs
-from geodecloud.training.evaluate import evaluate_folder, format_table
+from geodecloud.training.evaluate import decloud_pair, evaluate_folder, format_table
 from geodecloud.training.train import Config
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +40,7 @@ Nothing on this page is typed by hand.
 ## Real pairs: SEN12MS-CR
 
 {count} pairs of Sentinel-2 level 1C, 256 x 256 px, a cloudy and a clear date of the same place, from
-the data set of Ebel et al. 2020. The default command line, bands B02, B03, B04, B08. PSNR is
+the data set of Ebel et al. 2020. Default options, bands B02, B03, B04, B08. PSNR is
 `10 log10(1 / MSE)` over the four bands together, reflectance clipped to [0, 1], output rounded to
 16 bits, mask and composite included. The dates differ, so no method can reach the truth: the last
 column is the root mean square difference between the two dates over the pixels that were left as
@@ -79,10 +76,7 @@ def group_row(name: str, rows: list[dict]) -> str:
 
 def picture_row(pair: Pair) -> np.ndarray:
     """Four panels of one pair, (3, 256, 4 * 256 + gaps) uint8, one stretch for all."""
-    names = get_card(MODEL).channel_names
-    dn = np.rint(pair.cloudy * 1e4).astype(np.uint16)
-    array = xr.DataArray(dn, dims=("band", "y", "x"), attrs={"long_name": names})
-    result = decloud(array, Options(model=MODEL))
+    result = decloud_pair(pair, MODEL)
     top = float(np.percentile(pair.clear[:3], 99.5))
     images = [pair.cloudy, result.image.values * 1e-4, pair.clear]
     panels = [

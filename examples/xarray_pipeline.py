@@ -21,8 +21,11 @@ def main(source: str, target: str) -> None:
     clear = scene.geodecloud.remove_clouds(model="s2-10m")
     made_up = scene.geodecloud.provenance(model="s2-10m") == 3
 
-    red, nir = clear.sel(band=3).astype("float32"), clear.sel(band=4).astype("float32")
-    ndvi = ((nir - red) / (nir + red)).where(~made_up)  # no index where the ground was not seen
+    # DN to reflectance first: with an offset, the ratio of DN is not the ratio of reflectance
+    scale, offset = scene.attrs.get("scale_factor", 1.0), scene.attrs.get("add_offset", 0.0)
+    seen = ~made_up & (scene.sel(band=3) != scene.rio.nodata)
+    red, nir = ((clear.sel(band=band) * scale + offset).where(seen) for band in (3, 4))
+    ndvi = ((nir - red) / (nir + red)).astype("float32")
     ndvi = ndvi.expand_dims("band").rio.write_crs(scene.rio.crs).rio.write_nodata(float("nan"))
     print(geodecloud.write_scene(ndvi, target))
 

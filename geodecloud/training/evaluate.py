@@ -12,8 +12,8 @@ import xarray as xr
 from geodecloud.composite import Provenance
 from geodecloud.models.catalogue import get_card
 from geodecloud.options import Options
-from geodecloud.pipeline import decloud
-from geodecloud.training.chips import read_pairs
+from geodecloud.pipeline import Declouded, decloud
+from geodecloud.training.chips import Pair, read_pairs
 from geodecloud.training.metrics import psnr_db
 
 
@@ -36,9 +36,7 @@ def evaluate_folder(
     for name in models:
         bands = get_card(name).channel_names
         for pair in read_pairs(folder, bands, file_bands):
-            dn = np.rint(pair.cloudy * 1e4).astype(np.uint16)
-            array = xr.DataArray(dn, dims=("band", "y", "x"), attrs={"long_name": bands})
-            result = decloud(array, Options(model=name))
+            result = decloud_pair(pair, name)
             restored = result.image.values.astype(np.float32) * 1e-4
             observed = result.provenance.values == Provenance.OBSERVED
             floor = (pair.cloudy - pair.clear)[:, observed]
@@ -53,6 +51,14 @@ def evaluate_folder(
                 }
             )
     return rows
+
+
+def decloud_pair(pair: Pair, model: str) -> Declouded:
+    """Send the cloudy date of a pair, as 16-bit DN, down the path every scene takes."""
+    dn = np.rint(pair.cloudy * 1e4).astype(np.uint16)
+    names = get_card(model).channel_names
+    array = xr.DataArray(dn, dims=("band", "y", "x"), attrs={"long_name": names})
+    return decloud(array, Options(model=model))
 
 
 def format_table(rows: Sequence[dict[str, Any]]) -> str:
