@@ -33,6 +33,8 @@ class Options:
     device : "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision : "auto", "fp32", "fp16" or "bf16"
     workers : threads; None: one per core
+    max_memory : the most a run on a file may take, such as "4GB"; workers, chunks and windows
+        are made fewer and smaller to fit. None: no limit
     """
 
     model: str = "auto"
@@ -48,6 +50,7 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     workers: int | None = None
+    max_memory: str | None = None
 
     def __post_init__(self) -> None:
         if hasattr(self.model, "source"):  # a loaded Model: workers load it by its name or path

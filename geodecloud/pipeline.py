@@ -25,6 +25,7 @@ from geodecloud.block import BlockDeclouder
 from geodecloud.composite import Provenance
 from geodecloud.declouder import Declouder
 from geodecloud.errors import SceneError, SceneIOError
+from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 log = logging.getLogger(__name__)
+
+#: Options that have no influence on the pixels and so no place in the tags.
+_NOT_THE_RESULT = {"workers", "max_memory"}
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,8 @@ def decloud_scene(
     chosen = Options.of(options)
     _check_paths([src, mask_path(chosen), chosen.aoi, chosen.model], [dst, provenance, cloud_map])
     metadata = read_metadata(src)
-    array = open_scene(src)
+    chosen, side = _within_memory(chosen, metadata)
+    array = open_scene(src, side)
     result = decloud(array, chosen, metadata)
     check_reflectance(read_sample(src), result.plan)
     log.info("%s: %s, %d bands of %s", src, metadata.grid, metadata.count, metadata.dtypes[0])
@@ -209,6 +214,24 @@ def decloud_scene(
         grid=str(metadata.grid),
         pixels={code.name.lower(): int(counter.counts[code]) for code in Provenance},
     )
+
+
+def _within_memory(options: Options, metadata: Metadata) -> tuple[Options, int]:
+    """Workers, window and chunk that fit the limit; the result depends on none of them."""
+    side = chunk_px(metadata.grid.shape_yx)
+    if options.max_memory is None:
+        return options, side
+    wish = Footprint(options.workers or cpu_count(), side, options.window)
+    itemsize = np.dtype(metadata.dtypes[0]).itemsize
+    limit = parse_bytes(options.max_memory)
+    found = fit(wish, limit, metadata.count, itemsize, halo_px=2 * BLEND_OVERLAP_PX)
+    if found != wish:
+        log.info(
+            "--max-memory %s: %d workers, windows of %d px, chunks of %d px",
+            *(options.max_memory, found.workers, found.window_px, found.chunk_px),
+        )
+    fitting = dataclasses.replace(options, workers=found.workers, window=found.window_px)
+    return fitting, found.chunk_px
 
 
 class CodeCounter:
@@ -307,7 +330,7 @@ def _check_paths(inputs: list[Any], targets: list[str | Path | None]) -> None:
 
 
 def _tags(src: str | Path, plan: Plan, options: Options) -> dict[str, str]:
-    parameters = {k: v for k, v in dataclasses.asdict(options).items() if k != "workers"}
+    parameters = {k: v for k, v in dataclasses.asdict(options).items() if k not in _NOT_THE_RESULT}
     return {
         "GEODECLOUD_VERSION": __version__,
         "GEODECLOUD_MODEL": plan.card.name,

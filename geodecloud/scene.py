@@ -98,12 +98,13 @@ def _numpy_name(dtype: str) -> str:
     return "complex64" if dtype.startswith("complex") else dtype
 
 
-def open_scene(path: str | Path) -> xr.DataArray:
+def open_scene(path: str | Path, side: int | None = None) -> xr.DataArray:
     """Open a raster lazily, with its DN as they are.
 
     Parameters
     ----------
     path : anything GDAL reads
+    side : of the dask chunks, px; None: by the size of the scene
 
     Returns
     -------
@@ -120,7 +121,7 @@ def open_scene(path: str | Path) -> xr.DataArray:
     import rioxarray
 
     metadata = read_metadata(path)
-    side = chunk_px(metadata.grid.shape_yx)
+    side = side or chunk_px(metadata.grid.shape_yx)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # georeference and scale remarks; Metadata has it all
         array = rioxarray.open_rasterio(

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+
+import geodecloud
+from geodecloud.errors import OptionError, WindowPlanError
+from geodecloud.memory import Footprint, fit, parse_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"), [("4GB", 4e9), ("800 m", 8e8), ("1.5g", 1.5e9), ("2e9", 2e9), ("7", 7)]
+)
+def test_amounts(text: str, amount: float) -> None:
+    assert parse_bytes(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1GB", "0", "4GiBs", "1.2.3G"])
+def test_no_amounts(text: str) -> None:
+    with pytest.raises(OptionError, match="--max-memory 4GB"):
+        parse_bytes(text)
+
+
+@given(st.integers(1, 64), st.floats(1e9, 1e11), st.integers(1, 13), st.sampled_from([1, 2, 4, 8]))
+def test_what_fits_is_within_the_limit(
+    workers: int, limit: float, bands: int, itemsize: int
+) -> None:
+    wish = Footprint(workers, 1024, 384)
+    try:
+        found = fit(wish, limit, bands, itemsize, 128)
+    except WindowPlanError:
+        assert Footprint(1, 256, 128).bytes(bands, itemsize, 128) > limit
+        return
+    assert found.bytes(bands, itemsize, 128) <= limit
+    if wish.bytes(bands, itemsize, 128) <= limit:
+        assert found == wish  # nothing is taken away without need
+
+
+def test_the_result_is_the_same_within_less_memory(
+    scene: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    images = []
+    for limit in (None, "1.6GB"):
+        out = tmp_path / f"{limit}.tif"
+        geodecloud.decloud_scene(scene, out, model=str(toy_model), max_memory=limit)
+        images.append(rasterio.open(out).read().astype(int))
+    assert np.abs(images[0] - images[1]).max() <= 1
+    with pytest.raises(WindowPlanError, match=r"--max-memory 1\.\dGB"):
+        geodecloud.decloud_scene(scene, tmp_path / "o.tif", model="identity", max_memory="900MB")
