@@ -26,8 +26,8 @@ class Options:
         pixel; a path: raster, non-zero = cloud
     strict : never write a pixel whose ground was not visible
     aoi : vector file; pixels outside stay as they are and are not computed
-    window : wished side of a window, px. On a CPU 384 is the quickest (docs/performance.md): a
-        layer's features then stay below the 32 MiB from which glibc maps fresh pages
+    window : wished side of a window, px. On a CPU stay below 440 (docs/performance.md): a layer's
+        features then stay below the 32 MiB from which glibc maps fresh pages for each call
     halo : context around a window, px; "auto": what the model needs
     batch_size : windows in one call of the network, or "auto"
     device : "auto", "cpu", "cuda", "cuda:N" or "mps"

@@ -252,7 +252,8 @@ class _Staging:
             with open(self.final, "rb") as written:
                 os.fsync(written.fileno())
             # GDAL reports a full disk on closing to its log only: trust nothing but the file
-            with rasterio.open(self.raw) as raw, rasterio.open(self.final) as final:
+            threads = {"NUM_THREADS": "ALL_CPUS"}  # decoding is what takes the time here
+            with rasterio.open(self.raw) as raw, rasterio.open(self.final, **threads) as final:
                 difference = _difference(raw, final)
         if difference:
             raise SceneIOError(
