@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 from geodecloud.errors import OptionError, WindowPlanError
 
-#: Interpreter, libraries and GDAL's cache, before the first chunk (measured: 0.86 GB).
-_BASE = 0.9e9
+#: Interpreter, libraries and GDAL's cache, before the first chunk.
+_BASE = 0.75e9
 #: Bytes one worker holds for each pixel of a window, halo included: the features of a few
 #: layers of 32 channels (measured: 0.45 GB for 456 px).
 _WINDOW = 2200
-#: The allocator keeps what it has had (measured: docs/performance.md).
-_SLACK = 1.5
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
@@ -26,14 +24,14 @@ class Footprint:
     window_px: int
 
     def bytes(self, bands: int, itemsize: int, halo_px: int) -> float:
-        """Estimate the peak in bytes for a scene of so many bands and bytes per DN."""
+        """Estimate the peak for a scene of so many bands and bytes per DN, on the high side."""
         chunk = (self.chunk_px + 2 * halo_px) ** 2
         window = (self.window_px * 9 / 8 + 2 * halo_px) ** 2
         # DN with and without halo, in and out; reflectance of the restored bands in float64
         per_pixel = 4 * bands * itemsize + 40 * min(bands, 13)
         # the graph reads a row of chunks ahead for the halo of the one before
         ahead = 24 * self.chunk_px**2 * bands * itemsize
-        return _BASE + ahead + self.workers * _SLACK * (chunk * per_pixel + window * _WINDOW)
+        return _BASE + ahead + self.workers * (chunk * per_pixel + window * _WINDOW)
 
 
 def parse_bytes(text: str) -> float:

@@ -224,7 +224,7 @@ def _within_memory(options: Options, metadata: Metadata) -> tuple[Options, int]:
     wish = Footprint(options.workers or cpu_count(), side, options.window)
     itemsize = np.dtype(metadata.dtypes[0]).itemsize
     limit = parse_bytes(options.max_memory)
-    found = fit(wish, limit, metadata.count, itemsize, halo_px=2 * BLEND_OVERLAP_PX)
+    found = fit(wish, limit, metadata.count, itemsize, halo_px=BLEND_OVERLAP_PX)
     if found != wish:
         log.info(
             "--max-memory %s: %d workers, windows of %d px, chunks of %d px",

@@ -45,7 +45,7 @@ def test_the_result_is_the_same_within_less_memory(
     scene: Path, toy_model: Path, tmp_path: Path
 ) -> None:
     images = []
-    for limit in (None, "1.6GB"):
+    for limit in (None, "1.3GB"):
         out = tmp_path / f"{limit}.tif"
         geodecloud.decloud_scene(scene, out, model=str(toy_model), max_memory=limit)
         images.append(rasterio.open(out).read().astype(int))
