@@ -46,7 +46,7 @@ def test_imports_point_one_way(path: Path) -> None:
         assert "torch" not in tops
         assert not any(module.startswith("geodecloud.models") for module in found)
     if name in NETWORK:
-        assert tops <= {"__future__", "typing", "torch"}
+        assert tops <= {"__future__", "collections", "typing", "torch"}
     if name.split(".")[0] not in ("training", "cli"):
         assert not any(module.startswith("geodecloud.training") for module in found)
     if "rasterio" in tops and name not in PATHS | {"grid", "metadata", "pipeline"}:
