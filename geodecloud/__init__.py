@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from geodecloud.options import Options
     from geodecloud.pipeline import decloud_scene, remove_clouds
     from geodecloud.scene import open_scene, read_metadata
-    from geodecloud.writer import FileFormat, write_scene
+    from geodecloud.staging import FileFormat
+    from geodecloud.writer import write_scene
 
 _HOMES = {
-    "FileFormat": "writer",
+    "FileFormat": "staging",
     "Metadata": "metadata",
     "Options": "options",
     "decloud_scene": "pipeline",

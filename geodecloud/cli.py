@@ -169,7 +169,7 @@ def run(
     from geodecloud.bands import parse_band_list
     from geodecloud.pipeline import decloud_scene
     from geodecloud.scene import read_metadata
-    from geodecloud.writer import FileFormat
+    from geodecloud.staging import FileFormat
 
     with remarks(quiet, verbose):
         height, width = read_metadata(scene).grid.shape_yx

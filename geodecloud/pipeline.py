@@ -40,8 +40,9 @@ from geodecloud.scene import (
     read_sample,
     source_files,
 )
+from geodecloud.staging import FileFormat, Product
 from geodecloud.tiler import BLEND_OVERLAP_PX, Window
-from geodecloud.writer import FileFormat, Product, write_products
+from geodecloud.writer import write_products
 
 if TYPE_CHECKING:
     import xarray as xr

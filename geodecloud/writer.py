@@ -1,85 +1,34 @@
 """GeoTIFF and COG, with every piece of metadata, and never half of one.
 
-Pixels stream into an uncompressed tiled GeoTIFF beside the target, GDAL turns it into the
-final file in one copy, and a rename puts it in place. GDAL's COG driver cannot be written to
-directly (it would hold the raster in memory) and a finished COG cannot be edited, so all
-metadata goes in before the copy.
+`write_products` computes several rasters in one pass and publishes them together; how each of
+them gets to the disk is `geodecloud.staging`'s business.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 import rasterio
-import rasterio.shutil
-from rasterio._err import CPLE_BaseError
-from rasterio.enums import MaskFlags
 from rasterio.env import get_gdal_config, set_gdal_config
-from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 
-from geodecloud.errors import OptionError, SceneError, SceneIOError
+from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.parallel import cpu_count, store
+from geodecloud.staging import FileFormat, MaskTarget, Product, Staging
 
 if TYPE_CHECKING:
     import xarray as xr
-    from rasterio.io import DatasetReader, DatasetWriter
-
-log = logging.getLogger(__name__)
 
 #: GDAL's block cache in bytes. Its default, 5 % of the machine, is a large part of our peak.
 CACHE_BYTES = 256 * 2**20
-_SIDECARS = (".msk", ".ovr", ".aux.xml")
 _SUFFIXES = ("", ".tif", ".tiff")
-_OPTIONS: dict[str, dict[str, str]] = {
-    "cog": {"driver": "COG", "BLOCKSIZE": "512"},
-    "gtiff": {"driver": "GTiff", "TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512"},
-}
-_RAW = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
-_PIXEL_KEYS = {"count", "dtype", "nodata"}
-_COMMON = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
-
-
-@dataclass(frozen=True)
-class Product:
-    """One raster to write: pixels (band, y, x) or (y, x), metadata, and how to thin it out.
-
-    Attributes
-    ----------
-    resampling : of the overviews, "average" for measurements, "nearest" for codes
-    mask : lazy bool (y, x), written as the file's own mask; None: it has none
-    """
-
-    path: Path
-    pixels: da.Array
-    metadata: Metadata
-    resampling: str = "average"
-    mask: da.Array | None = None
-
-
-@dataclass(frozen=True)
-class FileFormat:
-    """How files are written: ``"cog"`` or ``"gtiff"``, and GDAL creation options."""
-
-    name: str = "cog"
-    creation_options: Mapping[str, str] = field(default_factory=dict)
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.name not in _OPTIONS:
-            raise OptionError(f"format {self.name!r} is unknown; use cog or gtiff")
 
 
 def write_scene(
@@ -155,7 +104,7 @@ def write_products(
         check_target(product.path, format.overwrite, _raw_bytes(product.metadata))
     with ExitStack() as stack:
         stack.enter_context(gdal_settings())
-        staged = [stack.enter_context(_Staging(product, format)) for product in products]
+        staged = [stack.enter_context(Staging(product, format)) for product in products]
         targets = [stage.target for stage in staged]
         targets[0].progress = progress
         masks = [
@@ -221,178 +170,3 @@ def check_target(path: Path, overwrite: bool, raw_bytes: int = 0) -> None:
 def _raw_bytes(metadata: Metadata) -> int:
     height, width = metadata.grid.shape_yx
     return height * width * metadata.count * np.dtype(metadata.dtypes[0]).itemsize
-
-
-class _Staging:
-    """The two temporary files of one product: raw pixels, then the finished raster."""
-
-    def __init__(self, product: Product, format: FileFormat) -> None:
-        self.product, self.format = product, format
-        self.path = product.path.resolve()  # a link is written through, not replaced
-        stem = f".{self.path.name[:100]}.{secrets.token_hex(4)}"
-        self.raw = self.path.with_name(f"{stem}.raw.tif")
-        self.final = self.path.with_name(f"{stem}.part.tif")
-        self.dst: DatasetWriter | None = None
-
-    def __enter__(self) -> _Staging:
-        self._try_options()
-        with self._named():
-            self.dst = rasterio.open(self.raw, "w", **_RAW, **self.product.metadata.profile())
-            self.product.metadata.write_to(self.dst)
-        self.target = RasterTarget(self.dst, self.product.path)
-        return self
-
-    def finish(self) -> None:
-        """Close the raw file, make the finished one of it, and read that back."""
-        assert self.dst is not None
-        log.debug("copying %s to %s", self.raw, self.final)
-        with self._named():
-            self.dst.close()
-            rasterio.shutil.copy(self.raw, self.final, **self._options())
-            with open(self.final, "rb") as written:
-                os.fsync(written.fileno())
-            # GDAL reports a full disk on closing to its log only: trust nothing but the file
-            threads = {"NUM_THREADS": "ALL_CPUS"}  # decoding is what takes the time here
-            with rasterio.open(self.raw) as raw, rasterio.open(self.final, **threads) as final:
-                difference = _difference(raw, final)
-        if difference:
-            raise SceneIOError(
-                f"{self.product.path} did not come out as computed ({difference}): the disk may be "
-                "full, or a creation option (--co) changes pixels or their place. Nothing was kept"
-            )
-
-    def publish(self) -> None:
-        """Put the finished file in place, and with it an end to sidecars of an older one."""
-        if self.path.exists() and not self.format.overwrite:
-            raise SceneIOError(f"{self.product.path} was made by someone else meanwhile")
-        os.replace(self.final, self.path)
-        for suffix in _SIDECARS:
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-
-    def __exit__(self, *_: object) -> None:
-        if self.dst is not None:
-            self.dst.close()
-        for path in (self.raw, self.final):
-            for leftover in (path, path.with_name(path.name + ".aux.xml")):
-                leftover.unlink(missing_ok=True)
-
-    def _options(self) -> dict[str, str]:
-        """GDAL's creation options: ours, then the caller's."""
-        options = dict(_OPTIONS[self.format.name]) | _COMMON
-        options["PREDICTOR"] = _predictor(self.product.metadata, self.format.name)
-        if self.format.name == "cog":
-            palette = self.product.metadata.has_palette
-            options["OVERVIEW_RESAMPLING"] = "nearest" if palette else self.product.resampling
-        asked = {key.upper(): value for key, value in self.format.creation_options.items()}
-        if asked.get("COMPRESS", "DEFLATE").upper() not in ("DEFLATE", "ZSTD", "LZW"):
-            options.pop("PREDICTOR")
-        return options | asked
-
-    def _try_options(self) -> None:
-        """Let GDAL see the caller's options on one small raster, before hours of work."""
-        if not self.format.creation_options:
-            return
-        profile = {k: v for k, v in self.product.metadata.profile().items() if k in _PIXEL_KEYS}
-        complaints = _Complaints()
-        with MemoryFile() as source, MemoryFile() as copy, complaints:
-            with source.open(driver="GTiff", width=16, height=16, **profile):
-                pass
-            try:
-                rasterio.shutil.copy(source.name, copy.name, **self._options())
-            except (RasterioError, CPLE_BaseError, ValueError) as error:
-                complaints.found.append(str(error))
-        if complaints.found:
-            asked = " ".join(f"{k}={v}" for k, v in self.format.creation_options.items())
-            raise OptionError(f"creation options {asked}: {complaints.found[0]}")
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors within are about this product, under the name its user gave."""
-        try:
-            yield
-        except (RasterioError, CPLE_BaseError, OSError) as error:
-            raise SceneIOError(f"{self.product.path} cannot be written: {error}") from error
-
-
-class _Complaints(logging.Handler):
-    """Collects what GDAL has to say, which rasterio passes to its log."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one remark."""
-        self.found.append(record.getMessage())
-
-    def __enter__(self) -> None:
-        logging.getLogger("rasterio").addHandler(self)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("rasterio").removeHandler(self)
-
-
-def _difference(raw: DatasetReader, final: DatasetReader) -> str | None:
-    """What differs between two rasters that should hold the same scene; None: nothing."""
-    for name in ("shape", "count", "dtypes", "crs", "transform", "descriptions"):
-        if getattr(raw, name) != getattr(final, name):
-            return f"its {name} is {getattr(final, name)}, not {getattr(raw, name)}"
-    if str(raw.nodata) != str(final.nodata):
-        return f"its nodata is {final.nodata}, not {raw.nodata}"
-    masked = MaskFlags.per_dataset in raw.mask_flag_enums[0]
-    height, width = raw.shape
-    for top in range(0, height, 512):
-        window = rasterio.windows.Window(0, top, width, min(512, height - top))
-        try:
-            ours, theirs = raw.read(window=window), final.read(window=window)
-            masks = [src.dataset_mask(window=window) for src in (raw, final)] if masked else []
-        except RasterioError as error:
-            return f"rows from {top} cannot be read back: {error.__cause__ or error}"
-        if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
-            return f"pixels of rows {top} to {top + ours.shape[-2]} differ"
-        if masks and not np.array_equal(masks[0], masks[1]):
-            return "its mask differs"
-    return None
-
-
-def _predictor(metadata: Metadata, format: str) -> str:
-    if format == "cog":
-        return "YES"  # the driver knows which one fits the dtype
-    return "3" if np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating) else "2"
-
-
-class RasterTarget:
-    """Takes blocks of (band, y, x) or (y, x) by index and writes them as windows."""
-
-    def __init__(self, dst: DatasetWriter, path: Path) -> None:
-        self.dst, self.path = dst, path
-        self.progress: Callable[[int], None] = lambda pixels: None
-
-    def __setitem__(self, key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
-        window = _window(key, block)
-        try:
-            if block.ndim == 2:
-                self.dst.write(block, 1, window=window)
-            else:
-                first = (key[0].start or 0) + 1
-                self.dst.write(block, list(range(first, first + len(block))), window=window)
-        except RasterioError as error:
-            raise SceneIOError(f"{self.path} cannot be written: {error}") from error
-        self.progress(window.width * window.height)
-
-
-class MaskTarget:
-    """Takes bool blocks (y, x) and writes them as the dataset's own mask."""
-
-    def __init__(self, dst: DatasetWriter | None) -> None:
-        self.dst = dst
-
-    def __setitem__(self, key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
-        assert self.dst is not None
-        self.dst.write_mask(block, window=_window(key, block))
-
-
-def _window(key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> rasterio.windows.Window:
-    rows, cols = key[-2:]
-    height, width = block.shape[-2:]
-    return rasterio.windows.Window(cols.start or 0, rows.start or 0, width, height)

@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: who may not import whom
 GEOMETRY = {"tiler", "stitcher", "grid", "bands", "reflectance", "composite", "errors", "options"}
 NETWORK = {"models.spanet", "models.discriminator"}
-PATHS = {"scene", "writer", "models.weights", "models.catalogue", "report"}
+PATHS = {"scene", "writer", "staging", "models.weights", "models.catalogue", "report"}
 
 
 def name_of(path: Path) -> str:

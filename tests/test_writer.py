@@ -15,7 +15,8 @@ from rio_cogeo.cogeo import cog_validate
 
 import geodecloud
 from geodecloud.errors import OptionError, SceneError, SceneIOError
-from geodecloud.writer import FileFormat, write_scene
+from geodecloud.staging import FileFormat
+from geodecloud.writer import write_scene
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64"])
@@ -115,7 +116,7 @@ def test_a_copy_that_went_wrong_is_not_published(
     target = tmp_path / "target.tif"
     target.write_text("old")
     before = set(tmp_path.iterdir())
-    monkeypatch.setattr("geodecloud.writer.rasterio.shutil.copy", cut_off)
+    monkeypatch.setattr("geodecloud.staging.rasterio.shutil.copy", cut_off)
     with pytest.raises(SceneIOError, match=r"did not come out as computed|cannot be written"):
         geodecloud.decloud_scene(scene, target, model="identity", format=FileFormat(overwrite=True))
     assert (set(tmp_path.iterdir()), target.read_text()) == (before, "old")
