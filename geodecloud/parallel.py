@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
@@ -135,19 +134,19 @@ def store(sources: Sequence[da.Array], targets: Sequence[Any], workers: int) -> 
 
     One lock: GDAL datasets take one writer at a time.
     """
-    with threads(workers):
-        da.store(list(sources), list(targets), lock=True, compute=True)
+    with threads(workers) as scheduler:
+        da.store(list(sources), list(targets), lock=True, compute=True, **scheduler)
 
 
 @contextmanager
-def threads(workers: int) -> Iterator[None]:
-    """Let dask compute on threads of our own, and leave only when the last one is done.
+def threads(workers: int) -> Iterator[dict[str, Any]]:
+    """Keywords that let dask compute on threads of our own; all are done when this is left.
 
-    Dask's pool would go on computing, and writing, after an error or an interrupt.
+    Dask's pool would go on computing, and writing, after an error or an interrupt. Keywords and
+    not `dask.config`: that is shared by all threads of the process, and so would the pool be.
     """
     pool = ThreadPoolExecutor(workers)
     try:
-        with dask.config.set(scheduler="threads", pool=pool):
-            yield
+        yield {"scheduler": "threads", "pool": pool}
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -135,8 +135,8 @@ def decloud(array: xr.DataArray, options: Options, metadata: Metadata | None = N
         outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
     )
     if not lazy:
-        with threads(options.workers or cpu_count()):
-            results = dask.compute(*results)
+        with threads(options.workers or cpu_count()) as scheduler:
+            results = dask.compute(*results, **scheduler)
     image, cloud_map, provenance = results
     flat = array.isel({array.dims[0]: 0}, drop=True)
     flat.attrs, flat.encoding = {}, {}
