@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -84,9 +85,12 @@ def measure(command: list[str]) -> tuple[float, float]:
 @click.option("--size", default=10980, show_default=True)
 @click.option("--repeat", default=3, show_default=True)
 @click.option("--model", default="identity", show_default=True, help="What else to time.")
+@click.option("--options", default="", help="More words for geodecloud.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work.")
 @click.option("--json", "as_json", is_flag=True)
-def main(size: int, repeat: int, model: str, folder: Path | None, as_json: bool) -> None:
+def main(
+    size: int, repeat: int, model: str, options: str, folder: Path | None, as_json: bool
+) -> None:
     """Time both ways in turn and print a table."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
         scene = Path(work) / "scene.tif"
@@ -96,7 +100,7 @@ def main(size: int, repeat: int, model: str, folder: Path | None, as_json: bool)
             "GDAL alone": [sys.executable, "-c", GDAL_ALONE, str(scene), out[0]],
             f"geodecloud, {model}": [
                 *(sys.executable, "-m", "geodecloud", str(scene), "--out", out[1]),
-                *("--model", model, "--overwrite", "--quiet"),
+                *("--model", model, "--overwrite", "--quiet", *shlex.split(options)),
             ],
         }
         runs = {name: [] for name in ways}
