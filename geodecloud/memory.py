@@ -52,10 +52,17 @@ def parse_bytes(text: str) -> float:
     return amount
 
 
-def fit(wish: Footprint, limit: float, bands: int, itemsize: int, halo_px: int) -> Footprint:
+def fit(
+    wish: Footprint,
+    limit: float,
+    bands: int,
+    itemsize: int,
+    halo_px: int,
+    keep_window: bool = False,
+) -> Footprint:
     """Shrink a footprint until it fits: fewer workers, then smaller chunks and windows.
 
-    None of these changes the result. Models that blend keep their windows.
+    None of these changes the result, except for models that blend: `keep_window` is for them.
 
     Raises
     ------
@@ -66,7 +73,8 @@ def fit(wish: Footprint, limit: float, bands: int, itemsize: int, halo_px: int) 
         Footprint(workers, wish.chunk_px, wish.window_px) for workers in range(wish.workers, 0, -1)
     ]
     for chunk_px, window_px in [(512, 256), (256, 256), (256, 128)]:
-        smaller.append(Footprint(1, min(chunk_px, wish.chunk_px), min(window_px, wish.window_px)))
+        window_px = wish.window_px if keep_window else min(window_px, wish.window_px)
+        smaller.append(Footprint(1, min(chunk_px, wish.chunk_px), window_px))
     for footprint in smaller:
         if footprint.bytes(bands, itemsize, halo_px) <= limit:
             return footprint

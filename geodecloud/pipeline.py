@@ -27,6 +27,7 @@ from geodecloud.declouder import Declouder
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
+from geodecloud.models.catalogue import get_card
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
 from geodecloud.parallel import cpu_count, map_blocks_with_halo, threads
@@ -225,7 +226,10 @@ def _within_memory(options: Options, metadata: Metadata) -> tuple[Options, int]:
     wish = Footprint(options.workers or cpu_count(), side, options.window)
     itemsize = np.dtype(metadata.dtypes[0]).itemsize
     limit = parse_bytes(options.max_memory)
-    found = fit(wish, limit, metadata.count, itemsize, halo_px=BLEND_OVERLAP_PX)
+    # the windows of a model of unlimited reach are blended: another size is another result
+    blends = options.model != "auto" and get_card(options.model).halo_px is None
+    halo_px = options.window if blends else BLEND_OVERLAP_PX
+    found = fit(wish, limit, metadata.count, itemsize, halo_px, keep_window=blends)
     if found != wish:
         log.info(
             "--max-memory %s: %d workers, windows of %d px, chunks of %d px",

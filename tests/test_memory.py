@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from conftest import make_toy_model, textured_dn, write_raster
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,3 +53,16 @@ def test_the_result_is_the_same_within_less_memory(
     assert np.abs(images[0] - images[1]).max() <= 1
     with pytest.raises(WindowPlanError, match=r"--max-memory 1\.\dGB"):
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", model="identity", max_memory="900MB")
+
+
+def test_blended_windows_are_kept_within_less_memory(tmp_path: Path) -> None:
+    """Their size is part of the result of a model whose reach has no limit."""
+    model = str(make_toy_model(tmp_path / "recurrent.safetensors", passes="recurrent"))
+    scene = write_raster(tmp_path / "scene.tif", textured_dn(4, 300, 310))
+    images = []
+    for limit in (None, "2GB"):
+        out = tmp_path / f"{limit}.tif"
+        options = {"model": model, "mask": "none", "window": 200, "workers": 8}
+        geodecloud.decloud_scene(scene, out, max_memory=limit, **options)
+        images.append(rasterio.open(out).read().astype(int))
+    assert np.abs(images[0] - images[1]).max() <= 1
