@@ -84,12 +84,19 @@ class Staging:
         self.final = self.path.with_name(f"{stem}.part.tif")
         self.dst: DatasetWriter | None = None
 
-    def __enter__(self) -> Staging:
+    def open(self) -> RasterTarget:
+        """Create the raw file; what takes its blocks.
+
+        To be called inside the `with`, not by it: an interrupt between the making of the file
+        and the end of an `__enter__` would leave the file behind.
+        """
         self._try_options()
         with self._named():
             self.dst = rasterio.open(self.raw, "w", **_RAW, **self.product.metadata.profile())
             self.product.metadata.write_to(self.dst)
-        self.target = RasterTarget(self.dst, self.product.path)
+        return RasterTarget(self.dst, self.product.path)
+
+    def __enter__(self) -> Staging:
         return self
 
     def finish(self) -> None:
@@ -120,11 +127,13 @@ class Staging:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def __exit__(self, *_: object) -> None:
-        if self.dst is not None:
-            self.dst.close()
-        for path in (self.raw, self.final):
-            for leftover in (path, path.with_name(path.name + ".aux.xml")):
-                leftover.unlink(missing_ok=True)
+        try:
+            if self.dst is not None:
+                self.dst.close()
+        finally:
+            for path in (self.raw, self.final):
+                for leftover in (path, path.with_name(path.name + ".aux.xml")):
+                    leftover.unlink(missing_ok=True)
 
     def _options(self) -> dict[str, str]:
         """GDAL's creation options: ours, then the caller's."""

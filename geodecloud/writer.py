@@ -105,7 +105,7 @@ def write_products(
     with ExitStack() as stack:
         stack.enter_context(gdal_settings())
         staged = [stack.enter_context(Staging(product, format)) for product in products]
-        targets = [stage.target for stage in staged]
+        targets = [stage.open() for stage in staged]
         targets[0].progress = progress
         masks = [
             (p.mask, MaskTarget(s.dst))

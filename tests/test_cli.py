@@ -232,13 +232,23 @@ def test_unknown_radiometry_is_asked_for(tmp_path: Path) -> None:
     assert invoke(path, "--out", tmp_path / "out.tif", "--scale", "0.0001").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "geodecloud.metadata.Metadata.write_to",  # the raw file has just been made
+        "geodecloud.writer.store",
+        "geodecloud.staging.Staging.finish",
+        "geodecloud.staging._difference",
+        "geodecloud.staging.Staging.publish",
+    ],
+)
 def test_interrupt_leaves_nothing(
-    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("geodecloud.writer.store", interrupted)
+    monkeypatch.setattr(where, interrupted)
     before = set(tmp_path.iterdir())
     result = invoke(scene, "--out", tmp_path / "out.tif")
     assert result.exit_code == 130
