@@ -1,4 +1,4 @@
-"""``da.geodecloud``: the middle of the pipeline, for people who are in xarray already."""
+"""``.geodecloud`` on DataArrays and Datasets: the middle of the pipeline, for people in xarray."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ if TYPE_CHECKING:
     from geodecloud.pipeline import Declouded
 
 
+@xr.register_dataset_accessor("geodecloud")  # type: ignore[no-untyped-call]
 @xr.register_dataarray_accessor("geodecloud")  # type: ignore[no-untyped-call]
 class GeodecloudAccessor:
-    """Cloud removal on a (band, y, x) DataArray; lazy in, lazy out.
+    """Cloud removal on a scene or a stack of dates; lazy in, lazy out.
 
-    All methods take the options of `geodecloud.options.Options`. Methods of one DataArray with
-    the same options share their work when they are computed together (`dask.compute`).
+    A scene is a DataArray with the dims y, x, a band dim and perhaps a time dim, in any order, or
+    a Dataset with one variable per band. All methods take the options of
+    `geodecloud.options.Options`. Methods of one scene with the same options share their work
+    when they are computed together (`dask.compute`).
     """
 
-    def __init__(self, array: xr.DataArray) -> None:
-        self._array = array
+    def __init__(self, scene: xr.DataArray | xr.Dataset) -> None:
+        self._scene = scene
 
-    def remove_clouds(self, **options: Any) -> xr.DataArray:
-        """The scene without clouds, see `geodecloud.remove_clouds`."""
+    def remove_clouds(self, **options: Any) -> Any:
+        """The scene without clouds, DataArray or Dataset as it was: see `geodecloud.remove_clouds`."""
         return self._decloud(options).image
 
     def cloud_map(self, **options: Any) -> xr.DataArray:
-        """Opacity of cloud and shadow (y, x), float32 in [0, 1]; NaN where not computed."""
+        """Opacity of cloud and shadow, ([time,] y, x) float32 in [0, 1]; NaN where not computed."""
         return self._decloud(options).cloud_map
 
     def provenance(self, **options: Any) -> xr.DataArray:
-        """Provenance codes (y, x), uint8, see `geodecloud.composite.Provenance`."""
+        """Provenance codes, ([time,] y, x) uint8, see `geodecloud.composite.Provenance`."""
         return self._decloud(options).provenance
 
     def _decloud(self, options: dict[str, Any]) -> Declouded:
@@ -38,4 +41,4 @@ class GeodecloudAccessor:
         from geodecloud.options import Options
         from geodecloud.pipeline import decloud
 
-        return decloud(self._array, Options.of(options))
+        return decloud(self._scene, Options.of(options))

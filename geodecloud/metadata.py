@@ -119,22 +119,25 @@ class Metadata:
 
     @classmethod
     def of_array(cls, array: xr.DataArray) -> Metadata:
-        """Read it from a (band, y, x) DataArray that follows rioxarray's conventions."""
+        """Read it from a ([time,] band, y, x) DataArray that follows rioxarray's conventions."""
         import rioxarray  # noqa: F401  registers .rio
 
-        count, attrs = array.sizes[array.dims[0]], array.attrs
+        band, y, x = array.dims[-3:]
+        count, attrs = array.sizes[band], array.attrs
+        # what has no place on Earth may have any names of dims
+        rio = array.rio.set_spatial_dims(x_dim=x, y_dim=y).rio
 
         def per_band(several: str, one: str, default: float) -> tuple[float, ...]:
             matched = _per_band(array, attrs[several]) if several in attrs else None
             return tuple(float(v) for v in matched or (attrs.get(one, default),) * count)
 
-        nodata = array.rio.nodata
+        nodata = rio.nodata
         if nodata is not None and array.dtype.kind in "ui":
             limits = np.iinfo(array.dtype)
             # a number the pixels cannot take stands for nothing
             nodata = nodata if limits.min <= nodata <= limits.max else None
         return cls(
-            grid=Grid(array.rio.crs, array.rio.transform(), (array.shape[-2], array.shape[-1])),
+            grid=Grid(rio.crs, rio.transform(), (array.shape[-2], array.shape[-1])),
             dtypes=(array.dtype.name,) * count,
             descriptions=_array_descriptions(array, count),
             scales=per_band("scales", "scale_factor", 1.0),
@@ -215,8 +218,8 @@ def _per_band(array: xr.DataArray, values: Sequence[Any]) -> tuple[Any, ...] | N
     Selecting bands (``da.sel(band=[4, 3, 2])``) keeps the attrs of all bands; rioxarray's band
     coordinate, 1-based, then says which are left. None where the list cannot be matched.
     """
-    count = array.sizes[array.dims[0]]
-    coordinate = array.coords.get(array.dims[0])
+    count = array.sizes[array.dims[-3]]
+    coordinate = array.coords.get(array.dims[-3])
     if coordinate is not None and coordinate.ndim == 1 and coordinate.dtype.kind in "iu":
         numbers = coordinate.values
         if numbers.min() >= 1 and numbers.max() <= len(values):
@@ -226,8 +229,8 @@ def _per_band(array: xr.DataArray, values: Sequence[Any]) -> tuple[Any, ...] | N
 
 def _array_descriptions(array: xr.DataArray, count: int) -> tuple[str | None, ...]:
     """Band names of a DataArray: ``long_name`` as rioxarray writes it, or a text coordinate."""
-    coordinate = array.coords.get(array.dims[0])
-    if coordinate is not None and coordinate.dtype.kind in "OUT":
+    coordinate = array.coords.get(array.dims[-3])
+    if coordinate is not None and coordinate.ndim == 1 and coordinate.dtype.kind in "OUT":
         return tuple(str(n) for n in coordinate.values)
     names = array.attrs.get("long_name")
     if isinstance(names, str):

@@ -24,6 +24,8 @@ from geodecloud.tiler import Window
 #: A block function gets arrays over `padded` (a Window, scene pixels), and returns arrays
 #: over `core`, one per output.
 BlockFunction = Callable[..., tuple[np.ndarray[Any, Any], ...]]
+#: An array and one letter per axis.
+Indexed = tuple[da.Array, str]
 
 
 def cpu_count() -> int:
@@ -33,7 +35,7 @@ def cpu_count() -> int:
 
 def map_blocks_with_halo(
     function: BlockFunction,
-    arrays: Sequence[da.Array | None],
+    arrays: Sequence[Indexed | None],
     halo_px: int,
     outputs: Sequence[tuple[int | None, Any]],
 ) -> list[da.Array]:
@@ -41,72 +43,76 @@ def map_blocks_with_halo(
 
     Parameters
     ----------
-    function : called as ``function(*blocks, core=Window, padded=Window)``
-    arrays : (C, y, x) or (y, x), same chunks along y and x; None is handed on as None
+    function : called once per date as ``function(*blocks, core=Window, padded=Window)``
+    arrays : (array, index) with one letter per axis, such as ``(image, "cyx")``: t is dates, c
+        channels; y and x come last, of one size in all of them. The first array's chunks are
+        used; None is handed on as None
     halo_px : context; at the edge of the scene there is less of it, nothing is invented
     outputs : (channels or None, dtype) of each array returned: (channels, y, x) or (y, x)
 
     Returns
     -------
-    list of dask arrays on the chunks of the first array; computed together they share the work
+    list of dask arrays on the chunks of the first array, with its dates in front; computed
+    together they share the work
     """
-    first = arrays[0]
+    first, first_index = arrays[0] or (None, "")
     assert first is not None
     shape_yx, asked_chunks = first.shape[-2:], first.chunks[-2:]
-    chunks_yx = tuple(_at_least(sizes, halo_px) for sizes in asked_chunks)
+    chunks = dict(zip(first_index, first.chunks, strict=True))
+    chunks |= {a: _at_least(n, halo_px) for a, n in zip("yx", asked_chunks, strict=True)}
 
     args: list[Any] = []
-    for array in arrays:
-        if array is None:
-            args += [None, None]
-            continue
-        lead = {0: -1} if array.ndim == 3 else {}
-        array = array.rechunk({**lead, array.ndim - 2: chunks_yx[0], array.ndim - 1: chunks_yx[1]})
-        # an axis of one chunk has no neighbour to borrow from
-        depth = {
-            axis: halo_px * (len(array.chunks[axis]) > 1)
-            for axis in (array.ndim - 2, array.ndim - 1)
-        }
-        if any(depth.values()):
-            array = da.overlap.overlap(array, depth=depth, boundary="none", allow_rechunk=False)
-        args += [array, "cyx" if array.ndim == 3 else "yx"]
-
-    starts = [np.cumsum((0, *sizes))[:-1] for sizes in chunks_yx]
-    edges = [
-        (da.from_array(start, chunks=1), da.from_array(np.asarray(sizes), chunks=1))
-        for start, sizes in zip(starts, chunks_yx, strict=True)
-    ]
+    for item in arrays:
+        args += [None, None] if item is None else _with_halo(*item, chunks, halo_px)
+    edges: list[Any] = []
+    for axis in "yx":
+        start = np.cumsum((0, *chunks[axis]))[:-1]
+        for values in (start, np.asarray(chunks[axis])):
+            edges += [da.from_array(values, chunks=1), axis]
+    dates = first_index.partition("c")[0]
     packed = da.blockwise(
-        partial(_call, function, halo_px, shape_yx),
-        "yx",
-        *(edges[0][0], "y", edges[0][1], "y", edges[1][0], "x", edges[1][1], "x"),
+        partial(_call, function, halo_px, shape_yx, [item and "t" in item[1] for item in arrays]),
+        dates + "yx",
+        *edges,
         *args,
         dtype=object,
-        meta=np.empty((0, 0), object),
+        meta=np.empty((0,) * (2 + len(dates)), object),
         concatenate=True,
         align_arrays=False,
-        adjust_chunks={"y": chunks_yx[0], "x": chunks_yx[1]},
+        adjust_chunks={axis: chunks[axis] for axis in "yx"},
         token=f"decloud-{tokenize(function, halo_px, shape_yx, outputs)}",
     )
     results = []
     for index, (channels, dtype) in enumerate(outputs):
-        lead_chunks = () if channels is None else ((channels,),)
+        lead = tuple(chunks[axis] for axis in dates)
         out = da.map_blocks(
             operator.itemgetter(index),
             packed,
-            new_axis=[] if channels is None else [0],
-            chunks=lead_chunks + packed.chunks,
+            new_axis=[] if channels is None else [len(dates)],
+            chunks=lead + (() if channels is None else ((channels,),)) + packed.chunks[-2:],
             dtype=dtype,
-            meta=np.empty((0,) * (2 + len(lead_chunks)), dtype),
+            meta=np.empty((0,) * (2 + len(dates) + (channels is not None)), dtype),
         )
-        results.append(out.rechunk(lead_chunks + asked_chunks))
+        results.append(out.rechunk({out.ndim - 2: asked_chunks[0], out.ndim - 1: asked_chunks[1]}))
     return results
+
+
+def _with_halo(array: da.Array, index: str, chunks: Any, halo_px: int) -> tuple[da.Array, str]:
+    """The array in the common chunks, each with what it borrows from its neighbours."""
+    wanted = {i: chunks[axis] if axis != "c" else -1 for i, axis in enumerate(index)}
+    array = array.rechunk(wanted)
+    # an axis of one chunk has no neighbour to borrow from
+    depth = {i: halo_px * (array.numblocks[i] > 1) for i in (array.ndim - 2, array.ndim - 1)}
+    if any(depth.values()):
+        array = da.overlap.overlap(array, depth=depth, boundary="none", allow_rechunk=False)
+    return array, index
 
 
 def _call(
     function: BlockFunction,
     halo_px: int,
     shape_yx: tuple[int, int],
+    dated: Sequence[bool | None],
     row: Any,
     height: Any,
     col: Any,
@@ -115,7 +121,17 @@ def _call(
 ) -> tuple[np.ndarray[Any, Any], ...]:
     core = Window(int(col[0]), int(row[0]), int(width[0]), int(height[0]))
     padded = core.grow(halo_px, Window(0, 0, shape_yx[1], shape_yx[0]))
-    return function(*blocks, core=core, padded=padded)
+    if not dated[0]:
+        return function(*blocks, core=core, padded=padded)
+    dates = [
+        function(
+            *(b[i] if with_dates else b for b, with_dates in zip(blocks, dated, strict=True)),
+            core=core,
+            padded=padded,
+        )
+        for i in range(len(blocks[0]))
+    ]
+    return tuple(np.stack(images) for images in zip(*dates, strict=True))
 
 
 def _at_least(sizes: tuple[int, ...], least: int) -> tuple[int, ...]:

@@ -18,19 +18,19 @@ import dask
 import dask.array as da
 import numpy as np
 from rasterio.errors import RasterioError
-from rioxarray.exceptions import RioXarrayError
 
 from geodecloud._version import __version__
 from geodecloud.block import BlockDeclouder
 from geodecloud.composite import Provenance
+from geodecloud.cube import Cube, Scene, SceneT
 from geodecloud.declouder import Declouder
-from geodecloud.errors import SceneError, SceneIOError
+from geodecloud.errors import SceneIOError
 from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
-from geodecloud.parallel import cpu_count, map_blocks_with_halo, threads
+from geodecloud.parallel import Indexed, cpu_count, map_blocks_with_halo, threads
 from geodecloud.plan import Plan, check_reflectance, mask_path, plan_scene
 from geodecloud.scene import (
     chunk_px,
@@ -56,18 +56,18 @@ _NOT_THE_RESULT = {"workers", "max_memory"}
 
 @dataclass(frozen=True)
 class Declouded:
-    """The result: three DataArrays on the scene's grid, lazy where the scene was lazy.
+    """The result on the scene's grid, lazy where the scene was lazy.
 
     Attributes
     ----------
-    image : (band, y, x), the scene's dtype, coords and attrs
-    cloud_map : (y, x) float32, opacity of cloud and shadow in [0, 1]; NaN where there is no
+    image : what the scene was, DataArray or Dataset, with its dims, dtype, coords and attrs
+    cloud_map : (y, x), or (time, y, x), float32, opacity of cloud and shadow in [0, 1]; NaN where there is no
         data or nothing was computed
-    provenance : (y, x) uint8, codes of `geodecloud.composite.Provenance`
+    provenance : like `cloud_map`, uint8, codes of `geodecloud.composite.Provenance`
     plan : what was decided
     """
 
-    image: xr.DataArray
+    image: Any
     cloud_map: xr.DataArray
     provenance: xr.DataArray
     plan: Plan
@@ -92,18 +92,20 @@ class Report:
         return self.pixels[code.name.lower()] / valid if valid else 0.0
 
 
-def remove_clouds(array: xr.DataArray, **options: Any) -> xr.DataArray:
-    """Remove clouds from a (band, y, x) DataArray: lazy in, lazy out.
+def remove_clouds(scene: SceneT, **options: Any) -> SceneT:
+    """Remove clouds from a DataArray or Dataset: lazy in, lazy out.
 
     Parameters
     ----------
-    array : DataArray in DN or reflectance, following rioxarray's conventions. Where it has a
-        bool coordinate ``geodecloud_valid`` (y, x), False is treated as nodata.
+    scene : DataArray with the dims y and x, a band dim and perhaps a time dim, in any order; or
+        Dataset with one such variable per band (other variables come back as they are). DN or
+        reflectance, following rioxarray's conventions. Where it has a bool coordinate
+        ``geodecloud_valid`` (y, x) or (time, y, x), False is treated as nodata.
     **options : see `geodecloud.options.Options`
 
     Returns
     -------
-    DataArray
+    DataArray or Dataset
         The same dims, coords, attrs, encoding, dtype and chunks; only cloud pixels differ.
 
     Raises
@@ -111,27 +113,28 @@ def remove_clouds(array: xr.DataArray, **options: Any) -> xr.DataArray:
     GeodecloudError
         If no model fits the bands, or an option makes no sense.
     """
-    return decloud(array, Options.of(options)).image
+    return decloud(scene, Options.of(options)).image  # type: ignore[no-any-return,unused-ignore]
 
 
-def decloud(array: xr.DataArray, options: Options, metadata: Metadata | None = None) -> Declouded:
+def decloud(scene: Scene, options: Options, metadata: Metadata | None = None) -> Declouded:
     """Remove clouds and say where: image, cloud map and provenance, see `Declouded`.
 
-    `metadata` is what the array's file says about it; None takes what the array carries.
+    `metadata` is what the scene's file says about it; None takes what the scene carries.
     """
-    _check_dims(array)
-    metadata = metadata or Metadata.of_array(array)
+    cube = Cube.of(scene, options.bands or ())
+    metadata = metadata or cube.metadata
     plan = plan_scene(metadata, options)
-    lazy = isinstance(array.data, da.Array)
+    data = cube.array.data
+    lazy = isinstance(data, da.Array)
     if not lazy:
-        check_reflectance(_thinned(array.values), plan)
+        check_reflectance(_thinned(data), plan)
     side = chunk_px(metadata.grid.shape_yx)
-    pixels = array.data if lazy else da.from_array(array.data, chunks=(-1, side, side))
-    valid, cloud, allowed = _masks(array, pixels, metadata, options)
+    pixels = data if lazy else da.from_array(data, chunks=(*(1,) * (data.ndim - 3), -1, side, side))
+    valid, cloud, allowed = _masks(cube, pixels.chunks[-2:], metadata, options)
     block = _block_declouder(metadata, plan, options, may_have_gaps=valid is not None)
     results: Any = map_blocks_with_halo(
         block,
-        [pixels, valid, cloud, allowed],
+        [(pixels, cube.index), valid, cloud, allowed],
         block.halo_px,
         outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
     )
@@ -139,12 +142,10 @@ def decloud(array: xr.DataArray, options: Options, metadata: Metadata | None = N
         with threads(options.workers or cpu_count()) as scheduler:
             results = dask.compute(*results, **scheduler)
     image, cloud_map, provenance = results
-    flat = array.isel({array.dims[0]: 0}, drop=True)
-    flat.attrs, flat.encoding = {}, {}
     return Declouded(
-        image=array.copy(data=image),
-        cloud_map=flat.copy(data=cloud_map).rename("cloud_map"),
-        provenance=flat.copy(data=provenance).rename("provenance"),
+        image=cube.image(image),
+        cloud_map=cube.plane(cloud_map, "cloud_map"),
+        provenance=cube.plane(provenance, "provenance"),
         plan=plan,
     )
 
@@ -282,44 +283,24 @@ def _block_declouder(
 
 
 def _masks(
-    array: xr.DataArray, pixels: da.Array, metadata: Metadata, options: Options
-) -> list[da.Array | None]:
+    cube: Cube, chunks_yx: Any, metadata: Metadata, options: Options
+) -> list[Indexed | None]:
     """The scene's validity, the cloud mask file and the area of interest; None where there is none."""
-    chunks_yx = pixels.chunks[-2:]
-    valid = None
-    if VALID in array.coords and array.coords[VALID].dims == array.dims[-2:]:
-        valid = da.asarray(array.coords[VALID].data).astype(bool).rechunk(chunks_yx)
+    valid: Indexed | None = None
+    if found := cube.coordinate(VALID):
+        valid = da.asarray(found[0].data).astype(bool), found[1]
     path = mask_path(options)
-    cloud = None if path is None else open_mask(path, metadata.grid, chunks_yx)
-    allowed = None if options.aoi is None else open_aoi(options.aoi, metadata.grid, chunks_yx)
+    cloud = None if path is None else (open_mask(path, metadata.grid, chunks_yx), "yx")
+    aoi = options.aoi
+    allowed = None if aoi is None else (open_aoi(aoi, metadata.grid, chunks_yx), "yx")
     return [valid, cloud, allowed]
 
 
 def _thinned(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """At most about 256 x 256 of the pixels, spread over the scene."""
+    """At most about 256 x 256 pixels (band, y, x), spread over the first scene."""
     step = max(1, max(pixels.shape[-2:]) // 256)
-    return pixels[:, ::step, ::step]
-
-
-def _check_dims(array: xr.DataArray) -> None:
-    import rioxarray  # noqa: F401  registers .rio
-
-    sizes = getattr(array, "sizes", None)
-    if not hasattr(array, "coords") or not hasattr(array, "data") or sizes is None:
-        raise SceneError(
-            f"a scene is an xarray.DataArray (band, y, x), not a {type(array).__name__}; a Dataset "
-            "with one variable per band becomes one with .to_dataarray('band')"
-        )
-    first, *last = array.dims if array.ndim == 3 else ("", "", "")
-    try:
-        spatial = [array.rio.y_dim, array.rio.x_dim] if array.ndim == 3 else []
-    except RioXarrayError:  # unusual names; their order is all there is to go by
-        spatial = last
-    if array.ndim != 3 or 0 in array.shape or last != spatial or "time" in str(first):
-        raise SceneError(
-            f"a scene has the dimensions (band, y, x), in this order and none of them empty; this "
-            f"DataArray has {dict(sizes)}. Use .transpose('band', 'y', 'x'), and one date at a time"
-        )
+    first = pixels if pixels.ndim == 3 else pixels[0]
+    return first[:, ::step, ::step]
 
 
 def _check_paths(inputs: list[Any], targets: list[str | Path | None]) -> None:

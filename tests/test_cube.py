@@ -1,0 +1,281 @@
+"""Scenes in other shapes: held against one scene at a time, in plain (band, y, x)."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import tracemalloc
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import rioxarray
+import xarray as xr
+from click.testing import CliRunner
+from conftest import BANDS, textured_dn, write_raster
+from dask.array.utils import assert_eq
+
+import geodecloud
+from geodecloud.cli import main
+from geodecloud.errors import SceneError
+from geodecloud.metadata import VALID
+
+DATES = pd.date_range("2024-05-01", periods=3)
+
+
+def one(dn: np.ndarray, model: Path, **options: object) -> np.ndarray:
+    """The oracle: one scene (band, y, x) in memory."""
+    attrs = {"long_name": BANDS, "_FillValue": 0}
+    array = xr.DataArray(dn, dims=("band", "y", "x"), attrs=attrs)
+    return geodecloud.remove_clouds(array, model=str(model), **options).values
+
+
+@pytest.fixture(scope="module")
+def series() -> np.ndarray:
+    return np.stack([textured_dn(4, 70, 90, seed, nodata=0) for seed in range(3)])
+
+
+@pytest.fixture(scope="module")
+def expected(series: np.ndarray, toy_model: Path) -> np.ndarray:
+    return np.stack([one(dn, toy_model) for dn in series])
+
+
+def stack(series: np.ndarray) -> xr.DataArray:
+    """As stackstac and odc-stac give it."""
+    return xr.DataArray(
+        series,
+        dims=("time", "band", "y", "x"),
+        coords={"time": DATES, "band": list(BANDS), "y": 5e6 - 10.0 * np.arange(70)},
+        attrs={"_FillValue": 0, "history": "kept"},
+        name="reflectance",
+    ).assign_coords(x=4e5 + 10.0 * np.arange(90))
+
+
+@pytest.mark.parametrize("dims", list(itertools.permutations(("time", "band", "y", "x")))[::5])
+@pytest.mark.parametrize("chunks", [None, (2, 1, 32, 40), (1, 4, 70, 90), (3, 3, 5, 90)])
+def test_any_order_of_dims(
+    dims: tuple[str, ...],
+    chunks: tuple[int, ...] | None,
+    series: np.ndarray,
+    expected: np.ndarray,
+    toy_model: Path,
+) -> None:
+    array = stack(series).transpose(*dims)
+    if chunks:
+        array = array.chunk(dict(zip(("time", "band", "y", "x"), chunks, strict=True)))
+    clear = array.geodecloud.remove_clouds(model=str(toy_model))
+    xr.testing.assert_identical(clear.coords.to_dataset(), array.coords.to_dataset())
+    assert (clear.dims, clear.chunks) == (array.dims, array.chunks)
+    assert (clear.dtype, clear.attrs, clear.name) == (array.dtype, array.attrs, array.name)
+    np.testing.assert_array_equal(clear.transpose("time", "band", "y", "x"), expected)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("t", "bands", "latitude", "longitude"),
+        ("date", "channel", "lat", "lon"),
+        ("time", "wavelength", "northing", "easting"),
+        ("time", "variable", "down", "across"),
+    ],
+)
+def test_other_names_of_dims(
+    names: tuple[str, ...], series: np.ndarray, expected: np.ndarray, toy_model: Path
+) -> None:
+    array = xr.DataArray(series, dims=names, attrs={"_FillValue": 0, "long_name": BANDS})
+    clear = array.geodecloud.remove_clouds(model=str(toy_model))
+    assert clear.dims == names
+    np.testing.assert_array_equal(clear, expected)
+    codes = array.geodecloud.provenance(model=str(toy_model))
+    assert codes.dims == (names[0], *names[2:])
+
+
+def test_dataset_of_bands(series: np.ndarray, expected: np.ndarray, toy_model: Path) -> None:
+    """As odc-stac gives it; variables that are no bands come back as they are."""
+    long = stack(series).chunk({"time": 1, "y": 30, "x": 41})
+    scene = long.to_dataset("band").rename(B02="blue", B08="nir")
+    for name in scene.data_vars:
+        scene[name].attrs = {"_FillValue": 0, "units": name}
+    scene["SCL"] = (("time", "y", "x"), np.full((3, 70, 90), 4, np.uint8))
+    scene["sun"] = ("time", [40.0, 41.0, 42.0])
+    scene = scene[["nir", "SCL", "B04", "B03", "sun", "blue"]].assign_attrs(title="kept")
+    clear = scene.geodecloud.remove_clouds(model=str(toy_model))
+    assert list(clear.data_vars) == list(scene.data_vars)
+    assert clear.attrs == scene.attrs
+    for name, index in {"blue": 0, "B03": 1, "B04": 2, "nir": 3}.items():
+        assert clear[name].chunks == scene[name].chunks
+        assert clear[name].attrs == scene[name].attrs
+        np.testing.assert_array_equal(clear[name], expected[:, index])
+    xr.testing.assert_identical(clear[["SCL", "sun"]], scene[["SCL", "sun"]])
+    codes = scene.geodecloud.provenance(model=str(toy_model))
+    assert (codes.dims, codes.dtype) == (("time", "y", "x"), np.uint8)
+
+
+def test_reflectance_of_a_dataset_is_declared_by_each_variable(toy_model: Path) -> None:
+    dn = textured_dn(4, 40, 50)
+    variables = {
+        name: (("y", "x"), dn[i] + 100 * i, {"scale_factor": 1e-4, "add_offset": -0.01 * i})
+        for i, name in enumerate(BANDS)
+    }
+    clear = xr.Dataset(variables).geodecloud.remove_clouds(model=str(toy_model), mask="none")
+    plain = one(dn, toy_model, mask="none")
+    for i, name in enumerate(BANDS):
+        assert np.abs(clear[name].values.astype(int) - 100 * i - plain[i]).max() <= 1
+
+
+def test_validity_may_differ_by_date(series: np.ndarray, toy_model: Path) -> None:
+    valid = np.ones((3, 70, 90), bool)
+    valid[1, 20:30, 10:60] = False
+    array = stack(series).assign_coords({VALID: (("time", "y", "x"), valid)})
+    codes = array.geodecloud.provenance(model=str(toy_model))
+    np.testing.assert_array_equal((codes == 0).values, ~valid | (series == 0).all(axis=1))
+
+
+def test_masked_and_scaled_floats(toy_model: Path, tmp_path: Path) -> None:
+    """rioxarray's mask_and_scale and xarray's own reading of netCDF give reflectance and NaN."""
+    dn = textured_dn(4, 60, 50, nodata=0)
+    path = write_raster(tmp_path / "scene.tif", dn, nodata=0)
+    with rasterio.open(path, "r+") as dst:
+        dst.scales, dst.offsets = (1e-4,) * 4, (0.0,) * 4
+    scaled = rioxarray.open_rasterio(path, mask_and_scale=True, chunks=30)
+    clear = scaled.geodecloud.remove_clouds(model=str(toy_model), bands=[1, 2, 3, 4])
+    assert (clear.dtype, clear.encoding) == (scaled.dtype, scaled.encoding)
+    plain = one(dn, toy_model)
+    valid = (dn != 0).all(axis=0)
+    np.testing.assert_allclose(clear.values[:, valid] * 1e4, plain[:, valid], atol=1.01)
+    assert np.isnan(clear.values[:, ~valid]).all()
+
+
+def test_zarr_and_netcdf_round_trip(
+    series: np.ndarray, expected: np.ndarray, toy_model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("zarr")
+    array = stack(series).chunk({"time": 1, "y": 35, "x": 45})
+    array.to_dataset(name="dn").to_zarr(tmp_path / "in.zarr", zarr_format=2, consolidated=True)
+    opened = xr.open_zarr(tmp_path / "in.zarr", mask_and_scale=False)
+    clear = opened["dn"].geodecloud.remove_clouds(model=str(toy_model))
+    clear.to_dataset(name="dn").to_zarr(tmp_path / "out.zarr", zarr_format=2, consolidated=True)
+    again = xr.open_zarr(tmp_path / "out.zarr", mask_and_scale=False)["dn"]
+    np.testing.assert_array_equal(again, expected)
+    xr.testing.assert_identical(again.coords.to_dataset(), opened["dn"].coords.to_dataset())
+    assert again.attrs == opened["dn"].attrs
+
+
+@pytest.mark.parametrize(
+    "dims", [("a", "b", "y", "x"), ("time", "date", "band", "y", "x"), ("band",), ("time", "y")]
+)
+def test_dims_that_cannot_be_told_apart(dims: tuple[str, ...], toy_model: Path) -> None:
+    array = xr.DataArray(np.ones((2,) * len(dims), np.uint16), dims=dims)
+    with pytest.raises(SceneError, match="Rename them to time, band, y, x"):
+        geodecloud.remove_clouds(array, model=str(toy_model))
+
+
+def test_datasets_that_do_not_fit(toy_model: Path) -> None:
+    def plane(dtype: type, **attrs: object) -> tuple:
+        return ("y", "x"), np.ones((4, 5), dtype), attrs
+
+    with pytest.raises(SceneError, match="no variable of this Dataset is an image"):
+        xr.Dataset({"a": 1}).geodecloud.remove_clouds()
+    mixed = xr.Dataset({"B02": plane(np.uint16), "B03": plane(np.float32)})
+    with pytest.raises(SceneError, match="different dtypes: float32, uint16"):
+        mixed.geodecloud.remove_clouds()
+    gaps = xr.Dataset({"B02": plane(np.int16, _FillValue=0), "B03": plane(np.int16, _FillValue=-1)})
+    with pytest.raises(SceneError, match="different nodata numbers"):
+        gaps.geodecloud.remove_clouds()
+    deep = xr.Dataset({"dn": (("band", "y", "x"), np.ones((4, 5, 6), np.uint16))})
+    with pytest.raises(SceneError, match=r"ds\['dn'\]"):
+        deep.geodecloud.remove_clouds()
+    with pytest.raises(SceneError, match="not a ndarray"):
+        geodecloud.remove_clouds(np.ones((4, 5, 6)))
+
+
+@pytest.fixture(scope="module")
+def from_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A scene, and what the command line makes of it with the shipped model."""
+    folder = tmp_path_factory.mktemp("file")
+    path = write_raster(folder / "scene.tif", textured_dn(4, 260, 340, nodata=0), nodata=0)
+    done = CliRunner().invoke(main, [str(path), "--out", str(folder / "out.tif")])
+    assert done.exit_code == 0, done.output
+    with rasterio.open(folder / "out.tif") as dst:
+        return path, dst.read()
+
+
+@pytest.mark.parametrize("chunks", [None, 128, 300, 1024, -1, ((17, 200, 3, 40), (190, 1, 149))])
+def test_accessor_equals_the_command_line(
+    chunks: object, from_file: tuple[Path, np.ndarray]
+) -> None:
+    """The shipped model, float32 on the CPU: bit for bit, whatever the chunks."""
+    path, expected = from_file
+    array = rioxarray.open_rasterio(path)
+    if chunks is not None:
+        array = array.chunk(
+            dict(zip("yx", chunks, strict=True)) if isinstance(chunks, tuple) else chunks
+        )
+    clear = array.geodecloud.remove_clouds()
+    assert isinstance(clear.data, da.Array) == (chunks is not None)
+    assert_eq(clear.data, expected)
+
+
+def test_round_trip_through_rioxarray(toy_model: Path, scene: Path, tmp_path: Path) -> None:
+    with rasterio.open(scene, "r+") as dst:
+        dst.scales, dst.offsets = (1e-4,) * 4, (-0.1,) * 4
+    array = rioxarray.open_rasterio(scene, chunks=64)
+    array.geodecloud.remove_clouds(model=str(toy_model)).rio.to_raster(tmp_path / "out.tif")
+    with rasterio.open(scene) as src, rasterio.open(tmp_path / "out.tif") as dst:
+        for name in ("crs", "transform", "nodata", "descriptions", "scales", "offsets", "dtypes"):
+            assert getattr(dst, name) == getattr(src, name), name
+
+
+def test_tokens_are_deterministic(series: np.ndarray, toy_model: Path) -> None:
+    array = stack(series).chunk({"y": 30})
+    with dask.config.set({"tokenize.ensure-deterministic": True}):
+        first, second = (array.geodecloud.remove_clouds(model=str(toy_model)) for _ in range(2))
+        other = array.geodecloud.remove_clouds(model=str(toy_model), strict=True)
+    assert first.data.name == second.data.name != other.data.name
+
+
+class Reader:
+    """A virtual stack of 2 TB that counts what is read of it."""
+
+    dtype = np.dtype(np.uint16)
+    ndim = 4
+
+    def __init__(self, dates: int, side: int) -> None:
+        self.shape = (dates, 4, side, side)
+        self.read = np.zeros((dates, side), int)  # columns read, by date and row
+        self.calls = 0
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        spans = [slice(*k.indices(n)) for k, n in zip(key, self.shape, strict=True)]
+        self.calls += 1
+        self.read[spans[0], spans[2]] += spans[3].stop - spans[3].start
+        return np.full([s.stop - s.start for s in spans], 1500, np.uint16)
+
+
+def test_a_stack_of_two_terabytes_is_only_planned() -> None:
+    reader = Reader(30, 10980)
+    meta = np.empty((0,) * 4, np.uint16)
+    pixels = da.from_array(reader, chunks=(1, 4, 1024, 1024), asarray=False, meta=meta)
+    array = xr.DataArray(
+        pixels, dims=("time", "band", "y", "x"), coords={"band": list(BANDS)}, attrs={"nodata": 0}
+    )
+    tracemalloc.start()
+    start = time.perf_counter()
+    clear = array.geodecloud.remove_clouds(model="s2-10m")
+    tasks = len(clear.__dask_graph__())
+    took, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"{tasks} tasks in {took:.1f} s and {peak / 1e6:.0f} MB")
+    assert reader.calls == 0
+    assert peak < 500e6
+    assert tasks < 60 * pixels.npartitions  # linear in chunks
+    corner = clear.isel(time=7)[:, -512:, :512]
+    assert corner.compute().shape == (4, 512, 512)
+    rows = np.flatnonzero(reader.read[7])
+    assert reader.read[np.arange(30) != 7].sum() == 0
+    assert rows.min() == 10980 - 740 - 1024  # the chunk of the corner and its neighbours
+    assert reader.read[7].max() == 2048
