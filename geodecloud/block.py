@@ -47,6 +47,7 @@ class BlockDeclouder:
     declouder : model on a device
     codec : DN <-> reflectance of the restored bands
     channels : 0-based bands of the scene that the model restores, in the model's order
+    slots : the model's channel that each of them feeds
     mask_kind : "auto", "none" or "file"
     strict : see `geodecloud.composite.judge`
     extent : the whole scene
@@ -59,6 +60,7 @@ class BlockDeclouder:
     declouder: Declouder
     codec: Codec
     channels: tuple[int, ...]
+    slots: tuple[int, ...]
     mask_kind: str
     strict: bool
     extent: Window
@@ -179,6 +181,16 @@ class BlockDeclouder:
                 restored[:, *where], opacity[where] = patch, seen
         return restored, opacity
 
+    def _predict(self, patches: Array) -> tuple[Array, Array]:
+        """Restored bands and opacity of a batch; a band the scene lacks is a plane of zeros."""
+        count = len(self.declouder.card.channels)
+        if count <= len(self.slots):
+            return self.declouder.predict(patches)
+        batch = np.zeros((len(patches), count, *patches.shape[2:]), np.float32)
+        batch[:, self.slots] = patches
+        restored, opacity = self.declouder.predict(batch)
+        return restored[:, self.slots], opacity
+
     def _place_windows(
         self, image: Array, wanted: Bool, region: Window, padded: Window
     ) -> Iterator[tuple[PlannedWindow, Array, Array]]:
@@ -192,7 +204,7 @@ class BlockDeclouder:
         ]
         for batch in _same_shape_batches(plans, self.declouder.batch_size):
             patches = [image[:, *plan.padded.relative_to(padded).slices_yx] for plan in batch]
-            restored, opacity = self.declouder.predict(np.stack(patches))
+            restored, opacity = self._predict(np.stack(patches))
             for plan, patch, seen in zip(batch, restored, opacity, strict=True):
                 rows, cols = plan.core.relative_to(plan.padded).slices_yx
                 yield plan, patch[:, rows, cols], seen[rows, cols]
@@ -203,7 +215,7 @@ class BlockDeclouder:
         windows = plan_overlapping(self.extent, self.window_px, BLEND_OVERLAP_PX, region)
         for window in windows:
             patch = image[:, *window.relative_to(padded).slices_yx]
-            restored, opacity = self.declouder.predict(np.ascontiguousarray(patch)[None])
+            restored, opacity = self._predict(np.ascontiguousarray(patch)[None])
             mosaic.add(window, np.concatenate([restored[0], opacity]), BLEND_OVERLAP_PX)
         return mosaic.result()
 

@@ -29,6 +29,8 @@ Tags = Mapping[str, Mapping[str, str]]  # namespace -> key -> value; "" is the d
 
 #: Name of the (y, x) bool coordinate that says where a scene has data.
 VALID = "geodecloud_valid"
+#: Band names of a picture's colours.
+_COLOURS = {ColorInterp.red: "B04", ColorInterp.green: "B03", ColorInterp.blue: "B02"}
 #: Namespaces that describe the old file's storage, not the scene.
 _STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "rio_creation_kwds"}
 
@@ -82,14 +84,17 @@ class Metadata:
 
     @property
     def names(self) -> tuple[str | None, ...]:
-        """Band names: descriptions, or the ESA order for 13 unnamed bands of 16 bits.
+        """Band names: descriptions; where there are none, what else tells.
 
         Thirteen 16-bit bands without a name are how Sentinel-2 L1C patches are passed around.
+        The bands of an 8-bit picture are named by their colours.
         """
         unnamed = not any(self.descriptions)
         if unnamed and self.count == len(SENTINEL2_NM) and self.dtypes[0] in ("uint16", "int16"):
             esa_order = [*SENTINEL2_NM]
             return tuple(esa_order)
+        if unnamed and self.dtypes[0] == "uint8":
+            return tuple(_COLOURS.get(colour) for colour in self.colorinterp) or self.descriptions
         return self.descriptions
 
     @classmethod

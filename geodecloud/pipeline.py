@@ -269,6 +269,7 @@ def _block_declouder(
         declouder=declouder,
         codec=plan.codec,
         channels=plan.channels,
+        slots=plan.slots,
         mask_kind=plan.mask_kind,
         strict=options.strict,
         extent=Window(0, 0, width, height),

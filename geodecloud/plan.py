@@ -39,6 +39,7 @@ class Plan:
     source : the model's name or path
     why : why this model
     channels : 0-based bands it restores, in the model's order
+    slots : which of the model's channels each of them feeds; all, unless the scene lacks some
     codec : DN <-> reflectance of these bands
     mask_kind : "auto", "none" or "file"
     """
@@ -47,6 +48,7 @@ class Plan:
     source: str
     why: str
     channels: tuple[int, ...]
+    slots: tuple[int, ...]
     codec: Codec
     mask_kind: str
 
@@ -68,12 +70,12 @@ def plan_scene(metadata: Metadata, options: Options) -> Plan:
         choice = choose_model(_asked_names(metadata, options))
         source, why = choice.name, choice.reason
     card = get_card(source)
-    channels = _channels(metadata, card, options)
+    channels, slots = _channels(metadata, card, options)
     if card.kind != "identity":
         _check_pixels(metadata, channels)
     codec = _codec(metadata, card, channels, options)
     _check_halo(card, options)
-    if metadata.names != metadata.descriptions:
+    if metadata.count == len(SENTINEL2_NM) and metadata.names != metadata.descriptions:
         _warn("the scene's 13 bands have no names; they are taken for B01 to B12 in ESA's order")
     passing = [
         metadata.names[i] or str(i + 1)
@@ -84,7 +86,7 @@ def plan_scene(metadata: Metadata, options: Options) -> Plan:
         _warn(
             f"model {card.name} does not restore bands {', '.join(passing)}: they stay as they are"
         )
-    return Plan(card, source, why, channels, codec, _mask_kind(card, options))
+    return Plan(card, source, why, channels, slots, codec, _mask_kind(card, options))
 
 
 def _asked_names(metadata: Metadata, options: Options) -> list[str | None]:
@@ -94,46 +96,54 @@ def _asked_names(metadata: Metadata, options: Options) -> list[str | None]:
     return [metadata.names[i - 1] for i in match_bands(metadata.names, options.bands)]
 
 
-def _channels(metadata: Metadata, card: ModelCard, options: Options) -> tuple[int, ...]:
-    """0-based bands of the scene that feed the model's channels."""
-    wanted = options.bands
+def _channels(
+    metadata: Metadata, card: ModelCard, options: Options
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """0-based bands of the scene that feed the model, and the model's channels they feed."""
+    wanted: Sequence[str] | None = options.bands
     if wanted is None:
         if not card.channels:
-            return tuple(range(metadata.count))
+            every = tuple(range(metadata.count))
+            return every, every
         known = {canonical_name(name) for name in metadata.names}
-        if not set(card.channel_names) <= known and metadata.count == len(card.channels):
+        lacking = set(card.channel_names) - known
+        if not lacking <= set(card.optional) and metadata.count == len(card.channels):
             raise BandError(
                 f"model {card.name} takes {' '.join(card.channel_names)}, and the scene's "
                 f"{metadata.count} bands are {describe(metadata.names)}. Say which is which, in the "
                 "model's order, such as --bands " + _example(metadata)
             )
-        wanted = card.channel_names
+        optional = lacking & set(card.optional)
+        wanted = [name for name in card.channel_names if name not in optional]
     bands = match_bands(metadata.names, wanted)
-    if card.channels and len(bands) != len(card.channels):
-        raise BandError(
-            f"model {card.name} takes {len(card.channels)} bands "
-            f"({' '.join(card.channel_names)}), but {len(bands)} were given: {','.join(wanted)}"
-        )
-    return tuple(band - 1 for band in _in_model_order(bands, wanted, card))
+    if not card.channels:
+        return tuple(band - 1 for band in bands), tuple(range(len(bands)))
+    slots = _slots(wanted, card)
+    ordered = sorted(zip(slots, bands, strict=True))
+    return tuple(band - 1 for _, band in ordered), tuple(slot for slot, _ in ordered)
 
 
-def _in_model_order(bands: list[int], wanted: Sequence[str], card: ModelCard) -> list[int]:
-    """Bring bands given by name to the model's order; indexes stay in the order given.
+def _slots(wanted: Sequence[str], card: ModelCard) -> list[int]:
+    """The model's channel for each wanted band; indexes are in the model's order already.
 
     Red in the blue channel would go through without any error, and look almost right.
     """
     names = [canonical_name(want) for want in wanted]
-    if not card.channels or not any(name in SENTINEL2_NM for name in names):
-        return bands
-    if set(names) == set(card.channel_names):
-        return [bands[names.index(channel)] for channel in card.channel_names]
+    lacking = set(card.channel_names) - set(names)
+    if set(names) <= set(card.channel_names) and lacking <= set(card.optional):
+        return [card.channel_names.index(str(name)) for name in names]
+    if len(names) != len(card.channels):
+        raise BandError(
+            f"model {card.name} takes {len(card.channels)} bands "
+            f"({' '.join(card.channel_names)}), but {len(names)} were given: {','.join(wanted)}"
+        )
     for name, channel in zip(names, card.channel_names, strict=True):
         if name in SENTINEL2_NM and name != channel:
             raise BandError(
                 f"band {name} was given where model {card.name} takes {channel}; its bands are "
                 f"{' '.join(card.channel_names)}. To use a band as another, give its 1-based index"
             )
-    return bands
+    return list(range(len(names)))
 
 
 def _example(metadata: Metadata) -> str:

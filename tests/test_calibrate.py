@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.training.calibrate import calibrate
-from geodecloud.training.chips import Chip, Pair
+from geodecloud.training.chips import Chip, Pair, draw_crop
+from geodecloud.training.clouds import simulate_clouds
+from geodecloud.training.dataset import Recipe, SimulatedClouds
 
 CARD = ModelCard(name="x", summary="", channels=(Channel("B02", 492.0), Channel("B03", 560.0)))
 
@@ -27,27 +29,30 @@ def checkered(cloud: float, ground: float) -> Pair:
     return Pair("p", cloudy, clear)
 
 
-def test_threshold_is_the_highest_that_still_finds_the_cloud() -> None:
+def examples(seed: int) -> SimulatedClouds:
     chips = [Chip(np.full((2, 128, 128), 0.1, np.float32), "here")]
+    recipe = Recipe(("B02", "B03"), (("B02", "B03"),), crop_px=128, seed=seed)
+    return SimulatedClouds(chips, [], recipe, 64)
+
+
+def test_threshold_is_the_highest_that_still_finds_the_cloud() -> None:
     # cloud at 0.28, bright clear ground at 0.16: the truth lies between, at 0.25
-    card = calibrate(Stub(), CARD, [checkered(0.28, 0.16)], chips, [], seed=1)
+    card = calibrate(Stub(), CARD, [checkered(0.28, 0.16)], examples(1))
     assert card.cloud_threshold == 0.25
-    card = calibrate(Stub(), CARD, [checkered(0.9, 0.12)], chips, [], seed=1)
+    card = calibrate(Stub(), CARD, [checkered(0.9, 0.12)], examples(1))
     assert card.cloud_threshold == 0.4
-    assert calibrate(Stub(), CARD, [], chips, [], seed=1).cloud_threshold == CARD.cloud_threshold
+    assert calibrate(Stub(), CARD, [], examples(1)).cloud_threshold == CARD.cloud_threshold
 
 
 def test_most_hidden_ground_lies_above_the_opaque_threshold() -> None:
     """On a sky drawn here by the same seed, counted without the function under test."""
-    from geodecloud.training.chips import draw_crop
-    from geodecloud.training.clouds import simulate_clouds
-
+    card = calibrate(Stub(), CARD, [], examples(5))
     chips = [Chip(np.full((2, 128, 128), 0.1, np.float32), "here")]
-    card = calibrate(Stub(), CARD, [], chips, [], seed=5)
     seen = []
     for index in range(64):
         rng = np.random.default_rng([5, index])
-        clear = draw_crop(chips, 128, [492.0, 560.0], rng)
-        pair = simulate_clouds(clear, [492.0, 560.0], rng)
+        clear = draw_crop(chips, 128, [492.4, 559.8], rng)
+        rng.random()  # whether to take bands away
+        pair = simulate_clouds(clear, [492.4, 559.8], rng)
         seen.append(np.clip(pair.cloudy[0], 0, 1)[pair.opacity >= 0.95])
     assert abs((np.concatenate(seen) >= card.opaque_threshold).mean() - 0.9) < 0.02

@@ -92,7 +92,7 @@ def test_fill_of_gaps_does_not_depend_on_the_cut() -> None:
     dn[:, ::7, 200::3] = 0
     codec = Codec((1e-4,), (0.0,), "uint16", 0, "")
     block = BlockDeclouder(
-        *(FarSighted(), codec, (0,), "none", False, Window(0, 0, 260, 130), 40, 40, True)
+        *(FarSighted(), codec, (0,), (0,), "none", False, Window(0, 0, 260, 130), 40, 40, True)
     )
     images = []
     for chunks in [(1, 130, 260), (1, 44, 53), (1, 130, 151)]:

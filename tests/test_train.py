@@ -22,10 +22,17 @@ from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import load_model
 from geodecloud.training.chips import draw_crop, read_chips
-from geodecloud.training.train import Config, Run, schedule, train, train_step
+from geodecloud.training.train import Config, Run, grow, schedule, train, train_step
 
 TINY = Config(
-    width=4, steps=6, batch=2, crop_px=32, validate_every=2, precision="fp32", adversarial_from=2
+    width=4,
+    steps=6,
+    batch=2,
+    crop_px=32,
+    validate_every=2,
+    precision="fp32",
+    adversarial_from=2,
+    loaders=0,
 )
 
 
@@ -124,7 +131,9 @@ def test_overfits_one_patch() -> None:
 
 def test_train_from_the_command_line(clear_folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
-    config.write_text('steps = 2\nwidth = 4\nbatch = 1\ncrop_px = 32\nprecision = "fp32"\n')
+    config.write_text(
+        'steps = 2\nwidth = 4\nbatch = 1\ncrop_px = 32\nprecision = "fp32"\nloaders = 0\n'
+    )
     out = tmp_path / "run"
     words = ["train", str(config), "--clear", str(clear_folder), "--out", str(out), "-q"]
     result = CliRunner().invoke(main, words)
@@ -134,6 +143,44 @@ def test_train_from_the_command_line(clear_folder: Path, tmp_path: Path) -> None
     config.write_text("stepps = 2\n")
     result = CliRunner().invoke(main, words)
     assert (result.exit_code, "unknown option 'stepps'" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("bands", [("B08", "B11", "B02"), ("B02", "B03", "B04", "B08", "B12")])
+def test_a_grown_network_begins_as_the_model_it_comes_from(
+    bands: tuple[str, ...], toy_model: Path
+) -> None:
+    """Bands both know are read as before; new ones do not matter until they are trained."""
+    old = load_model(toy_model)
+    new = SPANet(len(bands), len(bands), **old.card.architecture)
+    grow(new, bands, old)
+    both = [band for band in BANDS if band in bands]
+    image = torch.rand(1, 4, 20, 30)
+    image[:, [i for i, band in enumerate(BANDS) if band not in both]] = 0
+    wider = torch.rand(1, len(bands), 20, 30)
+    wider[:, [bands.index(band) for band in both]] = image[:, [BANDS.index(b) for b in both]]
+    with torch.no_grad():
+        (ours, seen), (theirs, known) = new(wider), old.network(image)
+    torch.testing.assert_close(seen, known)
+    for band in both:
+        torch.testing.assert_close(ours[:, bands.index(band)], theirs[:, BANDS.index(band)])
+
+
+def test_a_model_of_another_kind_is_no_start(toy_model: Path) -> None:
+    with pytest.raises(OptionError, match="toy is another kind of network"):
+        grow(SPANet(4, 4, width=8, output="blend"), BANDS, load_model(toy_model))
+
+
+def test_absent_bands_are_planes_of_zeros_and_offsets_are_taken_off(clear_folder: Path) -> None:
+    chips = read_chips(
+        clear_folder, ["B02", "B11"], optional=["B11"], dn_offsets={"0.tif": -1000.0}
+    )
+    with rasterio.open(clear_folder / "0.tif") as src:
+        expected = (src.read(1).astype(float) - 1000) * 1e-4
+    np.testing.assert_allclose(chips[0].image[0], expected, atol=1e-6)
+    assert not any(chip.image[1].any() for chip in chips)
+    crop = draw_crop(chips, 32, [492.0, 1614.0], np.random.default_rng(0))
+    assert crop[0].any()
+    assert not crop[1].any()
 
 
 def test_empty_folder_and_missing_bands_are_refused(clear_folder: Path, tmp_path: Path) -> None:

@@ -106,11 +106,13 @@ def choose_model(descriptions: Sequence[str | None]) -> Choice:
     """
     names = [canonical_name(d) for d in descriptions]
     cards = [card for card in shipped_cards().values() if card.channels]
-    fitting = [card for card in cards if set(card.channel_names) <= set(names)]
+    fitting = [card for card in cards if set(card.needed) <= set(names)]
     if fitting:
-        best = max(fitting, key=lambda card: len(card.channels))
-        return Choice(best.name, f"the scene names its bands {' '.join(best.channel_names)}")
-    needs = "\n".join(f"  {card.name}: {' '.join(card.channel_names)}" for card in cards)
+        covered = {card.name: [n for n in card.channel_names if n in names] for card in fitting}
+        # of models that restore the same bands, the one made for them alone
+        best = max(fitting, key=lambda card: (len(covered[card.name]), -len(card.channels)))
+        return Choice(best.name, f"the scene names its bands {' '.join(covered[best.name])}")
+    needs = "\n".join(f"  {card.name}: {' '.join(card.needed)}" for card in cards)
     raise BandError(
         f"no shipped model fits the scene's bands ({describe(descriptions)}). Models and the "
         f"bands they need:\n{needs}\nIf the bands are there under other names, give the model "

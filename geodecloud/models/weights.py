@@ -67,7 +67,8 @@ def build_network(card: ModelCard) -> nn.Module:
     if card.kind != "spanet":
         raise WeightsError(f"model {card.name!r} is of unknown kind {card.kind!r}")
     try:
-        return SPANet(len(card.channels), len(card.channels), **card.architecture)
+        count = len(card.channels)
+        return SPANet(count * (1 + len(card.context)), count, **card.architecture)
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"model {card.name!r} cannot be built: {error}") from error
 

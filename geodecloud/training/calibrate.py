@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from geodecloud.bands import known_wavelength_nm
 from geodecloud.composite import add_margin, feather
 from geodecloud.models.card import ModelCard
-from geodecloud.training.chips import Chip, Pair, draw_crop
-from geodecloud.training.clouds import Array, simulate_clouds
+from geodecloud.models.context import append_planes, scene_percentiles
+from geodecloud.training.chips import Pair
+from geodecloud.training.clouds import Array
+from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.metrics import psnr_db
 
 CANDIDATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -28,9 +29,7 @@ def calibrate(
     network: nn.Module,
     card: ModelCard,
     pairs: Sequence[Pair],
-    chips: Sequence[Chip],
-    textures: Sequence[Array],
-    seed: int,
+    examples: SimulatedClouds,
 ) -> ModelCard:
     """Choose where cloud begins and where the ground is hidden.
 
@@ -42,7 +41,7 @@ def calibrate(
     Parameters
     ----------
     pairs : those that also choose the best step; empty leaves ``cloud_threshold`` as it is
-    seed : of the simulated clouds, other than the training's
+    examples : of another seed than the training's
 
     Returns
     -------
@@ -51,28 +50,31 @@ def calibrate(
     network.eval()
     thresholds: dict[str, Any] = {}
     if pairs:
-        gains = np.mean([_gains(network, pair) for pair in pairs], axis=0)
+        gains = np.mean([_gains(network, card, pair) for pair in pairs], axis=0)
         good = [
             t
             for t, gain in zip(CANDIDATES, gains, strict=True)
             if gain >= gains.max() - _TOLERANCE_DB
         ]
         thresholds["cloud_threshold"] = max(good)
-    seen = _opacity_over_hidden_ground(network, card, chips, textures, seed)
+    seen = _opacity_over_hidden_ground(network, card, examples)
     if seen.size:
         thresholds["opaque_threshold"] = round(float(np.quantile(seen, 0.1)), 2)
     return dataclasses.replace(card, **thresholds)
 
 
-def _predict(network: nn.Module, image: Array) -> tuple[Array, Array]:
+def _predict(network: nn.Module, card: ModelCard, image: Array) -> tuple[Array, Array]:
+    batch = torch.from_numpy(image)[None]
+    if card.context:
+        batch = append_planes(batch, scene_percentiles(image, None, card.context))
     with torch.inference_mode():
-        restored, attention = network(torch.from_numpy(image)[None])
+        restored, attention = network(batch)
     return restored[0].numpy(), attention[0, 0].numpy()
 
 
-def _gains(network: nn.Module, pair: Pair) -> list[float]:
+def _gains(network: nn.Module, card: ModelCard, pair: Pair) -> list[float]:
     """Gain in dB of one pair for each candidate threshold."""
-    restored, opacity = _predict(network, pair.cloudy)
+    restored, opacity = _predict(network, card, pair.cloudy)
     before = psnr_db(pair.cloudy, pair.clear)
     gains = []
     for threshold in CANDIDATES:
@@ -83,14 +85,11 @@ def _gains(network: nn.Module, pair: Pair) -> list[float]:
 
 
 def _opacity_over_hidden_ground(
-    network: nn.Module, card: ModelCard, chips: Sequence[Chip], textures: Sequence[Array], seed: int
+    network: nn.Module, card: ModelCard, examples: SimulatedClouds
 ) -> Array:
     """The map's values where simulated cloud hides the ground."""
-    wavelengths = [known_wavelength_nm(name) for name in card.channel_names]
     found = []
-    for index in range(64):
-        rng = np.random.default_rng([seed, index])
-        clear = draw_crop(chips, 128, wavelengths, rng)
-        pair = simulate_clouds(clear, wavelengths, rng, textures)
-        found.append(_predict(network, pair.cloudy)[1][pair.opacity >= _HIDDEN])
+    for index in range(len(examples)):
+        pair = examples.draw(index)
+        found.append(_predict(network, card, pair.cloudy)[1][pair.opacity >= _HIDDEN])
     return np.concatenate(found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from geodecloud.bands import match_bands
+from geodecloud.composite import Bool
 from geodecloud.errors import SceneError
 from geodecloud.scene import open_raster
 from geodecloud.training.clouds import Array
@@ -32,7 +33,13 @@ class Pair:
     clear: Array
 
 
-def read_chips(folder: Path, bands: Sequence[str], skip_sensors: Sequence[str] = ()) -> list[Chip]:
+def read_chips(
+    folder: Path,
+    bands: Sequence[str],
+    skip_sensors: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    dn_offsets: Mapping[str, float] | None = None,
+) -> list[Chip]:
     """Read the clear imagery that `folder`/manifest.csv lists.
 
     The manifest has the columns ``file``, ``sensor``, ``bands`` (names in file order),
@@ -43,6 +50,9 @@ def read_chips(folder: Path, bands: Sequence[str], skip_sensors: Sequence[str] =
     ----------
     bands : names wanted, in this order; files that lack one are left out
     skip_sensors : sensors whose DN is not reflectance
+    optional : those of `bands` that a file may lack; they come as a plane of zeros
+    dn_offsets : file -> number added to its DN before the scale, such as -1000 for a product
+        of baseline 04.00 whose offset is still in it
 
     Raises
     ------
@@ -56,11 +66,14 @@ def read_chips(folder: Path, bands: Sequence[str], skip_sensors: Sequence[str] =
     with manifest.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             names = row["bands"].split()
-            if row["sensor"] in skip_sensors or not set(bands) <= set(names):
+            if row["sensor"] in skip_sensors or not set(bands) - set(optional) <= set(names):
                 continue
             with open_raster(folder / row["file"]) as src:
-                dn = src.read([names.index(b) + 1 for b in bands])
-            image = dn.astype(np.float32) * np.float32(row["scale"])
+                there = [i for i, band in enumerate(bands) if band in names]
+                dn = src.read([names.index(bands[i]) + 1 for i in there])
+            offset = (dn_offsets or {}).get(row["file"], 0.0)
+            image = np.zeros((len(bands), *dn.shape[1:]), np.float32)
+            image[there] = np.where(dn == 0, 0, (dn + offset) * float(row["scale"]))
             chips += [Chip(cell, row["file"]) for cell in _cells(image, row["chip"])]
     if not chips:
         raise SceneError(f"no file listed in {manifest} has the bands {' '.join(bands)}")
@@ -108,9 +121,8 @@ def draw_crop(
     """Draw one square crop, turned at random, with its gain and atmosphere varied a little.
 
     Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
-    chip smaller than the crop is mirrored at its edges. Part of the crops get the path
-    radiance of an image without atmospheric correction, ``(490 nm / wavelength) ** 4``
-    (Rayleigh), so that the network meets both processing levels.
+    chip smaller than the crop is mirrored at its edges. Half of the crops get an atmosphere
+    (`add_atmosphere`), so that the network meets both processing levels.
 
     Returns
     -------
@@ -133,6 +145,31 @@ def draw_crop(
     gain = rng.uniform(0.9, 1.1) if rng.random() < 0.9 else rng.uniform(1.1, 1.8)
     crop = (crop * np.float32(gain)).astype(np.float32)
     if rng.random() < 0.5:
-        rayleigh = (490 / np.asarray(wavelengths_nm, np.float32)) ** 4
-        crop = crop + (rng.uniform(0.02, 0.1) * rayleigh[:, None, None]).astype(np.float32)
+        crop = add_atmosphere(crop, wavelengths_nm, rng)
     return np.ascontiguousarray(crop)
+
+
+def add_atmosphere(crop: Array, wavelengths_nm: Sequence[float], rng: np.random.Generator) -> Array:
+    """Look at corrected ground through a cloudless atmosphere, hazy now and then.
+
+    Path radiance is molecular, ``(490 nm / wavelength) ** 4`` (Rayleigh), and in half of the
+    cases also of aerosol, ``(550 nm / wavelength) ** 1.3`` (Angstrom): haze that is no cloud.
+    Where the water vapour bands can be told, B09 loses most of its light and B10, which
+    corrected products lack, all but a trace.
+
+    Parameters
+    ----------
+    crop : (C, H, W) reflectance; a channel of zeros is absent and stays so
+    """
+    wavelengths = np.asarray(wavelengths_nm, np.float32)
+    there: Bool = np.any(crop.reshape(len(crop), -1), axis=1)
+    path = rng.uniform(0.02, 0.1) * (490 / wavelengths) ** 4
+    if rng.random() < 0.5:
+        path += rng.uniform(0, 0.06) * (550 / wavelengths) ** 1.3
+    vapour = np.abs(wavelengths - 945) < 10
+    cirrus = np.abs(wavelengths - 1374) < 10
+    seen = crop + path[:, None, None] * there[:, None, None]
+    if cirrus.any() and (vapour & there).any() and not (cirrus & there).any():
+        seen[vapour] = crop[vapour] * rng.uniform(0.15, 0.6)
+        seen[cirrus] = rng.uniform(0.0005, 0.003) + 0.002 * crop[vapour]
+    return seen.astype(np.float32)

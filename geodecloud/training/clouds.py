@@ -14,10 +14,22 @@ with opacity ``a``, shadow strength ``s`` and cloud reflectance ``L``:
   "flat means cloud" and fails on real ones. A part of the textures are crops of real,
   nearly overcast scenes, handed in by the caller.
 * ``s`` is the cloud's own opacity, shifted along a random sun azimuth.
+* Ice and droplets absorb short-wave infrared: ``L`` falls beyond 1500 nm, more for cirrus.
+* Water vapour above the cloud dims B09 and all but closes B10: with a scale height of 2 km,
+  a cloud at height ``h`` sends ``T0 ** exp(-h / 2 km)`` of its light. Cirrus shows in B10,
+  low cumulus hardly.
+* The bands look at a cloud one after the other, from places up to 17 km apart along the orbit:
+  a cloud at height ``h`` moves by ``h * v * dt_b / H`` between them (``v = 6.7 km/s`` over
+  ground, ``H = 786 km``).
+* Light scattered on its way up blurs the ground under cloud.
+
+A channel of zeros is an absent band and stays zero.
 
 References
 ----------
-Beer-Lambert's law for ``a``, Ångström's law for ``k_b``.
+Beer-Lambert's law for ``a``, Ångström's law for ``k_b``; order and delay of the bands:
+Heiselberg, Remote Sensing 11 (2019) 2873; vapour bands: Gao et al., Remote Sensing of Environment
+(1993), cirrus detection at 1.38 um.
 """
 
 from __future__ import annotations
@@ -27,11 +39,27 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float32]
 
 #: kind of sky -> how often it is drawn; "clear" teaches the network to leave things alone
-SKIES = {"clear": 0.15, "veil": 0.17, "cirrus": 0.15, "cumulus": 0.35, "deck": 0.18}
+SKIES = {"clear": 0.2, "veil": 0.15, "cirrus": 0.15, "cumulus": 0.33, "deck": 0.17}
+#: kind of sky -> heights of its clouds, km
+HEIGHTS_KM = {
+    "clear": (0.0, 0.0),
+    "veil": (0.5, 8.0),
+    "cirrus": (6.0, 11.0),
+    "cumulus": (0.6, 4.0),
+    "deck": (0.6, 7.0),
+}
+#: wavelength in nm -> delay in s after the first band, Sentinel-2 MSI
+DELAYS_S = {
+    443: 2.314, 492: 0.0, 560: 0.527, 665: 1.005, 704: 1.269, 740: 1.525, 783: 1.790,
+    833: 0.264, 865: 2.055, 945: 2.586, 1374: 0.851, 1614: 1.468, 2202: 2.085,
+}  # fmt: skip
+#: Shift in px of 10 m per km of height and second of delay: 1000 * 6.7 / 786 / 10.
+_PARALLAX_PX = 0.85
 
 
 @dataclass(frozen=True)
@@ -41,7 +69,8 @@ class SimulatedPair:
     Attributes
     ----------
     cloudy, clear : (C, H, W) reflectance
-    opacity, shadow : (H, W) in [0, 1], opacity at 560 nm and share of sunlight lost
+    opacity, shadow : (H, W) in [0, 1], opacity at 560 nm, the largest of where the bands see the
+        cloud, and share of sunlight lost
     """
 
     cloudy: Array
@@ -112,34 +141,79 @@ def simulate_clouds(
         raise ValueError(f"{len(wavelengths_nm)} wavelengths for {channels} channels")
     wavelengths = np.asarray(wavelengths_nm, dtype=np.float32)
 
-    sky = rng.choice(list(SKIES), p=list(SKIES.values()))
+    sky = str(rng.choice(list(SKIES), p=list(SKIES.values())))
+    height_km = float(rng.uniform(*HEIGHTS_KM[sky]))
     side = 2 * max(height, width)  # room for the shadow's shift; also hides periodicity
-    opacity_field = _opacity(str(sky), side, rng)
+    opacity_field = _opacity(sky, side, rng)
     if sky in ("cumulus", "veil") and rng.random() < 0.25:  # a second layer above
         opacity_field = 1 - (1 - opacity_field) * (1 - _opacity("cirrus", side, rng))
-    top, left = side // 4, side // 4
-    here = np.s_[top : top + height, left : left + width]
-    opacity = opacity_field[here]
+    here = np.s_[side // 4 : side // 4 + height, side // 4 : side // 4 + width]
+    seen = _with_parallax(opacity_field, wavelengths, height_km, rng)[:, *here]
+    opacity = seen[clear.any(axis=(1, 2))].max(axis=0, initial=0)
 
     shadow = np.zeros((height, width), np.float32)
     if sky in ("cumulus", "deck") and rng.random() < 0.6:
-        distance, azimuth = rng.uniform(3, side / 4), rng.uniform(0, 2 * np.pi)
+        # the sun's zenith angle is 15 to 70 degrees; px of 10 m
+        distance = min(100 * height_km * np.tan(rng.uniform(0.26, 1.22)), side / 4)
+        azimuth = rng.uniform(0, 2 * np.pi)
         shift = round(distance * np.sin(azimuth)), round(distance * np.cos(azimuth))
         cast = np.roll(opacity_field, shift, axis=(0, 1))[here]
         shadow = (rng.uniform(0.2, 0.65) * cast).astype(np.float32)
 
     gamma = rng.uniform(0, 1) if sky in ("veil", "cirrus") else rng.uniform(0, 0.25)
     k = ((560 / wavelengths) ** gamma)[:, None, None]
-    opacity_b = 1 - (1 - opacity[None]) ** k
+    opacity_b = 1 - (1 - seen) ** k
     # skylight fills shadows, and there is more of it at short wavelengths
     span = max(float(np.ptp(wavelengths)), 1.0)
     fill = (0.8 + 0.2 * (wavelengths - wavelengths.min()) / span)[:, None, None]
-    ground = clear * (1 - shadow[None] * fill)
-    real = textures if rng.random() < texture_share else ()
-    cloud = _cloud_reflectance(clear.shape, wavelengths, rng, real)
+    sigma = rng.uniform(0.3, 2.0)
+    ground = clear + opacity * (gaussian_filter(clear, (0, sigma, sigma)) - clear)
+    ground *= 1 - shadow[None] * fill
+    if textures and rng.random() < texture_share:
+        cloud = _real_cloud(clear.shape, rng, textures)
+    else:
+        cloud = _cloud_reflectance(clear.shape, wavelengths, rng)
+        cloud *= _cloud_spectrum(clear, wavelengths, height_km, rng)[:, None, None]
     cloudy = (1 - opacity_b) * ground + opacity_b * cloud
     cloudy += rng.normal(0, rng.uniform(0, 0.004), clear.shape)
+    cloudy[~clear.any(axis=(1, 2))] = 0
     return SimulatedPair(cloudy.astype(np.float32), clear, opacity, shadow)
+
+
+def _with_parallax(
+    field: Array, wavelengths: Array, height_km: float, rng: np.random.Generator
+) -> Array:
+    """The field as each band saw it, (C, side, side), moved along one random direction."""
+    known = np.array(list(DELAYS_S))
+    nearest = known[np.abs(known[None] - wavelengths[:, None]).argmin(axis=1)]
+    delays = np.array([DELAYS_S[int(nm)] for nm in nearest])
+    shifts = _PARALLAX_PX * height_km * (delays - DELAYS_S[560])
+    angle = rng.uniform(0, 2 * np.pi)
+    return np.stack(
+        [
+            np.roll(field, (round(s * np.sin(angle)), round(s * np.cos(angle))), axis=(0, 1))
+            for s in shifts
+        ]
+    )
+
+
+def _cloud_spectrum(
+    clear: Array, wavelengths: Array, height_km: float, rng: np.random.Generator
+) -> Array:
+    """What absorption leaves of the cloud's light, (C,) in [0, 1]."""
+    ice = height_km > 5
+    at_1600 = rng.uniform(0.2, 0.7) if ice else rng.uniform(0.55, 1.0)
+    at_2200 = at_1600 * (rng.uniform(0.5, 0.9) if ice else rng.uniform(0.6, 0.95))
+    left = np.ones(len(wavelengths), np.float32)
+    left[wavelengths > 1500] = at_1600
+    left[wavelengths > 2000] = at_2200
+    above = np.exp(-height_km / 2)
+    cirrus = np.abs(wavelengths - 1374) < 10
+    vapour = np.abs(wavelengths - 945) < 10
+    left[cirrus] = 10 ** (-rng.uniform(2.5, 5) * above)
+    if clear[cirrus].any():  # without B10 the product is corrected, B09 with it
+        left[vapour] = rng.uniform(0.15, 0.6) ** above
+    return left
 
 
 def _opacity(sky: str, side: int, rng: np.random.Generator) -> Array:
@@ -161,18 +235,24 @@ def _opacity(sky: str, side: int, rng: np.random.Generator) -> Array:
     return (1 - np.exp(-depth * np.clip(field - level, 0, None))).astype(np.float32)
 
 
-def _cloud_reflectance(
-    shape: tuple[int, ...], wavelengths: Array, rng: np.random.Generator, textures: Sequence[Array]
+def _real_cloud(
+    shape: tuple[int, ...], rng: np.random.Generator, textures: Sequence[Array]
 ) -> Array:
-    """Reflectance (C, H, W) of the cloud itself: bright, textured, slightly coloured."""
+    """Reflectance (C, H, W) of a real cloud, turned and brightened at random."""
     _, height, width = shape
-    if textures:
-        texture = textures[int(rng.integers(len(textures)))]
-        y = rng.integers(texture.shape[1] - height + 1)
-        x = rng.integers(texture.shape[2] - width + 1)
-        crop = texture[:, y : y + height, x : x + width]
-        crop = crop[:, :: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
-        return crop * np.float32(rng.uniform(0.7, 1.3))
+    texture = textures[int(rng.integers(len(textures)))]
+    y = rng.integers(texture.shape[1] - height + 1)
+    x = rng.integers(texture.shape[2] - width + 1)
+    crop = texture[:, y : y + height, x : x + width]
+    crop = crop[:, :: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+    return crop * np.float32(rng.uniform(0.7, 1.3))
+
+
+def _cloud_reflectance(
+    shape: tuple[int, ...], wavelengths: Array, rng: np.random.Generator
+) -> Array:
+    """Reflectance (C, H, W) of a cloud: bright, textured, slightly coloured."""
+    _, height, width = shape
     brightness = rng.uniform(0.25, 1.0)
     strength = rng.uniform(0, 1.2) * 0.3
     field = fractal_field(2 * max(height, width), rng.uniform(2.2, 3.4), rng)[:height, :width]

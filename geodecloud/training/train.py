@@ -20,7 +20,7 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,20 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
 
 from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import OptionError
 from geodecloud.models.card import Channel, ModelCard
+from geodecloud.models.context import append_planes, scene_percentiles
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
-from geodecloud.models.weights import load_model, save_weights
+from geodecloud.models.weights import Model, build_network, load_model, save_weights
 from geodecloud.training.calibrate import calibrate
-from geodecloud.training.chips import Chip, Pair, draw_crop, read_chips, read_pairs
-from geodecloud.training.clouds import Array, simulate_clouds
+from geodecloud.training.chips import Chip, Pair, read_chips, read_pairs
+from geodecloud.training.clouds import Array, SimulatedPair
+from geodecloud.training.dataset import Example, Recipe, SimulatedClouds
+from geodecloud.training.display import draw_picture
 from geodecloud.training.losses import (
     adversarial_loss,
     attention_loss,
@@ -57,7 +61,14 @@ class Config:
     name: str = "s2-10m"
     bands: tuple[str, ...] = ("B02", "B03", "B04", "B08")
     pair_bands: tuple[str, ...] = ()  # names of the pairs' bands where the files do not say
+    optional_bands: tuple[str, ...] = ()  # of the bands: those a chip or a scene may lack
+    drop_share: float = 0.0  # how often some of them are taken away
+    composites: tuple[tuple[str, ...], ...] = ()  # other bands, now and then, in their place
+    display_share: float = 0.0  # how often an example is an 8-bit picture
+    context: tuple[float, ...] = ()  # percentiles of the scene, planes for the network
+    init_from: str = ""  # weights to start from: a shipped model or a file
     skip_sensors: tuple[str, ...] = ()  # sensors whose DN is not reflectance
+    dn_offsets: tuple[str, ...] = ()  # "FILE=NUMBER", added to its DN before the scale
     texture_pairs: tuple[str, ...] = ()  # nearly overcast pairs that lend cloud texture
     texture_share: float = 0.35  # how often their texture is used
     select_pairs: tuple[str, ...] = ()  # pairs that choose the best step; empty: all
@@ -80,6 +91,7 @@ class Config:
     validate_every: int = 250
     seed: int = 1
     precision: str = "bf16"
+    loaders: int = 1  # processes that draw examples; 0 draws them in between
     summary: str = ""
     licence: str = ""
     training: str = ""
@@ -96,10 +108,31 @@ class Config:
             raise OptionError(
                 f"{path}: unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}"
             )
-        options: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**options)
+        return cls(**{name: _frozen(value) for name, value in values.items()})
+
+    @property
+    def source_bands(self) -> tuple[str, ...]:
+        """The bands, and those of the composites."""
+        return tuple(dict.fromkeys([*self.bands, *(b for c in self.composites for b in c)]))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the examples are drawn."""
+        return Recipe(
+            bands=self.source_bands,
+            composites=(self.bands, *self.composites),
+            optional=self.optional_bands,
+            drop_share=self.drop_share,
+            display_share=self.display_share,
+            texture_share=self.texture_share,
+            context=self.context,
+            crop_px=self.crop_px,
+            seed=self.seed,
+        )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
 
 
 def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Path) -> ModelCard:
@@ -114,17 +147,15 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
     out : folder for checkpoint, log (``log.jsonl``) and the finished weights
     """
     out.mkdir(parents=True, exist_ok=True)
-    wavelengths = [known_wavelength_nm(band) for band in config.bands]
-    chips = read_chips(clear_folder, config.bands, config.skip_sensors)
-    pairs = read_pairs(pairs_folder, config.bands, config.pair_bands) if pairs_folder else []
-    textures = [pair.cloudy for pair in pairs if pair.name in config.texture_pairs]
-    selecting = [p for p in pairs if not config.select_pairs or p.name in config.select_pairs]
+    chips = _read_chips(config, clear_folder)
+    pairs, textures = _read_pairs(config, pairs_folder)
+    selecting = _selecting(config, pairs)
     log.info("%d chips, %d pairs, %d textures", len(chips), len(pairs), len(textures))
 
     torch.manual_seed(config.seed)
     channels = len(config.bands)
     generator = SPANet(
-        channels,
+        channels * (1 + len(config.context)),
         channels,
         width=config.width,
         passes=config.passes,  # type: ignore[arg-type]
@@ -132,6 +163,8 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
         output=config.output,  # type: ignore[arg-type]
     ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     discriminator = Discriminator(channels, channels)
+    if config.init_from:
+        grow(generator, config.bands, load_model(config.init_from))
     average = {k: v.clone() for k, v in generator.state_dict().items()}
     optimizers = [
         torch.optim.AdamW(
@@ -147,8 +180,10 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
     card = _card(config, generator)
 
     began, losses = time.monotonic(), []
-    for step in range(start, config.steps):
-        cloudy, clear, attention = draw_batch(chips, textures, wavelengths, config, step)
+    batches = draw_batches(
+        SimulatedClouds(chips, textures, config.recipe, config.steps * config.batch), config, start
+    )
+    for step, (cloudy, clear, attention) in enumerate(batches, start):
         for optimizer, peak in zip(optimizers, (config.learning_rate, 4e-4), strict=True):
             optimizer.param_groups[0]["lr"] = peak * schedule(step, config.steps)
         losses.append(train_step(run, config, cloudy, clear, attention, step))
@@ -158,7 +193,7 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
         if (step + 1) % config.validate_every and step + 1 != config.steps:
             continue
         means = {k: sum(part[k] for part in losses) / len(losses) for k in losses[0]}
-        gain = validate(generator, average, selecting)
+        gain = validate(generator, average, selecting, config.context)
         if not selecting or gain > best:
             best = gain
             run.write_average(card, out / f"{config.name}.safetensors")
@@ -172,28 +207,80 @@ def train(config: Config, clear_folder: Path, pairs_folder: Path | None, out: Pa
 
     weights = out / f"{config.name}.safetensors"
     best_network = load_model(weights).network
-    card = calibrate(best_network, card, selecting, chips, textures, config.seed + 1)
+    examples = SimulatedClouds(
+        chips, textures, dataclasses.replace(config.recipe, seed=config.seed + 1, crop_px=128), 64
+    )
+    card = calibrate(best_network, card, selecting, examples)
     return save_weights(best_network, card, weights)
 
 
-def draw_batch(
-    chips: Sequence[Chip],
-    textures: Sequence[Array],
-    wavelengths_nm: Sequence[float],
-    config: Config,
-    step: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw the batch of `step`: cloudy, clear (N, C, H, W), attention (N, 1, H, W)."""
-    rng = np.random.default_rng([config.seed, step])
+def draw_batches(examples: SimulatedClouds, config: Config, start: int) -> Iterable[Example]:
+    """Batches from step `start` on, drawn by a process beside this one."""
+    rest = range(start * config.batch, len(examples))
+    return DataLoader(Subset(examples, rest), config.batch, num_workers=config.loaders)
+
+
+def _read_chips(config: Config, folder: Path) -> list[Chip]:
+    offsets = {name: float(dn) for name, dn in (text.split("=") for text in config.dn_offsets)}
+    optional = set(config.source_bands) - set(config.bands) | set(config.optional_bands)
+    return read_chips(folder, config.source_bands, config.skip_sensors, sorted(optional), offsets)
+
+
+def _read_pairs(config: Config, folder: Path | None) -> tuple[list[Pair], list[Array]]:
+    """The real pairs in the model's bands, and cloud texture in all that examples are made of."""
+    if folder is None:
+        return [], []
+    pairs = read_pairs(folder, config.bands, config.pair_bands)
+    sources = read_pairs(folder, config.source_bands, config.pair_bands)
+    return pairs, [pair.cloudy for pair in sources if pair.name in config.texture_pairs]
+
+
+def _selecting(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs that choose the best step; for pictures also drawn as such, and under a veil."""
+    chosen = [p for p in pairs if not config.select_pairs or p.name in config.select_pairs]
+    if not config.display_share:
+        return chosen
     drawn = []
-    for _ in range(config.batch):
-        crop = draw_crop(chips, config.crop_px, wavelengths_nm, rng)
-        drawn.append(simulate_clouds(crop, wavelengths_nm, rng, textures, config.texture_share))
-    return (
-        torch.from_numpy(np.stack([pair.cloudy for pair in drawn])),
-        torch.from_numpy(np.stack([pair.clear for pair in drawn])),
-        torch.from_numpy(np.stack([pair.attention[None] for pair in drawn])),
-    )
+    for index, pair in enumerate(chosen):
+        none = np.zeros_like(pair.clear[0])
+        for veiled, cloudy in ((False, pair.cloudy), (True, pair.clear)):
+            both = SimulatedPair(cloudy, pair.clear, none, none)
+            picture = draw_picture(both, np.random.default_rng([config.seed, index]), veiled)
+            drawn.append(Pair(pair.name, picture.cloudy, picture.clear))
+    return chosen + drawn
+
+
+def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
+    """Start from trained weights, also from those of a model with other bands.
+
+    Bands both know keep their weights. A new band is not listened to at first, and its ground
+    is guessed as that of the known band nearest in wavelength: the network begins as the
+    model it comes from.
+
+    Raises
+    ------
+    OptionError
+        If the two networks differ in more than their bands.
+    """
+    tensors, known = start.network.state_dict(), list(start.card.channel_names)
+    wavelengths = np.array([known_wavelength_nm(name) for name in known])
+    nearest = [int(np.abs(wavelengths - known_wavelength_nm(band)).argmin()) for band in bands]
+    old = tensors["conv_in.weight"]
+    # context is not listened to at first
+    first = old.new_zeros(len(old), network.in_channels, 3, 3)
+    for i, band in enumerate(bands):
+        if band in known:
+            first[:, i] = old[:, known.index(band)]
+    tensors = tensors | {
+        "conv_in.weight": first,
+        "conv_out.weight": tensors["conv_out.weight"][nearest],
+    }
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise OptionError(
+            f"init_from: model {start.card.name} is another kind of network: {error}"
+        ) from error
 
 
 def schedule(step: int, steps: int) -> float:
@@ -263,7 +350,7 @@ class Run:
 
     def write_average(self, card: ModelCard, path: Path) -> None:
         """Write the averaged generator as a finished weights file."""
-        network = SPANet(len(card.channels), len(card.channels), **card.architecture)
+        network = build_network(card)
         network.load_state_dict(self.average)
         save_weights(network, card, path)
 
@@ -278,11 +365,12 @@ def train_step(
     """Update discriminator, then generator, on one batch; return the parts of the loss."""
     optimizer_g, optimizer_d = run.optimizers
     adversarial = config.adversarial_weight > 0 and step >= config.adversarial_from
-    cloudy = cloudy.to(memory_format=torch.channels_last)
+    image = cloudy.to(memory_format=torch.channels_last)
+    cloudy = image[:, : clear.shape[1]]  # without the planes of the context
     parts: dict[str, Tensor] = {}
 
     with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-        restored, attention = run.generator(cloudy)
+        restored, attention = run.generator(image)
         if adversarial:
             real = run.discriminator(cloudy, clear)
             fake = run.discriminator(cloudy, restored.detach())
@@ -305,7 +393,12 @@ def train_step(
 
 
 @torch.no_grad()
-def validate(generator: SPANet, average: dict[str, Tensor], pairs: Sequence[Pair]) -> float:
+def validate(
+    generator: SPANet,
+    average: dict[str, Tensor],
+    pairs: Sequence[Pair],
+    context: Sequence[float] = (),
+) -> float:
     """Mean gain in PSNR (dB) of the averaged generator over the cloudy date of real pairs."""
     if not pairs:
         return 0.0
@@ -314,7 +407,10 @@ def validate(generator: SPANet, average: dict[str, Tensor], pairs: Sequence[Pair
     generator.eval()
     gains = []
     for pair in pairs:
-        restored, _ = generator(torch.from_numpy(pair.cloudy)[None])
+        image = torch.from_numpy(pair.cloudy)[None]
+        if context:
+            image = append_planes(image, scene_percentiles(pair.cloudy, None, context))
+        restored, _ = generator(image)
         gains.append(psnr_db(restored[0].numpy(), pair.clear) - psnr_db(pair.cloudy, pair.clear))
     generator.train()
     generator.load_state_dict(live)
@@ -332,6 +428,8 @@ def _card(config: Config, generator: SPANet) -> ModelCard:
             "output": config.output,
         },
         channels=tuple(Channel(b, known_wavelength_nm(b)) for b in config.bands),
+        optional=config.optional_bands,
+        context=config.context,
         halo_px=generator.reach_px,
         has_cloud_map=config.output == "blend",
         training=config.training,

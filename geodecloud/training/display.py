@@ -1,0 +1,69 @@
+"""8-bit pictures of simulated pairs: what becomes of reflectance on its way to a screen.
+
+Quick-looks, Sentinel-2's true-colour image, web maps and most data sets of pictures are stretched
+reflectance, and how they were stretched nobody says. So each pair is drawn with a stretch of its
+own, from ESA's plain gain to the hard contrast of web maps, and a part of the veils is laid over
+the picture rather than the ground: a stretch after the veil would undo it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.training.clouds import Array, SimulatedPair, fractal_field
+
+#: How often a veil is laid over the finished picture of a pair.
+_VEILED = 0.4
+
+
+def draw_picture(
+    pair: SimulatedPair, rng: np.random.Generator, veiled: bool | None = None
+) -> SimulatedPair:
+    """Draw both images of a pair as one 8-bit picture each, with one random stretch.
+
+    ``v = clip((reflectance - black) * gain) ** gamma`` per channel, in steps of 1 / 255. A third of
+    the pictures are stretched to the percentiles of the clear one, as web maps are.
+
+    Parameters
+    ----------
+    veiled : whether a veil is laid over the cloudy picture; None: now and then
+
+    Returns
+    -------
+    The pair in [0, 1]; where a veil was added, ``opacity`` has it
+    """
+    black: NDArray[np.float64]
+    if rng.random() < 1 / 3:
+        low, high = np.percentile(
+            pair.clear, [rng.uniform(0, 3), rng.uniform(96, 100)], axis=(1, 2)
+        )
+        black, gain = low - 0.01, rng.uniform(0.6, 1.0) / np.maximum(high - low, 0.03)
+    else:
+        black = np.full(3, rng.uniform(-0.02, 0.05))
+        gain = rng.uniform(2.0, 4.5) * rng.uniform(0.85, 1.15, 3)
+    gamma = rng.uniform(0.6, 1.2)
+
+    def stretch(image: Array) -> Array:
+        above = (image - black[:, None, None]) * gain[:, None, None]
+        return np.clip(above, 0, 1).astype(np.float32) ** np.float32(gamma)
+
+    clear, cloudy = stretch(pair.clear), stretch(pair.cloudy)
+    opacity = pair.opacity
+    if rng.random() < _VEILED if veiled is None else veiled:
+        veil, colour = _veil(clear.shape[1:], rng)
+        cloudy = (1 - veil) * cloudy + veil * colour[:, None, None]
+        opacity = (1 - (1 - opacity) * (1 - veil)).astype(np.float32)
+    return SimulatedPair(_in_8_bits(cloudy), _in_8_bits(clear), opacity, pair.shadow)
+
+
+def _in_8_bits(image: Array) -> Array:
+    return (np.rint(255 * image) / 255).astype(np.float32)
+
+
+def _veil(shape_yx: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, Array]:
+    """Opacity (H, W) and colour (3,) of a grey veil over a whole picture."""
+    field = fractal_field(2 * max(shape_yx), 3.6, rng)[: shape_yx[0], : shape_yx[1]]
+    veil = rng.uniform(0.1, 0.75) * (1 + rng.uniform(0, 0.25) * field)
+    colour = rng.uniform(0.35, 0.8) + rng.uniform(-0.06, 0.06, 3)
+    return np.clip(veil, 0, 0.85).astype(np.float32), colour.astype(np.float32)
