@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from geodecloud.models.weights import load_model
     from geodecloud.options import Options
     from geodecloud.pipeline import decloud_scene, remove_clouds
-    from geodecloud.scene import open_scene, read_metadata
+    from geodecloud.scene import read_metadata
+    from geodecloud.source import open_scene
     from geodecloud.staging import FileFormat
     from geodecloud.writer import write_scene
 
@@ -35,7 +36,7 @@ _HOMES = {
     "Options": "options",
     "decloud_scene": "pipeline",
     "load_model": "models.weights",
-    "open_scene": "scene",
+    "open_scene": "source",
     "read_metadata": "scene",
     "remove_clouds": "pipeline",
     "write_scene": "writer",

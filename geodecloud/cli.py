@@ -70,6 +70,21 @@ class PixelsOrAuto(click.ParamType):  # type: ignore[type-arg]  # generic only s
             self.fail(f"{value!r} is neither 'auto' nor a whole number", param, ctx)
 
 
+class DnOffset(click.ParamType):  # type: ignore[type-arg]
+    """The words auto or none, or a number of DN."""
+
+    name = "auto|none|DN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the text into "auto", "none" or a float."""
+        if value in ("auto", "none") or isinstance(value, float):
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither 'auto', 'none' nor a number", param, ctx)
+
+
 @click.group(cls=DefaultCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="geodecloud")
 def main() -> None:
@@ -98,6 +113,18 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Shipped name, identity, or .safetensors file.",
 )
 @click.option("--bands", help="Bands for the model: B02,B03,B04,B08 or 3,2,1.")
+@click.option(
+    "--resolution",
+    type=click.Choice(["10", "20", "60"]),
+    help="Pixel size of a Sentinel-2 product, m.  [default: its finest]",
+)
+@click.option(
+    "--s2-offset",
+    default="auto",
+    show_default=True,
+    type=DnOffset(),
+    help="DN offset of a Sentinel-2 product: auto (its XML), none, or -1000.",
+)
 @click.option("--scale", type=float, help="reflectance = DN * SCALE + OFFSET.")
 @click.option("--offset", type=float, help="See --scale.")
 @click.option(
@@ -155,6 +182,8 @@ def run(
     scene: str,
     out: Path,
     bands: str | None,
+    resolution: str | None,
+    s2_offset: str | float,
     provenance: Path | None,
     cloud_map: Path | None,
     format_name: str,
@@ -168,15 +197,20 @@ def run(
     """Remove the clouds of one scene and write the scene again."""
     from geodecloud.bands import parse_band_list
     from geodecloud.pipeline import decloud_scene
-    from geodecloud.scene import read_metadata
+    from geodecloud.source import open_source
     from geodecloud.staging import FileFormat
 
+    reading: dict[str, Any] = {
+        "resolution": None if resolution is None else int(resolution),
+        "s2_offset": s2_offset,
+    }
     with remarks(quiet, verbose):
-        height, width = read_metadata(scene).grid.shape_yx
+        height, width = open_source(scene, **reading).metadata.grid.shape_yx
         with progress_bar(height * width, quiet) as progress:
             report = decloud_scene(
                 scene,
                 out,
+                **reading,
                 provenance=provenance,
                 cloud_map=cloud_map,
                 format=FileFormat(format_name, parse_creation_options(creation_options), overwrite),

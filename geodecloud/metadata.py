@@ -31,6 +31,8 @@ Tags = Mapping[str, Mapping[str, str]]  # namespace -> key -> value; "" is the d
 VALID = "geodecloud_valid"
 #: Band names of a picture's colours.
 _COLOURS = {ColorInterp.red: "B04", ColorInterp.green: "B03", ColorInterp.blue: "B02"}
+#: Name of the (y, x) uint8 coordinate with the scene classification of Sentinel-2 level 2A.
+SCL = "scl"
 #: Namespaces that describe the old file's storage, not the scene.
 _STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "rio_creation_kwds"}
 
@@ -48,6 +50,7 @@ class Metadata:
     has_alpha : whether a band is the mask
     gcps, gcps_crs, rpcs : georeference of rasters that have no affine transform
     tags, band_tags : by namespace
+    radiometry : which document says what scales and offsets are, in words; None: the scene itself
     """
 
     grid: Grid
@@ -66,6 +69,7 @@ class Metadata:
     rpcs: RPC | None = None
     tags: Tags = field(default_factory=dict)
     band_tags: tuple[Tags, ...] = ()
+    radiometry: str | None = None
 
     @property
     def count(self) -> int:
@@ -148,6 +152,7 @@ class Metadata:
             scales=per_band("scales", "scale_factor", 1.0),
             offsets=per_band("offsets", "add_offset", 0.0),
             nodata=None if nodata is None else float(nodata),
+            radiometry=attrs.get("radiometry"),
         )
 
     def single_band(self, dtype: str, nodata: float | None, description: str) -> Metadata:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from geodecloud.block import BlockDeclouder
 from geodecloud.composite import Provenance
 from geodecloud.cube import Cube, Scene, SceneT
 from geodecloud.declouder import Declouder
-from geodecloud.errors import SceneIOError
+from geodecloud.errors import GeodecloudWarning, SceneIOError
 from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
@@ -36,11 +37,9 @@ from geodecloud.scene import (
     chunk_px,
     open_aoi,
     open_mask,
-    open_scene,
-    read_metadata,
-    read_sample,
     source_files,
 )
+from geodecloud.source import Source, open_source
 from geodecloud.staging import FileFormat, Product
 from geodecloud.tiler import BLEND_OVERLAP_PX, Window
 from geodecloud.writer import write_products
@@ -154,17 +153,20 @@ def decloud_scene(
     src: str | Path,
     dst: str | Path,
     *,
+    resolution: int | None = None,
+    s2_offset: str | float = "auto",
     provenance: str | Path | None = None,
     cloud_map: str | Path | None = None,
     format: FileFormat | None = None,
     progress: Callable[[int], None] = lambda pixels: None,
     **options: Any,
 ) -> Report:
-    """Remove clouds from a raster file and write a raster file like it.
+    """Remove clouds from a raster file or Sentinel-2 product and write a raster file like it.
 
     Parameters
     ----------
     src, dst : paths; `dst` becomes a COG with all of the source's metadata
+    resolution, s2_offset : of a product, see `geodecloud.source.open_source`
     provenance, cloud_map : further rasters to write, on the same grid
     format : file format, creation options, overwriting
     progress : called with the number of pixels just written
@@ -176,18 +178,21 @@ def decloud_scene(
         If anything is wrong; then nothing is left at `dst`.
     """
     chosen = Options.of(options)
-    _check_paths([src, mask_path(chosen), chosen.aoi, chosen.model], [dst, provenance, cloud_map])
-    metadata = read_metadata(src)
+    source = open_source(src, resolution, s2_offset)
+    inputs = [*source.files, mask_path(chosen), chosen.aoi, chosen.model]
+    _check_paths(inputs, [dst, provenance, cloud_map])
+    metadata = source.metadata
     chosen, side = _within_memory(chosen, metadata)
-    array = open_scene(src, side)
+    array = source.open(side)
     result = decloud(array, chosen, metadata)
-    check_reflectance(read_sample(src), result.plan)
+    _check_sample(source, result.plan)
     log.info("%s: %s, %d bands of %s", src, metadata.grid, metadata.count, metadata.dtypes[0])
     log.info("model %s: %s", result.plan.card.name, result.plan.why)
     log.info("%s", result.plan.codec.reason)
 
     mask = array.coords[VALID].data if metadata.has_mask else None
-    tagged = metadata.with_tags(**_tags(src, result.plan, chosen))
+    reading = {"resolution": resolution, "s2_offset": s2_offset}
+    tagged = metadata.with_tags(**_tags(source, result.plan, chosen, reading))
     if result.plan.card.kind != "identity":
         tagged = tagged.without_statistics()
     products = [Product(Path(dst), result.image.data, tagged, mask=mask)]
@@ -217,6 +222,14 @@ def decloud_scene(
         grid=str(metadata.grid),
         pixels={code.name.lower(): int(counter.counts[code]) for code in Provenance},
     )
+
+
+def _check_sample(source: Source, plan: Plan) -> None:
+    """Look at some pixels before all of them: do they fit what the metadata says."""
+    sample = source.sample()
+    check_reflectance(sample, plan)
+    for doubt in source.doubts(sample):
+        warnings.warn(f"{source.path}: {doubt}", GeodecloudWarning, stacklevel=3)
 
 
 def _within_memory(options: Options, metadata: Metadata) -> tuple[Options, int]:
@@ -316,12 +329,13 @@ def _check_paths(inputs: list[Any], targets: list[str | Path | None]) -> None:
         taken.append(path)
 
 
-def _tags(src: str | Path, plan: Plan, options: Options) -> dict[str, str]:
-    parameters = {k: v for k, v in dataclasses.asdict(options).items() if k not in _NOT_THE_RESULT}
+def _tags(source: Source, plan: Plan, options: Options, reading: dict[str, Any]) -> dict[str, str]:
+    asked = dataclasses.asdict(options) | {k: v for k, v in reading.items() if v is not None}
+    parameters = {k: v for k, v in asked.items() if k not in _NOT_THE_RESULT}
     return {
         "GEODECLOUD_VERSION": __version__,
         "GEODECLOUD_MODEL": plan.card.name,
         "GEODECLOUD_WEIGHTS_SHA256": plan.card.sha256,
         "GEODECLOUD_PARAMETERS": json.dumps(parameters, default=str, sort_keys=True),
-        "GEODECLOUD_SOURCE": Path(src).name,
+        "GEODECLOUD_SOURCE": source.name,
     }

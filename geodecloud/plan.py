@@ -176,6 +176,7 @@ def _codec(
         metadata.nodata,
         options.scale,
         options.offset,
+        metadata.radiometry,
     )
 
 

@@ -83,6 +83,7 @@ def decide_codec(
     nodata: float | None,
     scale: float | None = None,
     offset: float | None = None,
+    declared_by: str | None = None,
 ) -> Codec:
     """Decide how the restored bands are converted, and say why.
 
@@ -97,6 +98,7 @@ def decide_codec(
     descriptions, scales, offsets : of the bands to restore; 1 and 0 where not declared
     nodata : DN or None
     scale, offset : the caller's word
+    declared_by : which document the scales and offsets are from, in words; None: the scene
 
     Raises
     ------
@@ -110,6 +112,8 @@ def decide_codec(
             found = Formula(found.scales, tuple(offsets))
     else:
         found, why = _formula_of_scene(dtype, descriptions, scales, offsets)
+        if declared_by is not None and _declared(scales, offsets):
+            why = declared_by
     if offset is not None:
         found = Formula(found.scales, (offset,) * count)
         why = "as asked" if scale is not None else f"offset as asked, scale {why}"

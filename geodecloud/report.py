@@ -18,6 +18,7 @@ from geodecloud.metadata import Metadata
 from geodecloud.options import Options
 from geodecloud.plan import plan_scene
 from geodecloud.scene import open_raster, read_metadata
+from geodecloud.source import open_source
 
 #: Colours of the provenance codes in pictures: nodata, observed, restored, synthesised, left.
 PROVENANCE_RGB = np.array(
@@ -27,12 +28,11 @@ PROVENANCE_RGB = np.array(
 
 def describe_scene(path: str | Path) -> dict[str, Any]:
     """Facts about a scene and the decisions `geodecloud run` would take, ready to print."""
-    metadata = read_metadata(path)
-    with open_raster(path) as src:
-        driver = src.driver
+    source = open_source(path)
+    metadata = source.metadata
     facts: dict[str, Any] = {
         "scene": str(path),
-        "driver": driver,
+        **source.describe(),
         "grid": str(metadata.grid),
         "bounds": [round(v, 6) for v in metadata.grid.bounds] if metadata.grid.has_place else None,
         "bands": describe(metadata.names),

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from rasterio.io import DatasetReader
 
+#: GDAL 3.10 decodes the blocks of a JPEG 2000 file on threads of its own and loses their errors:
+#: a file that is cut off reads as zeros. On one thread it says so; the threads here are ours.
+ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
+
 
 def chunk_px(shape_yx: tuple[int, int]) -> int:
     """Side of the dask chunks for a scene: a multiple of most files' blocks.
@@ -98,29 +102,17 @@ def _numpy_name(dtype: str) -> str:
     return "complex64" if dtype.startswith("complex") else dtype
 
 
-def open_scene(path: str | Path, side: int | None = None) -> xr.DataArray:
-    """Open a raster lazily, with its DN as they are.
+def open_array(path: str | Path, metadata: Metadata, side: int | None = None) -> xr.DataArray:
+    """Open a raster lazily; see `geodecloud.source.open_scene` for what comes out.
 
     Parameters
     ----------
     path : anything GDAL reads
+    metadata : from `read_metadata`
     side : of the dask chunks, px; None: by the size of the scene
-
-    Returns
-    -------
-    DataArray (band, y, x)
-        In the file's dtype and rioxarray's conventions: band names in ``attrs["long_name"]``,
-        CRS and transform in ``spatial_ref``. Where the file has a mask or alpha band, a lazy
-        coordinate ``geodecloud_valid`` (y, x) says True where there is data.
-
-    Raises
-    ------
-    SceneIOError, SceneError
-        See `read_metadata`.
     """
     import rioxarray
 
-    metadata = read_metadata(path)
     side = side or chunk_px(metadata.grid.shape_yx)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # georeference and scale remarks; Metadata has it all

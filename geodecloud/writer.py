@@ -21,6 +21,7 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.parallel import cpu_count, store
+from geodecloud.scene import ONE_THREAD
 from geodecloud.staging import FileFormat, MaskTarget, Product, Staging
 
 if TYPE_CHECKING:
@@ -126,13 +127,15 @@ def write_products(
 @contextmanager
 def gdal_settings() -> Iterator[None]:
     """GDAL settings for our own reading and writing; nobody else's are touched."""
-    before = get_gdal_config("GDAL_CACHEMAX")
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True):
+    ours = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True, **ONE_THREAD}
+    before = {name: get_gdal_config(name) for name in ours}
+    with rasterio.Env(**ours):
         try:
             yield
         finally:
-            # inside a caller's own Env, rasterio would leave our cache size behind
-            set_gdal_config("GDAL_CACHEMAX", before)
+            # inside a caller's own Env, rasterio would leave our settings behind
+            for name, value in before.items():
+                set_gdal_config(name, value)
 
 
 def check_target(path: Path, overwrite: bool, raw_bytes: int = 0) -> None:

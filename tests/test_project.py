@@ -17,9 +17,28 @@ PACKAGE = ROOT / "geodecloud"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: who may not import whom
-GEOMETRY = {"tiler", "stitcher", "grid", "bands", "reflectance", "composite", "errors", "options"}
+GEOMETRY = {
+    "tiler",
+    "resample",
+    "stitcher",
+    "grid",
+    "bands",
+    "reflectance",
+    "composite",
+    "errors",
+    "options",
+}
 NETWORK = {"models.spanet", "models.discriminator"}
-PATHS = {"scene", "writer", "staging", "models.weights", "models.catalogue", "report"}
+PATHS = {
+    "scene",
+    "sentinel2",
+    "product_pixels",
+    "writer",
+    "staging",
+    "models.weights",
+    "models.catalogue",
+    "report",
+}
 
 
 def name_of(path: Path) -> str:

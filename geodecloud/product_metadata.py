@@ -1,0 +1,343 @@
+"""What the documents of a Sentinel-2 product say: XML of ESA, STAC Item of a provider.
+
+The offset of DN is taken from the documents, never from the date: reprocessed products of
+old scenes have it, and some providers have taken it away.
+
+References
+----------
+ESA, Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, Level-1C and Level-2A
+product metadata.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from geodecloud.bands import SENTINEL2_NM
+from geodecloud.errors import SceneError
+from geodecloud.safe import ProductFiles
+
+#: From this processing baseline on, ESA's products have an offset.
+FIRST_BASELINE_WITH_OFFSET = (4, 0)
+#: What that offset has been in every product so far, DN.
+USUAL_OFFSET_DN = -1000.0
+_ESA_QUANTIFICATION = 10000.0
+_TILE = re.compile(r"(?:^|_)T?(\d\d[C-X][A-Z]{2})(?=_|$)")
+_BASELINE = re.compile(r"_N(\d\d)\.?(\d\d)(?=_|\.|$)")
+
+
+@dataclass(frozen=True)
+class ProductFacts:
+    """What is known about a product, and which document says how DN are to be read.
+
+    Attributes
+    ----------
+    identity : name and tile; the same for a product's folder and its archive
+    level : "L1C", "L2A" or None
+    baseline : processing baseline such as "05.09"
+    tile : MGRS tile, such as "33UXQ"
+    time : of acquisition, UTC
+    sun_zenith_deg, sun_azimuth_deg : mean over the tile
+    cloud_percent : as the provider says
+    quantification : DN per unit of reflectance
+    offsets_dn : by band, to be added to DN; None: no document says any
+    why : which document says so, in words
+    wavelengths_nm : central, by band
+    """
+
+    identity: str
+    level: str | None = None
+    baseline: str | None = None
+    platform: str | None = None
+    tile: str | None = None
+    time: datetime | None = None
+    sun_zenith_deg: float | None = None
+    sun_azimuth_deg: float | None = None
+    cloud_percent: float | None = None
+    quantification: float = _ESA_QUANTIFICATION
+    offsets_dn: dict[str, float] | None = None
+    why: str = ""
+    wavelengths_nm: dict[str, float] = field(default_factory=lambda: dict(SENTINEL2_NM))
+
+
+def read_facts(files: ProductFiles) -> ProductFacts:
+    """Read the documents of a product, the most telling one last.
+
+    Raises
+    ------
+    SceneError
+        If a document is damaged or unsafe.
+    """
+    facts = ProductFacts(identity=files.name, tile=_tile_in(files.name))
+    facts = _with(facts, baseline=_baseline_in(files.name))
+    for name, reader in [
+        (files.stac_json, _read_stac),
+        (files.tile_xml, _read_tile),
+        (files.product_xml, _read_product),
+    ]:
+        if name is not None:
+            facts = reader(facts, files, name)
+    if facts.tile is None:
+        facts = _with(facts, tile=_tile_in(files.bands[0].name.rsplit("/", 1)[-1]))
+    return facts
+
+
+def _read_product(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFacts:
+    """``MTD_MSIL1C.xml`` or ``MTD_MSIL2A.xml``: radiometry, bands, baseline."""
+    root = _parse(files, name)
+    kind = re.fullmatch(r"Level-(\d[AC])_User_Product", _local(root.tag))
+    if kind is None:
+        raise SceneError(
+            f"{files.path}: {name} is no product metadata, it starts with <{_local(root.tag)}>"
+        )
+    ids = _band_ids(root)
+    found = {
+        tag: _text(root, tag)
+        for tag in ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
+    }
+    found["QUANTIFICATION_VALUE"] = _text(root, "QUANTIFICATION_VALUE")
+    tag, text = next(((t, v) for t, v in found.items() if v), ("", None))
+    quantification = _number(text, files, name, tag) if text else _ESA_QUANTIFICATION
+    if not quantification > 0:
+        raise SceneError(f"{files.path}: {name} has {tag} {text}; it must be above 0")
+    offsets, offset_tag = _offsets(root, ids, files, name)
+    said = f"{tag} {quantification:g}" if tag else "no quantification value"
+    said += f", {offset_tag} {_brief(offsets)}" if offset_tag else ", no offset"
+    uri = _text(root, "PRODUCT_URI") or _text(root, "PRODUCT_URI_2A") or files.name
+    uri = re.sub(r"\.SAFE$", "", uri)
+    return _with(
+        facts,
+        level=f"L{kind[1]}",
+        baseline=_text(root, "PROCESSING_BASELINE"),
+        platform=_text(root, "SPACECRAFT_NAME"),
+        time=facts.time or _time(_text(root, "PRODUCT_START_TIME")),
+        tile=facts.tile or _tile_in(uri),
+        cloud_percent=_float_or_none(_text(root, "Cloud_Coverage_Assessment")),
+        quantification=quantification,
+        offsets_dn=offsets,
+        why=f"{said} in {name.rsplit('/', 1)[-1]}",
+        wavelengths_nm=facts.wavelengths_nm | _wavelengths(root, ids),
+    )
+
+
+def _read_tile(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFacts:
+    """``MTD_TL.xml``: tile, time, sun."""
+    root = _parse(files, name)
+    kind = re.fullmatch(r"Level-(\d[AC])_Tile_ID", _local(root.tag))
+    if kind is None:
+        return facts  # a metadata.xml of something else
+    tile_id = _text(root, "TILE_ID") or _text(root, "TILE_ID_2A") or ""
+    sun = next((e for e in root.iter() if _local(e.tag) == "Mean_Sun_Angle"), None)
+    return _with(
+        facts,
+        identity=f"{files.name} {tile_id}",
+        level=f"L{kind[1]}",
+        baseline=_baseline_in(tile_id),
+        tile=_tile_in(tile_id),
+        time=_time(_text(root, "SENSING_TIME")),
+        sun_zenith_deg=_float_or_none(_text(sun, "ZENITH_ANGLE")),
+        sun_azimuth_deg=_float_or_none(_text(sun, "AZIMUTH_ANGLE")),
+        cloud_percent=_float_or_none(_text(root, "CLOUDY_PIXEL_PERCENTAGE")),
+    )
+
+
+def _read_stac(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFacts:
+    """A STAC Item beside the bands: what the provider says of the very files it has written."""
+    try:
+        item = json.loads(files.folder.read(name))
+        properties = dict(item["properties"])
+        assets = list(item["assets"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return facts  # some other JSON
+    said = {
+        str(asset.get("href", "")).rsplit("/", 1)[-1]: asset.get("raster:bands", [{}])[0]
+        for asset in assets
+    }
+    declared = {
+        band.band: said[own]
+        for band in files.bands
+        if (own := band.name.rsplit("/", 1)[-1]) in said
+    }
+    applied = properties.get("earthsearch:boa_offset_applied")
+    scales = {b: float(v["scale"]) for b, v in declared.items() if "scale" in v and b != "SCL"}
+    offsets = {b: float(v["offset"]) / scales[b] for b, v in declared.items() if b in scales}
+    why, offsets_dn = "", None
+    if applied is True:
+        offsets_dn, why = dict.fromkeys(declared, 0.0), f"boa_offset_applied is true in {name}"
+    elif offsets:
+        offsets_dn, why = offsets, f"raster:bands offset {_brief(offsets)} in {name}"
+    elevation = properties.get("view:sun_elevation")
+    return _with(
+        facts,
+        identity=f"{files.name} {item.get('id')}",
+        level=_level_in(str(properties.get("s2:product_uri", ""))),
+        baseline=properties.get("s2:processing_baseline"),
+        platform=properties.get("platform"),
+        tile=_tile_in(str(properties.get("grid:code", "")).replace("MGRS-", "")),
+        time=_time(properties.get("datetime")),
+        sun_zenith_deg=None if elevation is None else 90 - float(elevation),
+        sun_azimuth_deg=properties.get("view:sun_azimuth"),
+        cloud_percent=properties.get("eo:cloud_cover"),
+        quantification=1 / next(iter(scales.values())) if scales else None,
+        offsets_dn=offsets_dn,
+        why=why,
+    )
+
+
+def decide_offsets(
+    facts: ProductFacts, files: ProductFiles, bands: list[str], asked: str | float
+) -> tuple[dict[str, float], str]:
+    """The DN offset of each band, and why, in words.
+
+    Parameters
+    ----------
+    asked : "auto": as the documents say; "none"; or a number in DN for all bands
+
+    Raises
+    ------
+    SceneError
+        If the product's own metadata should be there and is not, or leaves a band out.
+    """
+    if asked == "none":
+        return dict.fromkeys(bands, 0.0), "no offset, as asked"
+    if not isinstance(asked, str):
+        return dict.fromkeys(bands, float(asked)), f"offset {asked:g} DN, as asked"
+    if files.is_safe and files.product_xml is None:
+        raise SceneError(
+            f"{files.path} has lost its product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which "
+            "says how DN are to be read. Download it again, or say it: --s2-offset -1000 (baseline "
+            "04.00 and later) or --s2-offset none"
+        )
+    if facts.offsets_dn is not None:
+        if missing := [band for band in bands if band not in facts.offsets_dn]:
+            raise SceneError(
+                f"{files.path}: {facts.why}, but nothing for {', '.join(missing)}. Say it for all "
+                "bands: --s2-offset -1000 or --s2-offset none"
+            )
+        return {band: facts.offsets_dn[band] for band in bands}, facts.why
+    if facts.baseline is None:
+        return dict.fromkeys(bands, 0.0), (
+            "no document says what DN mean, taken as without offset; if the product is of baseline "
+            "04.00 or later, give --s2-offset -1000"
+        )
+    numbers = tuple(int(part) for part in re.findall(r"\d+", facts.baseline)[:2])
+    offset = USUAL_OFFSET_DN if numbers >= FIRST_BASELINE_WITH_OFFSET else 0.0
+    return dict.fromkeys(bands, offset), (
+        f"offset {offset:g} DN as products of baseline {facts.baseline} have it; the product's own "
+        "MTD_MSIL1C.xml or MTD_MSIL2A.xml is not here to say so"
+    )
+
+
+def _offsets(
+    root: Element, ids: dict[str, str], files: ProductFiles, name: str
+) -> tuple[dict[str, float], str]:
+    """Offsets by band, all 0 where the document lists none, and the name of their element."""
+    offsets, tag = {}, ""
+    for element in root.iter():
+        if _local(element.tag) in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
+            tag = _local(element.tag)
+            number = element.get("band_id") or element.get("bandId") or ""
+            if number not in ids:
+                raise SceneError(f"{files.path}: {name} has a {tag} for an unknown band {number!r}")
+            offsets[ids[number]] = _number(element.text, files, name, tag)
+    return offsets or dict.fromkeys(SENTINEL2_NM, 0.0), tag
+
+
+def _band_ids(root: Element) -> dict[str, str]:
+    """Band names by the document's numbers, such as 8: B8A; ESA's order where it has no list."""
+    ids = {}
+    for element in root.iter():
+        if _local(element.tag) == "Spectral_Information":
+            found = re.fullmatch(r"B(\d+A?)", element.get("physicalBand", ""))
+            if found:
+                ids[element.get("bandId", "")] = f"B{found[1].zfill(2)}"
+    return ids or {str(i): band for i, band in enumerate(SENTINEL2_NM)}
+
+
+def _wavelengths(root: Element, ids: dict[str, str]) -> dict[str, float]:
+    found = {}
+    for element in root.iter():
+        if _local(element.tag) == "Spectral_Information":
+            centre = _float_or_none(_text(element, "CENTRAL"))
+            if centre is not None and element.get("bandId") in ids:
+                found[ids[element.get("bandId", "")]] = centre
+    return found
+
+
+def _parse(files: ProductFiles, name: str) -> Element:
+    """Parse XML that may be an attack: no entities, no external references."""
+    try:
+        parsed: Element = fromstring(files.folder.read(name), forbid_dtd=True)
+        return parsed
+    except (ParseError, ValueError, LookupError) as error:
+        unsafe = isinstance(error, DefusedXmlException)
+        problem = "defines entities, which metadata of a product does not" if unsafe else str(error)
+        raise SceneError(f"{files.path}: {name} cannot be read as XML: {problem}") from error
+
+
+def _with(facts: ProductFacts, **found: Any) -> ProductFacts:
+    """The facts, with those replaced that were found."""
+    return dataclasses.replace(facts, **{k: v for k, v in found.items() if v is not None})
+
+
+def _local(tag: Any) -> str:
+    return str(tag).rsplit("}", 1)[-1]
+
+
+def _text(root: Element | None, tag: str) -> str | None:
+    for element in () if root is None else root.iter():
+        if _local(element.tag) == tag and element.text and element.text.strip():
+            return element.text.strip()
+    return None
+
+
+def _number(text: str | None, files: ProductFiles, name: str, tag: str) -> float:
+    try:
+        return float(text or "")
+    except ValueError as error:
+        raise SceneError(f"{files.path}: {name} has {tag} {text!r}, which is no number") from error
+
+
+def _float_or_none(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _tile_in(text: str) -> str | None:
+    found = _TILE.search(re.sub(r"\.SAFE.*", "", text).replace(".", "_"))
+    return found[1] if found else None
+
+
+def _baseline_in(text: str) -> str | None:
+    found = _BASELINE.search(text)
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def _level_in(text: str) -> str | None:
+    found = re.search(r"MSI(L\d[AC])", text)
+    return found[1] if found else None
+
+
+def _brief(offsets: dict[str, float]) -> str:
+    """``-1000``, or ``-1000 to -900`` where bands differ."""
+    low, high = min(offsets.values()), max(offsets.values())
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

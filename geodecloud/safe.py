@@ -1,0 +1,314 @@
+"""The files of a Sentinel-2 product, wherever they lie: which file holds which band.
+
+Read as they are: ``.SAFE`` folders of both naming conventions, the same inside a ``.zip``
+(through GDAL's ``/vsizip/``, nothing is unpacked), flat folders of cloud providers
+(``B02.jp2`` beside ``metadata.xml``, ``B02.tif`` beside a STAC Item) and loose band files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from geodecloud.errors import SceneError, SceneIOError
+
+#: Pixel size in m at which ESA delivers each band.
+NATIVE_M = {
+    **dict.fromkeys(("B02", "B03", "B04", "B08"), 10),
+    **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12", "SCL"), 20),
+    **dict.fromkeys(("B01", "B09", "B10"), 60),
+}
+#: ``B02.jp2``, ``T33UXQ_20210410T100021_B02_60m.jp2``, ``S2A_OPER_..._T32TQM_B02.jp2``, and the
+#: first L2A products' ``S2A_USER_SCL_L2A_TL_..._T32TQM_20m.jp2``.
+_BAND = re.compile(
+    r"(?:.*_)?(?P<band>B(?:0[1-9]|1[0-2]|8A)|SCL)(?:_(?P<res>[126]0)m)?\.(?:jp2|tiff?)", re.I
+)
+_OLD_SCL = re.compile(r".*_(?P<band>SCL)_L2A_.*_(?P<res>[126]0)m\.jp2", re.I)
+#: Folders beside the bands whose files have band names and are none (MSK_DETFOO_B02.jp2).
+_NO_BANDS = {"qi_data", "qi", "aux_data", "auxiliary", "datastrip", "html", "rep_info", "preview"}
+_PRODUCT_XML = re.compile(r"MTD_MSIL\d[AC]\.xml|S2[A-Z]_\w+_MTD_SAFL\d[AC]_.*\.xml", re.I)
+_TILE_XML = re.compile(r"MTD_TL\.xml|S2[A-Z]_\w+_MTD_L\d[AC]_TL_.*\.xml|metadata\.xml", re.I)
+#: Metadata of a real product is below 2 MB; more than this is no metadata, or an attack.
+_MOST_BYTES = 64 * 2**20
+_MOST_FILES = 20_000
+
+
+@dataclass(frozen=True)
+class BandFile:
+    """One raster of a product: band ("B02" or "SCL"), nominal pixel size, name, GDAL's path."""
+
+    band: str
+    resolution_m: int
+    name: str
+    path: str
+
+
+class Folder:
+    """A product in a folder. Names are relative, with slashes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All files, sorted."""
+        return sorted(
+            path.relative_to(self.root).as_posix() for path in walk_files(self.root, _MOST_FILES)
+        )
+
+    def gdal_path(self, name: str) -> str:
+        """What GDAL opens."""
+        return str(self.root / name)
+
+    def read(self, name: str) -> bytes:
+        """Content of a small file."""
+        path = self.root / name
+        _check_size(self.gdal_path(name), path.stat().st_size)
+        return path.read_bytes()
+
+    def files(self, names: list[str]) -> list[str]:
+        """Paths on disk of these files."""
+        return [str(self.root / name) for name in names]
+
+
+class ZipFolder:
+    """A product in a ZIP archive, read in place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All files, sorted.
+
+        Raises
+        ------
+        SceneIOError
+            If it is no archive, or a damaged one.
+        SceneError
+            If a name points out of the archive: whoever made it meant harm.
+        """
+        try:
+            with zipfile.ZipFile(self.root) as archive:
+                names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        except (zipfile.BadZipFile, OSError) as error:
+            raise SceneIOError(f"{self.root} cannot be read as a ZIP archive: {error}") from error
+        for name in names:
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
+                raise SceneError(
+                    f"{self.root} holds a file named {name!r}, which points out of the archive; it "
+                    "is not as a provider of satellite scenes makes them, and is not read"
+                )
+        return sorted(names)
+
+    def gdal_path(self, name: str) -> str:
+        """What GDAL opens; braces end the archive's name, whatever its suffix."""
+        return f"/vsizip/{{{self.root.absolute()}}}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """Content of a small file."""
+        try:
+            with zipfile.ZipFile(self.root) as archive, archive.open(name) as file:
+                content = file.read(_MOST_BYTES + 1)  # what the header says may not be true
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+            raise SceneIOError(f"{self.root}: {name} cannot be read: {error}") from error
+        _check_size(f"{self.root}: {name}", len(content))
+        return content
+
+    def files(self, names: list[str]) -> list[str]:
+        """Paths on disk of these files: the archive."""
+        return [str(self.root)]
+
+
+@dataclass(frozen=True)
+class ProductFiles:
+    """What a product consists of; one tile, one date.
+
+    Attributes
+    ----------
+    path : where the user finds it
+    name : of the folder or archive, without ``.SAFE`` and ``.zip``; of the tile where the
+        product holds several
+    folder : where the files are
+    bands : rasters of the reflectance bands and of the SCL, each maybe at several pixel sizes
+    product_xml, tile_xml, stac_json : names of the metadata, None where there is none
+    is_safe : whether it claims to be a product as ESA makes them
+    """
+
+    path: str
+    name: str
+    folder: Folder | ZipFolder
+    bands: tuple[BandFile, ...]
+    product_xml: str | None
+    tile_xml: str | None
+    stac_json: str | None
+    is_safe: bool
+
+    @property
+    def files(self) -> list[str]:
+        """All files on disk that are read."""
+        metadata = [self.product_xml, self.tile_xml, self.stac_json]
+        return self.folder.files([*(b.name for b in self.bands), *(m for m in metadata if m)])
+
+
+def find_products(path: str | Path) -> list[ProductFiles]:
+    """The products at a path: none if it is something else, several for an old one with tiles.
+
+    Parameters
+    ----------
+    path : product folder or ``.zip``, or its metadata file, or a granule in one of these
+
+    Raises
+    ------
+    SceneIOError, SceneError
+        If it is a product, but one that cannot be read.
+    """
+    where = Path(path)
+    if where.is_file() and (_is_metadata(where.name) or where.suffix.lower() == ".json"):
+        where = where.parent
+    granule = None
+    if where.parent.name.upper() == "GRANULE" and where.is_dir():
+        granule, where = where.name, where.parent.parent
+    archive = next((p for p in where.parents if p.suffix.lower() == ".zip" and p.is_file()), None)
+    if archive is not None:
+        granule, where = Path(path).name, archive
+    if where.is_dir() and _looks_like_product(where):
+        return _of_folder(Folder(where), where.name, granule)
+    if where.is_file() and where.suffix.lower() == ".zip":
+        return _of_folder(ZipFolder(where), where.name, granule)
+    return []
+
+
+def _of_folder(folder: Folder | ZipFolder, name: str, granule: str | None) -> list[ProductFiles]:
+    stem = re.sub(r"\.(zip|SAFE)$", "", re.sub(r"\.zip$", "", name, flags=re.I), flags=re.I)
+    names = folder.names
+    bands = [band for file in names if (band := _band_file(folder, file))]
+    is_safe = bool(re.search(r"\.SAFE(/|$)", f"{name}\n{names[0] if names else ''}", re.I | re.M))
+    if not bands:
+        if is_safe:
+            raise SceneError(f"{folder.root} holds no band files (B02.jp2 and the like)")
+        return []
+    granules = sorted({_granule(band.name) for band in bands})
+    if granule is not None:
+        granules = [g for g in granules if g.rstrip("/").rsplit("/", 1)[-1] == granule]
+        if not granules:
+            raise SceneError(f"{folder.root} holds no band files in its granule {granule}")
+    products = []
+    several = len(granules) > 1 or granule is not None
+    for prefix in granules:
+        mine = [band for band in bands if _granule(band.name) == prefix]
+        own = [n for n in names if n.startswith(prefix)]
+        root = prefix.split("GRANULE/")[0] if "GRANULE/" in prefix else prefix
+        product = ProductFiles(
+            path=f"{folder.root}/{prefix}".rstrip("/") if several else str(folder.root),
+            name=f"{stem}_{prefix.rstrip('/').rsplit('/', 1)[-1]}" if several else stem,
+            folder=folder,
+            bands=tuple(mine),
+            product_xml=_first(_PRODUCT_XML, names, root),
+            tile_xml=_first(_TILE_XML, own, prefix),
+            stac_json=_first(re.compile(r"(?!tileInfo|productInfo).*\.json", re.I), own, prefix),
+            is_safe=is_safe,
+        )
+        _check_one_file_per_band(product)
+        products.append(product)
+    return products
+
+
+def _band_file(folder: Folder | ZipFolder, name: str) -> BandFile | None:
+    *parents, base = name.split("/")
+    if base.startswith((".", "MSK_")) or any(part.lower() in _NO_BANDS for part in parents):
+        return None
+    found = _OLD_SCL.fullmatch(base) or _BAND.fullmatch(base)
+    if found is None:
+        return None
+    band = found["band"].upper()
+    in_folder = re.fullmatch(r"R([126]0)m", parents[-1], re.I) if parents else None
+    text = found["res"] or (in_folder and in_folder[1]) or NATIVE_M[band]
+    return BandFile(band, int(text), name, folder.gdal_path(name))
+
+
+def _granule(name: str) -> str:
+    """The part of a name that all bands of one tile share: up to the granule, or the folder."""
+    if found := re.match(r"(.*?GRANULE/[^/]+/)", name, re.I):
+        return found[1]
+    folder = name.rsplit("/", 1)[0] + "/" if "/" in name else ""
+    return re.sub(r"(?:(?<=/)|^)(IMG_DATA/)?(R[126]0m/)?$", "", folder, flags=re.I)
+
+
+def _first(pattern: re.Pattern[str], names: list[str], prefix: str) -> str | None:
+    """The first name directly in a folder that fits."""
+    for name in names:
+        if name.startswith(prefix) and pattern.fullmatch(name[len(prefix) :]):
+            return name
+    return None
+
+
+def _check_one_file_per_band(product: ProductFiles) -> None:
+    seen: dict[tuple[str, int], str] = {}
+    for band in product.bands:
+        other = seen.setdefault((band.band, band.resolution_m), band.name)
+        if other != band.name:
+            raise SceneError(
+                f"{product.path} holds two files of band {band.band} at {band.resolution_m} m, "
+                f"{other} and {band.name}; keep one product in a folder"
+            )
+
+
+def _is_metadata(name: str) -> bool:
+    return bool(_PRODUCT_XML.fullmatch(name) or _TILE_XML.fullmatch(name)) or name in (
+        "manifest.safe",
+        "tileInfo.json",
+        "productInfo.json",
+    )
+
+
+def _looks_like_product(folder: Path) -> bool:
+    """Whether it is worth looking at all files of a folder: something at the top tells."""
+    if folder.name.upper().endswith(".SAFE"):
+        return True
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    bands = {found["band"].upper() for name in names if (found := _BAND.fullmatch(name))}
+    folders = {"GRANULE", "IMG_DATA", "R10M", "R20M", "R60M"}
+    return (
+        len(bands) > 1
+        or any(name.upper() in folders for name in names)
+        or (bool(bands) and any(_is_metadata(name) for name in names))
+    )
+
+
+def walk_files(root: Path, most: int | None = None) -> Iterator[Path]:
+    """All files below a folder, through links too, each folder once however it is linked.
+
+    Raises
+    ------
+    SceneError
+        If there are more than `most`.
+    """
+    seen: set[tuple[int, int]] = set()
+    count = 0
+    for folder, folders, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        for name in sorted(files):
+            count += 1
+            if most is not None and count > most:
+                raise SceneError(f"{root} holds more than {most} files; it is not one product")
+            yield Path(folder) / name
+
+
+def _check_size(what: str, size: int) -> None:
+    if size > _MOST_BYTES:
+        raise SceneError(
+            f"{what} is larger than {_MOST_BYTES >> 20} MiB; metadata of a product is not"
+        )

@@ -1,0 +1,326 @@
+"""A Sentinel-2 product as one scene: all its bands on one grid, lazily.
+
+Bands that the product holds at the asked pixel size are read as they are, the others by the
+rule of `geodecloud.resample`; the scene classification (SCL) of a level 2A product by nearest.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+
+from geodecloud.bands import SENTINEL2_NM
+from geodecloud.errors import OptionError, SceneError, SceneIOError
+from geodecloud.grid import Grid
+from geodecloud.metadata import SCL, Metadata
+from geodecloud.product_metadata import ProductFacts, decide_offsets, read_facts
+from geodecloud.product_pixels import NODATA, BandPixels, ClassPixels, unreadable
+from geodecloud.safe import BandFile, ProductFiles
+from geodecloud.scene import ONE_THREAD, chunk_px, open_raster
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+log = logging.getLogger(__name__)
+
+#: Share of pixels that may have less reflectance than this before the offset is doubted.
+_DARK, _DARK_SHARE = -0.03, 0.05
+
+
+@dataclass(frozen=True)
+class Sentinel2Product:
+    """One product, one tile; see `geodecloud.source.Source` for what a source is.
+
+    Parameters
+    ----------
+    product : its files
+    resolution : nominal pixel size in m of the scene: 10, 20 or 60; None: the finest it holds
+    s2_offset : "auto", "none" or DN, see `geodecloud.product_metadata.decide_offsets`
+    """
+
+    product: ProductFiles
+    resolution: int | None = None
+    s2_offset: str | float = "auto"
+
+    def __post_init__(self) -> None:
+        if self.resolution not in (None, 10, 20, 60):
+            raise OptionError(f"resolution is 10, 20 or 60 (m), not {self.resolution!r}")
+        if isinstance(self.s2_offset, str) and self.s2_offset not in ("auto", "none"):
+            raise OptionError(
+                f"s2_offset is 'auto', 'none' or a number of DN such as -1000, not {self.s2_offset!r}"
+            )
+
+    @property
+    def path(self) -> str:
+        """Where the user finds it."""
+        return self.product.path
+
+    @property
+    def name(self) -> str:
+        """The product's own name."""
+        return self.product.name
+
+    @property
+    def files(self) -> list[str]:
+        """The files on disk that are read."""
+        return self.product.files
+
+    @cached_property
+    def facts(self) -> ProductFacts:
+        """What the documents say."""
+        return read_facts(self.product)
+
+    @cached_property
+    def resolution_m(self) -> int:
+        """Nominal pixel size of the scene."""
+        sizes = sorted({band.resolution_m for band in self.product.bands if band.band != "SCL"})
+        if self.resolution is None:
+            return sizes[0] if sizes else 20
+        if self.resolution not in sizes:
+            raise SceneError(
+                f"{self.path} holds no band at {self.resolution} m, only at "
+                f"{' and '.join(map(str, sizes))} m"
+            )
+        return self.resolution
+
+    @cached_property
+    def bands(self) -> tuple[BandFile, ...]:
+        """The file of each reflectance band, in ESA's order: of the scene's size, or the finest."""
+        chosen = [self._file_of(band) for band in SENTINEL2_NM]
+        found = tuple(file for file in chosen if file is not None)
+        if not found:
+            raise SceneError(f"{self.path} holds a scene classification, but no band")
+        return found
+
+    @cached_property
+    def scl(self) -> BandFile | None:
+        """The file of the scene classification."""
+        return self._file_of("SCL")
+
+    def _file_of(self, band: str) -> BandFile | None:
+        files = [file for file in self.product.bands if file.band == band]
+        return min(
+            files, key=lambda f: (f.resolution_m != self.resolution_m, f.resolution_m), default=None
+        )
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Height and width of each file, after a look at all of them.
+
+        Raises
+        ------
+        SceneIOError, SceneError
+            If one cannot be read, or they do not fit together.
+        """
+        return {name: grid.shape_yx for name, (grid, _) in self._grids.items()}
+
+    @cached_property
+    def _grids(self) -> dict[str, tuple[Grid, str]]:
+        files = [*self.bands, *([self.scl] if self.scl else [])]
+        looks = {file.name: _look(file) for file in files}
+        _check_together(self.path, files, looks)
+        return looks
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """What the scene says about itself, as for any other raster."""
+        grid = next(
+            self._grids[f.name][0] for f in self.bands if f.resolution_m == self.resolution_m
+        )
+        facts, names = self.facts, [file.band for file in self.bands]
+        offsets, why = decide_offsets(facts, self.product, names, self.s2_offset)
+        quantum = facts.quantification
+        return Metadata(
+            grid=grid,
+            dtypes=(self._grids[self.bands[0].name][1],) * len(names),
+            descriptions=tuple(names),
+            scales=(1 / quantum,) * len(names),
+            offsets=tuple(offsets[name] / quantum for name in names),
+            nodata=NODATA,
+            radiometry=why,
+            tags={"": self._tags()},
+            band_tags=tuple(self._band_tags(file) for file in self.bands),
+        )
+
+    def _tags(self) -> dict[str, str]:
+        facts = self.facts
+        said = {
+            "PRODUCT": self.name,
+            "TILE_ID": facts.tile,
+            "PLATFORM": facts.platform,
+            "PROCESSING_LEVEL": facts.level,
+            "PROCESSING_BASELINE": facts.baseline,
+            "SENSING_TIME": facts.time and facts.time.isoformat(),
+            "SUN_ZENITH_DEG": facts.sun_zenith_deg,
+            "SUN_AZIMUTH_DEG": facts.sun_azimuth_deg,
+        }
+        return {key: str(value) for key, value in said.items() if value is not None}
+
+    def _band_tags(self, file: BandFile) -> dict[str, dict[str, str]]:
+        tags = {
+            "wavelength_nm": f"{self.facts.wavelengths_nm[file.band]:g}",
+            "resampling": self.resampling_of(file),
+        }
+        return {"": tags}
+
+    def resampling_of(self, file: BandFile) -> str:
+        """How a band came to the scene's grid, in words."""
+        if file.resolution_m == self.resolution_m:
+            return "none"
+        way = "bilinear" if file.resolution_m > self.resolution_m else "area mean"
+        return f"{way} from {file.resolution_m} m"
+
+    def open(self, side: int | None = None) -> xr.DataArray:
+        """The scene, lazily; see `geodecloud.source.open_scene`.
+
+        Parameters
+        ----------
+        side : of the dask chunks, px
+        """
+        import rioxarray  # noqa: F401  registers .rio
+        import xarray as xr
+
+        metadata, facts = self.metadata, self.facts
+        side = side or chunk_px(metadata.grid.shape_yx)
+        pixels = BandPixels(self.bands, self.shapes, metadata)
+        height, width = metadata.grid.shape_yx
+        place = metadata.grid.transform
+        coords: dict[str, Any] = {
+            "band": np.arange(1, metadata.count + 1),
+            "wavelength_nm": ("band", [facts.wavelengths_nm[f.band] for f in self.bands]),
+            "y": place.f + (np.arange(height) + 0.5) * place.e,
+            "x": place.c + (np.arange(width) + 0.5) * place.a,
+        }
+        if facts.time is not None:
+            coords["time"] = np.datetime64(facts.time.replace(tzinfo=None), "ns")
+        if self.scl is not None:
+            classes = ClassPixels(self.scl, self.shapes[self.scl.name], metadata.grid)
+            lazy = da.from_array(classes, chunks=(side, side), lock=False)
+            coords[SCL] = (("y", "x"), lazy)
+        about = {key.lower(): value for key, value in metadata.tags[""].items()}
+        attrs = {
+            "long_name": metadata.descriptions,
+            "scales": metadata.scales,
+            "offsets": metadata.offsets,
+            "_FillValue": NODATA,
+            "radiometry": metadata.radiometry,
+            **about,
+        }
+        data = da.from_array(pixels, chunks=(metadata.count, side, side), lock=False)
+        array = xr.DataArray(data, coords, ("band", "y", "x"), attrs=attrs)
+        placed = array if metadata.grid.crs is None else array.rio.write_crs(metadata.grid.crs)
+        written: xr.DataArray = placed.rio.write_transform(place)
+        return written
+
+    def sample(self) -> NDArray[Any]:
+        """Some pixels of the scene, (band, y, x), at most about 256 x 256."""
+        shape = tuple(min(256, size) for size in self.metadata.grid.shape_yx)
+        out = np.empty((len(self.bands), *shape), self.metadata.dtypes[0])
+        for file, band in zip(self.bands, out, strict=True):
+            with open_raster(file.path) as src:
+                try:
+                    with rasterio.Env(**ONE_THREAD):
+                        src.read(1, out=band)
+                except RasterioError as error:
+                    raise unreadable(file, error) from error
+        return out
+
+    def doubts(self, sample: NDArray[Any]) -> list[str]:
+        """What speaks against the offset in the pixels, in words."""
+        return doubt_offset(sample, self.metadata)
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the product, for people."""
+        facts = self.facts
+        angles = (facts.sun_zenith_deg, facts.sun_azimuth_deg)
+        resampled = [f"{f.band} {self.resampling_of(f)}" for f in self.bands if self._is_other(f)]
+        return {
+            "driver": "Sentinel-2 product",
+            "product": f"{facts.level or 'level unknown'}, baseline {facts.baseline or 'unknown'}",
+            "tile": facts.tile,
+            "time": None if facts.time is None else facts.time.isoformat(),
+            "sun": None if None in angles else "zenith {:.1f}°, azimuth {:.1f}°".format(*angles),
+            "resampled": ", ".join(resampled) or "none",
+            "classes": "SCL" if self.scl else "none",
+        }
+
+    def _is_other(self, file: BandFile) -> bool:
+        return file.resolution_m != self.resolution_m
+
+
+def doubt_offset(sample: NDArray[Any], metadata: Metadata) -> list[str]:
+    """Hold the offset against the pixels: providers add, remove and mislabel it.
+
+    Parameters
+    ----------
+    sample : (band, y, x) DN, 0 is nodata
+    """
+    valid = (sample != NODATA).all(axis=0)
+    if valid.sum() < 100:
+        return []
+    dn = sample[:, valid].astype(np.float64)
+    scales, offsets = np.asarray(metadata.scales), np.asarray(metadata.offsets)
+    reflectance = dn * scales[:, None] + offsets[:, None]
+    dark = (reflectance < _DARK).mean(axis=1)
+    if (offsets < 0).any() and dark.max() > _DARK_SHARE:
+        band = metadata.descriptions[int(dark.argmax())]
+        return [
+            f"with the offset, {100 * dark.max():.0f} % of band {band} has a reflectance below "
+            f"{_DARK:g}: it looks as if the provider had applied it already. If so, give "
+            "--s2-offset none"
+        ]
+    darkest = np.percentile(dn, 1, axis=1)
+    if (offsets == 0).all() and darkest.min() >= 1000:
+        return [
+            f"no band has pixels below 1000 DN (the darkest 1 % end at {darkest.min():.0f}), as in "
+            "products with an offset of -1000. If these DN have it, give --s2-offset -1000; over "
+            "bright ground or full cloud they may be right"
+        ]
+    return []
+
+
+def _look(file: BandFile) -> tuple[Grid, str]:
+    """Grid and dtype of one band file."""
+    if os.path.exists(file.path) and os.path.getsize(file.path) == 0:
+        raise SceneIOError(f"{file.path} is empty (0 bytes); download the product again")
+    with open_raster(file.path) as src:
+        if src.count != 1:
+            raise SceneError(f"{file.path} holds {src.count} bands where one is expected")
+        return Grid.of(src), src.dtypes[0]
+
+
+def _check_together(
+    path: str, files: Sequence[BandFile], looks: dict[str, tuple[Grid, str]]
+) -> None:
+    """All files must cover the same ground, those of one pixel size with the same pixels."""
+    first = looks[files[0].name][0]
+    slack = 0.01 * max(first.res_xy)
+    for file in files:
+        grid, dtype = looks[file.name]
+        if dtype not in (("uint8",) if file.band == "SCL" else ("uint16", "int16")):
+            raise SceneError(
+                f"{file.path} holds {dtype}, which band {file.band} of a product is not"
+            )
+        if dtype != looks[files[0].name][1] and file.band != "SCL":
+            raise SceneError(f"{path} mixes bands of {dtype} and {looks[files[0].name][1]}")
+        if grid.crs != first.crs or np.abs(np.subtract(grid.bounds, first.bounds)).max() > slack:
+            raise SceneError(
+                f"{path} holds bands of different places: {files[0].name} covers {first}, and "
+                f"{file.name} {grid}"
+            )
+        twin = next(f for f in files if f.resolution_m == file.resolution_m)
+        if looks[twin.name][0].shape_yx != grid.shape_yx:
+            raise SceneError(
+                f"{path} holds bands of different sizes at {file.resolution_m} m: {twin.name} is "
+                f"{looks[twin.name][0]}, and {file.name} {grid}"
+            )

@@ -1,0 +1,164 @@
+"""Where a scene comes from: a raster file, or a Sentinel-2 product. One door for both."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from geodecloud.errors import OptionError, SceneError
+from geodecloud.metadata import Metadata
+from geodecloud.safe import find_products
+from geodecloud.scene import open_array, open_raster, read_metadata, read_sample, source_files
+from geodecloud.sentinel2 import Sentinel2Product
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Source(Protocol):
+    """What the pipeline asks of a scene's origin. Nothing is read before it is asked for."""
+
+    @property
+    def path(self) -> str:
+        """Where the user finds it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called, for tags and the names of results."""
+
+    @property
+    def files(self) -> list[str]:
+        """The files on disk that are read."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """Everything it says besides its pixels."""
+
+    def open(self, side: int | None = None) -> xr.DataArray:
+        """The scene (band, y, x), lazily, in dask chunks of `side` px."""
+
+    def sample(self) -> NDArray[Any]:
+        """Some pixels (band, y, x), at most about 256 x 256."""
+
+    def doubts(self, sample: NDArray[Any]) -> list[str]:
+        """What in the pixels speaks against the metadata, in words."""
+
+    def describe(self) -> dict[str, Any]:
+        """Facts only this kind of source has, for people."""
+
+
+@dataclass(frozen=True)
+class RasterFile:
+    """A raster that GDAL opens by its name."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return Path(self.path).name
+
+    @property
+    def files(self) -> list[str]:
+        """The file, and for a VRT those it is made of."""
+        return source_files(self.path)
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """Everything the file says besides its pixels."""
+        return read_metadata(self.path)
+
+    def open(self, side: int | None = None) -> xr.DataArray:
+        """The scene, lazily."""
+        return open_array(self.path, self.metadata, side)
+
+    def sample(self) -> NDArray[Any]:
+        """Some of its pixels."""
+        return read_sample(self.path)
+
+    def doubts(self, sample: NDArray[Any]) -> list[str]:
+        """None: a file's metadata is its own."""
+        return []
+
+    def describe(self) -> dict[str, Any]:
+        """GDAL's driver."""
+        with open_raster(self.path) as src:
+            return {"driver": src.driver}
+
+
+def open_source(
+    path: str | Path, resolution: int | None = None, s2_offset: str | float = "auto"
+) -> Source:
+    """Find out what a path is.
+
+    Parameters
+    ----------
+    path : raster file, or Sentinel-2 product: ``.SAFE`` folder or ``.zip``, folder of bands,
+        their metadata file, or a granule of an old product
+    resolution : of a product, 10, 20 or 60 m; None: the finest it holds
+    s2_offset : of a product, "auto": as its metadata says; "none"; or in DN, such as -1000
+
+    Raises
+    ------
+    SceneIOError, SceneError
+        If it cannot be read, is a folder without bands, or holds several products.
+    OptionError
+        If an option is for products and this is none.
+    """
+    products = find_products(path) if "://" not in str(path) else []
+    if len(products) > 1:
+        inside = "\n".join(f"  {product.path}" for product in products)
+        raise SceneError(f"{path} holds {len(products)} tiles. Give one of them:\n{inside}")
+    if products:
+        return Sentinel2Product(products[0], resolution, s2_offset)
+    if os.path.isdir(path):
+        raise SceneError(
+            f"{path} is a folder without bands of a Sentinel-2 product (B02.jp2 and the like). For "
+            f"a folder of scenes: geodecloud batch {path} --out-dir DIR"
+        )
+    for option, value, usual in [
+        ("resolution", resolution, None),
+        ("s2-offset", s2_offset, "auto"),
+    ]:
+        if value != usual:
+            raise OptionError(
+                f"--{option} is for Sentinel-2 products, and {path} is a raster file; for its DN "
+                "there are --scale and --offset"
+            )
+    return RasterFile(str(path))
+
+
+def open_scene(
+    path: str | Path,
+    side: int | None = None,
+    *,
+    resolution: int | None = None,
+    s2_offset: str | float = "auto",
+) -> xr.DataArray:
+    """Open a raster file or a Sentinel-2 product lazily, with its DN as they are.
+
+    Parameters
+    ----------
+    path, resolution, s2_offset : see `open_source`
+    side : of the dask chunks, px; None: by the size of the scene
+
+    Returns
+    -------
+    DataArray (band, y, x)
+        In the file's dtype and rioxarray's conventions: band names in ``attrs["long_name"]``,
+        CRS and transform in ``spatial_ref``. Where the file has a mask or alpha band, a lazy
+        coordinate ``geodecloud_valid`` (y, x) says True where there is data. A product has
+        further coordinates: ``wavelength_nm`` (band), ``time``, and for level 2A its scene
+        classification ``scl`` (y, x), lazy too.
+
+    Raises
+    ------
+    GeodecloudError
+        See `open_source`.
+    """
+    return open_source(path, resolution, s2_offset).open(side)
