@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geodecloud.composite import (
     FEATHER_PX,
+    HIDING,
     MARGIN_PX,
     Bool,
     add_margin,
@@ -48,7 +49,7 @@ class BlockDeclouder:
     codec : DN <-> reflectance of the restored bands
     channels : 0-based bands of the scene that the model restores, in the model's order
     slots : the model's channel that each of them feeds
-    mask_kind : "auto", "none" or "file"
+    mask_kind : see `geodecloud.plan.Plan`
     strict : see `geodecloud.composite.judge`
     extent : the whole scene
     window_px : wished side of a window
@@ -85,7 +86,7 @@ class BlockDeclouder:
         self,
         dn: NDArray[Any],
         valid: Bool | None,
-        cloud: Bool | None,
+        clouds: NDArray[np.uint8] | None,
         allowed: Bool | None,
         *,
         core: Window,
@@ -96,7 +97,8 @@ class BlockDeclouder:
         Parameters
         ----------
         dn : (C, h, w) over `padded`, the scene's dtype
-        valid, cloud, allowed : (h, w) over `padded`; None: all valid, no mask file, all allowed
+        valid, allowed : (h, w) over `padded`; None: all valid, all allowed
+        clouds : (h, w) over `padded`, see `geodecloud.masks`; None: nothing is known
         core, padded : scene pixels
 
         Returns
@@ -111,16 +113,19 @@ class BlockDeclouder:
         view = region.relative_to(padded).slices_yx
         has_data, usable_here, allowed = has_data[view], usable[view], allowed[view]
         wanted = usable_here & allowed
-        if self.mask_kind == "file":
-            assert cloud is not None
-            wanted &= cloud[view]
+        known = None if clouds is None else clouds[view]
+        if self.mask_kind == "given":
+            assert known is not None
+            wanted &= known > 0
 
         restored, opacity = self._restore(dn, usable, wanted, region, padded)
         # which windows were computed depends on the cut; what is said about a pixel must not
         opacity = np.where(wanted, opacity, np.nan).astype(np.float32)
-        is_cloud = self._is_cloud(opacity, has_data, None if cloud is None else cloud[view])
+        is_cloud = self._is_cloud(opacity, has_data, known)
         # a model without a cloud map cannot tell visible ground from hidden: all counts as hidden
         hidden = ~(opacity <= self.declouder.card.opaque_threshold)
+        if known is not None:
+            hidden |= known == HIDING
         verdict = judge(has_data, usable_here, is_cloud, hidden, allowed, self.strict)
 
         inner = core.relative_to(region).slices_yx
@@ -152,14 +157,14 @@ class BlockDeclouder:
             has_data, usable = has_data & valid, usable & valid
         return has_data, usable
 
-    def _is_cloud(self, opacity: Array, has_data: Bool, cloud: Bool | None) -> Bool:
-        if self.mask_kind == "file":
-            assert cloud is not None
-            return cloud & has_data
+    def _is_cloud(self, opacity: Array, has_data: Bool, known: NDArray[np.uint8] | None) -> Bool:
         if self.mask_kind == "none":
             return has_data
-        with np.errstate(invalid="ignore"):  # NaN: not computed, so not cloud
-            return add_margin(opacity > self.declouder.card.cloud_threshold) & has_data
+        is_cloud = np.zeros_like(has_data) if known is None else known > 0
+        if self.mask_kind == "auto":
+            with np.errstate(invalid="ignore"):  # NaN: not computed, so not cloud
+                is_cloud |= add_margin(opacity > self.declouder.card.cloud_threshold)
+        return is_cloud & has_data
 
     def _restore(
         self, dn: NDArray[Any], usable: Bool, wanted: Bool, region: Window, padded: Window

@@ -131,7 +131,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
     "--mask",
     default="auto",
     show_default=True,
-    help="Where pixels may change: auto, none or a raster.",
+    help="Where pixels may change: auto, none, scl, s2cloudless or a raster.",
 )
 @click.option("--strict", is_flag=True, help="Never write a pixel whose ground was not visible.")
 @click.option(

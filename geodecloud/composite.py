@@ -23,6 +23,10 @@ FEATHER_PX = 4
 MARGIN_PX = 5
 
 
+#: What a mask may know of a pixel: cloud or shadow, or cloud that hides the ground.
+CLOUD, HIDING = 1, 2
+
+
 class Provenance(IntEnum):
     """Codes of the provenance raster; every pixel of a scene has exactly one."""
 

@@ -48,6 +48,7 @@ class Metadata:
     nodata : number or None
     has_mask : whether the file holds a mask of its own (internal or beside it), not alpha
     has_alpha : whether a band is the mask
+    has_classes : whether a scene classification (SCL) comes with it
     gcps, gcps_crs, rpcs : georeference of rasters that have no affine transform
     tags, band_tags : by namespace
     radiometry : which document says what scales and offsets are, in words; None: the scene itself
@@ -64,6 +65,7 @@ class Metadata:
     colormaps: tuple[Mapping[int, tuple[int, ...]] | None, ...] = ()
     has_mask: bool = False
     has_alpha: bool = False
+    has_classes: bool = False
     gcps: tuple[GroundControlPoint, ...] = ()
     gcps_crs: CRS | None = None
     rpcs: RPC | None = None
@@ -152,6 +154,7 @@ class Metadata:
             scales=per_band("scales", "scale_factor", 1.0),
             offsets=per_band("offsets", "add_offset", 0.0),
             nodata=None if nodata is None else float(nodata),
+            has_classes=SCL in array.coords,
             radiometry=attrs.get("radiometry"),
         )
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from geodecloud.errors import OptionError
 
+#: Masks that are asked for by a word; anything else is a path.
+MASK_WORDS = ("auto", "none", "scl", "s2cloudless")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -22,8 +25,10 @@ class Options:
     bands : bands for the model, by description or 1-based index, in the model's order;
         None: found by name
     scale, offset : reflectance = DN * scale + offset; each wins over what the scene says
-    mask : where pixels may change. "auto": where the model sees cloud; "none": every valid
-        pixel; a path: raster, non-zero = cloud
+    mask : where pixels may change. "auto": where the model sees cloud, or the scene
+        classification of a Sentinel-2 level 2A product; "scl": the latter alone; "none": every
+        valid pixel; "s2cloudless": where that classifier sees cloud in a level 1C scene; a path:
+        raster, non-zero = cloud
     strict : never write a pixel whose ground was not visible
     aoi : vector file; pixels outside stay as they are and are not computed
     window : wished side of a window, px. On a CPU stay below 440 (docs/performance.md): a layer's

@@ -26,6 +26,7 @@ from geodecloud.composite import Provenance
 from geodecloud.cube import Cube, Scene, SceneT
 from geodecloud.declouder import Declouder
 from geodecloud.errors import GeodecloudWarning, SceneIOError
+from geodecloud.masks import open_clouds, open_data_area
 from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
@@ -36,7 +37,6 @@ from geodecloud.plan import Plan, check_reflectance, mask_path, plan_scene
 from geodecloud.scene import (
     chunk_px,
     open_aoi,
-    open_mask,
     source_files,
 )
 from geodecloud.source import Source, open_source
@@ -129,11 +129,12 @@ def decloud(scene: Scene, options: Options, metadata: Metadata | None = None) ->
         check_reflectance(_thinned(data), plan)
     side = chunk_px(metadata.grid.shape_yx)
     pixels = data if lazy else da.from_array(data, chunks=(*(1,) * (data.ndim - 3), -1, side, side))
-    valid, cloud, allowed = _masks(cube, pixels.chunks[-2:], metadata, options)
+    valid, allowed = _areas(cube, pixels.chunks[-2:], metadata, options)
+    clouds = open_clouds(cube, (pixels, cube.index), metadata, options)
     block = _block_declouder(metadata, plan, options, may_have_gaps=valid is not None)
     results: Any = map_blocks_with_halo(
         block,
-        [(pixels, cube.index), valid, cloud, allowed],
+        [(pixels, cube.index), valid, clouds, allowed],
         block.halo_px,
         outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
     )
@@ -296,18 +297,13 @@ def _block_declouder(
     )
 
 
-def _masks(
+def _areas(
     cube: Cube, chunks_yx: Any, metadata: Metadata, options: Options
 ) -> list[Indexed | None]:
-    """The scene's validity, the cloud mask file and the area of interest; None where there is none."""
-    valid: Indexed | None = None
-    if found := cube.coordinate(VALID):
-        valid = da.asarray(found[0].data).astype(bool), found[1]
-    path = mask_path(options)
-    cloud = None if path is None else (open_mask(path, metadata.grid, chunks_yx), "yx")
+    """The scene's validity and the area of interest; None where there is none."""
     aoi = options.aoi
     allowed = None if aoi is None else (open_aoi(aoi, metadata.grid, chunks_yx), "yx")
-    return [valid, cloud, allowed]
+    return [open_data_area(cube), allowed]
 
 
 def _thinned(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

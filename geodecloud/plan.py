@@ -17,7 +17,7 @@ from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneEr
 from geodecloud.metadata import Metadata
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
-from geodecloud.options import Options
+from geodecloud.options import MASK_WORDS, Options
 from geodecloud.reflectance import Codec, decide_codec
 from geodecloud.tiler import BLEND_OVERLAP_PX, check_window
 
@@ -41,7 +41,8 @@ class Plan:
     channels : 0-based bands it restores, in the model's order
     slots : which of the model's channels each of them feeds; all, unless the scene lacks some
     codec : DN <-> reflectance of these bands
-    mask_kind : "auto", "none" or "file"
+    mask_kind : "auto": what the model sees, and what `geodecloud.masks` knows; "given": the
+        latter alone; "none": every valid pixel
     """
 
     card: ModelCard
@@ -86,7 +87,7 @@ def plan_scene(metadata: Metadata, options: Options) -> Plan:
         _warn(
             f"model {card.name} does not restore bands {', '.join(passing)}: they stay as they are"
         )
-    return Plan(card, source, why, channels, slots, codec, _mask_kind(card, options))
+    return Plan(card, source, why, channels, slots, codec, _mask_kind(metadata, card, options))
 
 
 def _asked_names(metadata: Metadata, options: Options) -> list[str | None]:
@@ -230,14 +231,14 @@ def _check_halo(card: ModelCard, options: Options) -> None:
         )
 
 
-def _mask_kind(card: ModelCard, options: Options) -> str:
+def _mask_kind(metadata: Metadata, card: ModelCard, options: Options) -> str:
     """Which mask it is to be, after checking that the model can do it."""
     if options.strict and not card.has_cloud_map:
         raise OptionError(
             f"--strict keeps pixels whose ground was not visible, but model {card.name} makes no cloud "
             "map and cannot tell; use a model that does (geodecloud models list)"
         )
-    if str(options.mask) == "scl":
+    if str(options.mask) == "scl" and not metadata.has_classes:
         raise OptionError(
             "--mask scl needs the scene classification of a Sentinel-2 L2A product, and a single "
             "raster has none; use --mask auto, or give a raster of your own: --mask FILE"
@@ -245,7 +246,9 @@ def _mask_kind(card: ModelCard, options: Options) -> str:
     if str(options.mask) == "none":
         return "none"
     if str(options.mask) != "auto":
-        return "file"
+        return "given"
+    if not card.has_cloud_map and metadata.has_classes:
+        return "given"
     if not card.has_cloud_map:
         _warn(
             f"model {card.name} makes no cloud map, so --mask auto replaces every valid pixel, clear "
@@ -257,7 +260,7 @@ def _mask_kind(card: ModelCard, options: Options) -> str:
 
 def mask_path(options: Options) -> Path | None:
     """The mask file, if the mask is one."""
-    return None if str(options.mask) in ("auto", "none", "scl") else Path(options.mask)
+    return None if str(options.mask) in MASK_WORDS else Path(options.mask)
 
 
 def _warn(message: str) -> None:

@@ -147,6 +147,7 @@ class Sentinel2Product:
             scales=(1 / quantum,) * len(names),
             offsets=tuple(offsets[name] / quantum for name in names),
             nodata=NODATA,
+            has_classes=self.scl is not None,
             radiometry=why,
             tags={"": self._tags()},
             band_tags=tuple(self._band_tags(file) for file in self.bands),

@@ -1,0 +1,172 @@
+"""Where pixels may change, besides what the model sees: the sources behind ``--mask``.
+
+Each source says for each pixel one of three things: nothing (0), cloud or shadow (`CLOUD`), or
+cloud that hides the ground (`HIDING`), see `geodecloud.composite`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.bands import canonical_name, match_bands
+from geodecloud.composite import CLOUD, HIDING
+from geodecloud.cube import Cube
+from geodecloud.errors import BandError, OptionError
+from geodecloud.metadata import SCL, VALID, Metadata
+from geodecloud.options import Options
+from geodecloud.parallel import Indexed, map_blocks_with_halo
+from geodecloud.reflectance import Codec, decide_codec
+from geodecloud.scene import open_mask
+from geodecloud.tiler import Window
+
+#: What a class of the SCL means here; all others are ground.
+#: Source: ESA, Sentinel-2 Level-2A Algorithm Theoretical Basis Document, scene classification.
+_OF_CLASS = {
+    3: CLOUD,  # cloud shadow
+    8: CLOUD,  # cloud, medium probability
+    9: HIDING,  # cloud, high probability
+    10: CLOUD,  # thin cirrus
+}
+_SCL_NODATA = 0
+
+#: Bands the classifier of s2cloudless was trained on, in its order.
+_S2CLOUDLESS_BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
+#: Radii in m of its mean and of the margin around it, as its authors advise for 10 m.
+_S2CLOUDLESS_MEAN_M, _S2CLOUDLESS_MARGIN_M = 220, 110
+
+
+def open_clouds(
+    cube: Cube, pixels: Indexed, metadata: Metadata, options: Options
+) -> Indexed | None:
+    """What the asked mask says of clouds, lazily; None where it says nothing.
+
+    Parameters
+    ----------
+    cube, metadata : the scene
+    pixels : its DN
+    """
+    source: Callable[..., Indexed | None] = _SOURCES.get(str(options.mask), _from_file)
+    return source(cube, pixels, metadata, options)
+
+
+def open_data_area(cube: Cube) -> Indexed | None:
+    """Where the scene has data by its mask and its classification, lazily; None: it has neither."""
+    areas = []
+    if found := cube.coordinate(VALID):
+        areas.append((da.asarray(found[0].data).astype(bool), found[1]))
+    if found := cube.coordinate(SCL):
+        areas.append((da.asarray(found[0].data) != _SCL_NODATA, found[1]))
+    if not areas:
+        return None
+    both = functools.reduce(operator.and_, (area for area, _ in areas))
+    return both, max((index for _, index in areas), key=len)
+
+
+def _from_nothing(*_: Any) -> None:
+    return None
+
+
+def _from_classes(cube: Cube, *_: Any) -> Indexed | None:
+    """The scene classification of a level 2A product, where the scene has one."""
+    if (found := cube.coordinate(SCL)) is None:
+        return None
+    classes = da.asarray(found[0].data)
+    return classes.map_blocks(_clouds_of_classes, dtype=np.uint8), found[1]
+
+
+def _clouds_of_classes(classes: NDArray[Any]) -> NDArray[np.uint8]:
+    clouds = np.zeros(classes.shape, np.uint8)
+    for number, meaning in _OF_CLASS.items():
+        clouds[classes == number] = meaning
+    return clouds
+
+
+def _from_file(cube: Cube, pixels: Indexed, metadata: Metadata, options: Options) -> Indexed:
+    """A raster of the user's: where it is not 0 there is cloud."""
+    chunks_yx = pixels[0].chunks[-2:]
+    return open_mask(options.mask, metadata.grid, chunks_yx).astype(np.uint8), "yx"
+
+
+def _from_s2cloudless(cube: Cube, pixels: Indexed, metadata: Metadata, options: Options) -> Indexed:
+    """The classifier of s2cloudless on the bands of a level 1C scene."""
+    try:
+        import s2cloudless  # noqa: F401
+    except ImportError as error:
+        raise OptionError(
+            "--mask s2cloudless needs a package that is not installed: pip install "
+            "'geodecloud[s2cloudless]'"
+        ) from error
+    missing = set(_S2CLOUDLESS_BANDS) - {canonical_name(name) for name in metadata.names}
+    if missing:
+        raise BandError(
+            f"s2cloudless works on level 1C with the bands {' '.join(_S2CLOUDLESS_BANDS)}; the scene "
+            f"has no {', '.join(sorted(missing))}"
+        )
+    channels = tuple(band - 1 for band in match_bands(metadata.names, _S2CLOUDLESS_BANDS))
+    codec = decide_codec(
+        np.dtype(metadata.dtypes[0]),
+        [metadata.names[i] for i in channels],
+        [metadata.scales[i] for i in channels],
+        [metadata.offsets[i] for i in channels],
+        metadata.nodata,
+        options.scale,
+        options.offset,
+        metadata.radiometry,
+    )
+    metres = metadata.grid.res_xy[0] if metadata.grid.has_place else 10.0
+    function = _S2Cloudless(
+        codec,
+        channels,
+        mean_px=max(1, round(_S2CLOUDLESS_MEAN_M / metres)),
+        margin_px=max(1, round(_S2CLOUDLESS_MARGIN_M / metres)),
+    )
+    clouds = map_blocks_with_halo(function, [pixels], function.halo_px, [(None, np.uint8)])
+    return clouds[0], pixels[1].replace("c", "")
+
+
+@dataclass(frozen=True)
+class _S2Cloudless:
+    """One block through the classifier; travels to other processes without it."""
+
+    codec: Codec
+    channels: tuple[int, ...]
+    mean_px: int
+    margin_px: int
+
+    @property
+    def halo_px(self) -> int:
+        return self.mean_px + self.margin_px + 1
+
+    def __call__(
+        self, dn: NDArray[Any], *, core: Window, padded: Window
+    ) -> tuple[NDArray[np.uint8]]:
+        detector = _detector(self.mean_px, self.margin_px)
+        reflectance = self.codec.decode(dn[list(self.channels)])
+        image = np.ascontiguousarray(reflectance.transpose(1, 2, 0))
+        cloud = detector.get_cloud_masks(image[None])[0].astype(np.uint8)
+        return (np.ascontiguousarray(cloud[core.relative_to(padded).slices_yx]),)
+
+
+@functools.cache
+def _detector(mean_px: int, margin_px: int) -> Any:
+    import s2cloudless
+
+    return s2cloudless.S2PixelCloudDetector(
+        threshold=0.4, average_over=mean_px, dilation_size=margin_px
+    )
+
+
+_SOURCES: dict[str, Callable[..., Indexed | None]] = {
+    "auto": _from_classes,
+    "scl": _from_classes,
+    "none": _from_nothing,
+    "s2cloudless": _from_s2cloudless,
+}
