@@ -22,7 +22,7 @@ from geodecloud.composite import (
     fill_gaps,
     judge,
 )
-from geodecloud.declouder import Declouder
+from geodecloud.declouder import Recipe
 from geodecloud.reflectance import Codec
 from geodecloud.stitcher import Mosaic
 from geodecloud.tiler import (
@@ -45,7 +45,7 @@ class BlockDeclouder:
 
     Attributes
     ----------
-    declouder : model on a device
+    declouder : model on a device, loaded where a block is computed
     codec : DN <-> reflectance of the restored bands
     channels : 0-based bands of the scene that the model restores, in the model's order
     slots : the model's channel that each of them feeds
@@ -58,7 +58,7 @@ class BlockDeclouder:
     alpha : 0-based band that is a mask and no data, or None
     """
 
-    declouder: Declouder
+    declouder: Recipe
     codec: Codec
     channels: tuple[int, ...]
     slots: tuple[int, ...]
@@ -188,12 +188,12 @@ class BlockDeclouder:
 
     def _predict(self, patches: Array) -> tuple[Array, Array]:
         """Restored bands and opacity of a batch; a band the scene lacks is a plane of zeros."""
-        count = len(self.declouder.card.channels)
+        count, declouder = len(self.declouder.card.channels), self.declouder.load()
         if count <= len(self.slots):
-            return self.declouder.predict(patches)
+            return declouder.predict(patches)
         batch = np.zeros((len(patches), count, *patches.shape[2:]), np.float32)
         batch[:, self.slots] = patches
-        restored, opacity = self.declouder.predict(batch)
+        restored, opacity = declouder.predict(batch)
         return restored[:, self.slots], opacity
 
     def _place_windows(
@@ -207,7 +207,7 @@ class BlockDeclouder:
             for plan in plan_windows(region, self.window_px, reach, padded)
             if wanted[plan.core.relative_to(region).slices_yx].any()
         ]
-        for batch in _same_shape_batches(plans, self.declouder.batch_size):
+        for batch in _same_shape_batches(plans, self.declouder.load().batch_size):
             patches = [image[:, *plan.padded.relative_to(padded).slices_yx] for plan in batch]
             restored, opacity = self._predict(np.stack(patches))
             for plan, patch, seen in zip(batch, restored, opacity, strict=True):

@@ -168,6 +168,11 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
 )
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one per core]")
+@click.option(
+    "--scheduler",
+    metavar="tcp://HOST:PORT",
+    help="Dask scheduler to compute on.  [default: threads]",
+)
 @click.option("--max-memory", metavar="4GB", help="Fewer workers and smaller windows, to fit.")
 @click.option(
     "--format", "format_name", default="cog", show_default=True, type=click.Choice(["cog", "gtiff"])

@@ -7,18 +7,21 @@ import functools
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geodecloud.errors import DeviceError, SceneError
+from geodecloud.errors import DeviceError, SceneError, WeightsError
+from geodecloud.models.card import ModelCard
 from geodecloud.models.weights import Model, load_model
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
+_LOADING = threading.Lock()
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 #: Patches of 256 px in one call. On a CPU more than one only costs cache.
 _BATCH = {"cpu": 1, "cuda": 16, "mps": 4}
@@ -26,8 +29,6 @@ _BATCH = {"cpu": 1, "cuda": 16, "mps": 4}
 
 class Declouder:
     """Runs one model on one device.
-
-    It travels to other processes as its description: each process loads the model once.
 
     Parameters
     ----------
@@ -53,8 +54,6 @@ class Declouder:
     ) -> None:
         self.card = model.card
         self.device = choose_device(device)
-        # as wished, not as found here: a worker with a GPU shall use it
-        self._recipe = (model.source, device, precision, batch_size, threads)
         if precision == "auto":
             precision = "fp16" if self.device.type == "cuda" else "fp32"
         if precision not in _DTYPES:
@@ -69,12 +68,6 @@ class Declouder:
         if self.device.type != "cpu":
             self._turn = threading.Lock()
         log.debug("%r, batches of %d, %s threads", self, self.batch_size, threads or "torch's")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _load_declouder, self._recipe
-
-    def __dask_tokenize__(self) -> tuple[str, ...]:
-        return self.card.sha256, self.card.name, str(self.device), self.precision
 
     def __repr__(self) -> str:
         return f"<Declouder {self.card.name} on {self.device} in {self.precision}>"
@@ -182,9 +175,48 @@ def _torch_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """A declouder to be: small enough to travel to other processes, where the model is loaded.
+
+    Attributes
+    ----------
+    card : of the model
+    source : the model's name or path
+    device, precision, batch_size, threads : as wished, see `Declouder`; "auto" is decided where
+        the work is done, so that a worker with a GPU uses it
+    """
+
+    card: ModelCard
+    source: str
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | str = "auto"
+    threads: int | None = None
+
+    def load(self) -> Declouder:
+        """The declouder, loaded once per process."""
+        with _LOADING:  # two threads must not load it twice
+            return _load(
+                self.source,
+                self.card.sha256,
+                self.device,
+                self.precision,
+                self.batch_size,
+                self.threads,
+            )
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        """What the result depends on."""
+        return self.card.sha256, self.card.name, self.device, self.precision
+
+
 @functools.lru_cache(maxsize=4)
-def _load_declouder(
-    source: str, device: str, precision: str, batch_size: int | str, threads: int | None
-) -> Declouder:
-    """Load once per process: the lru_cache is what keeps tasks from loading again."""
-    return Declouder(load_model(source), device, precision, batch_size, threads)
+def _load(source: str, sha256: str, *wishes: Any) -> Declouder:
+    model = load_model(source)
+    if model.card.sha256 != sha256:
+        raise WeightsError(
+            f"model {source} is another one here than where the work was planned (sha256 "
+            f"{model.card.sha256[:12]}…, not {sha256[:12]}…); bring the same file to all workers"
+        )
+    return Declouder(model, *wishes)

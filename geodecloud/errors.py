@@ -9,6 +9,7 @@
     ├── WindowPlanError (ValueError)    windows, halos or batches that cannot work
     ├── WeightsError (ValueError)       weights that are corrupt, foreign or unfit
     ├── DeviceError (RuntimeError)      a device or precision this machine lacks
+    ├── ClusterError (RuntimeError)     a scheduler that does not answer, workers that cannot work
     ├── OptionError (ValueError)        an option that does not exist or makes no sense
     └── CoverageError (RuntimeError)    a pixel no window has written: a fault of ours
 
@@ -53,6 +54,10 @@ class WeightsError(GeodecloudError, ValueError):
 
 class DeviceError(GeodecloudError, RuntimeError):
     """A device or precision was asked for that this machine does not have."""
+
+
+class ClusterError(GeodecloudError, RuntimeError):
+    """A Dask scheduler does not answer, or its workers cannot do the work."""
 
 
 class OptionError(GeodecloudError, ValueError):

@@ -37,7 +37,9 @@ class Options:
     batch_size : windows in one call of the network, or "auto"
     device : "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision : "auto", "fp32", "fp16" or "bf16"
-    workers : threads; None: one per core
+    workers : threads; None: one per core. A cluster has its own
+    scheduler : "threads", or the address of a Dask scheduler such as "tcp://10.0.0.1:8786". None:
+        a `distributed.Client` active in this process, and threads where there is none
     max_memory : the most a run on a file may take, such as "4GB"; workers, chunks and windows
         are made fewer and smaller to fit. None: no limit
     """
@@ -55,6 +57,7 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     workers: int | None = None
+    scheduler: str | None = None
     max_memory: str | None = None
 
     def __post_init__(self) -> None:

@@ -8,12 +8,14 @@ nothing is read before it is computed.
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+import dask
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
@@ -145,24 +147,77 @@ def _at_least(sizes: tuple[int, ...], least: int) -> tuple[int, ...]:
     return tuple(merged)
 
 
-def store(sources: Sequence[da.Array], targets: Sequence[Any], workers: int) -> None:
-    """Compute arrays and write them block by block into targets that take assignments.
+class Threads:
+    """Computes on threads of this process.
 
-    One lock: GDAL datasets take one writer at a time.
+    Parameters
+    ----------
+    workers : threads; None is one per core
     """
-    with threads(workers) as scheduler:
-        da.store(list(sources), list(targets), lock=True, compute=True, **scheduler)
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or cpu_count()
+
+    def compute(self, arrays: Sequence[da.Array]) -> list[np.ndarray[Any, Any]]:
+        """Compute arrays together."""
+        with self._pool() as scheduler:
+            return list(dask.compute(*arrays, **scheduler))
+
+    def store(self, sources: Sequence[da.Array], targets: Sequence[Any]) -> None:
+        """Compute arrays and write them block by block into targets that take assignments.
+
+        One lock: GDAL datasets take one writer at a time.
+        """
+        with self._pool() as scheduler:
+            da.store(list(sources), list(targets), lock=True, compute=True, **scheduler)
+
+    @contextmanager
+    def _pool(self) -> Iterator[dict[str, Any]]:
+        """Keywords that let dask compute on threads of our own; all are done when this is left.
+
+        Dask's pool would go on computing, and writing, after an error or an interrupt. Keywords
+        and not `dask.config`: that is shared by all threads of the process, and so would the
+        pool be.
+        """
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            yield {"scheduler": "threads", "pool": pool}
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Engine(Protocol):
+    """What computes: threads of this process, or a cluster (`geodecloud.cluster`)."""
+
+    def compute(self, arrays: Sequence[da.Array]) -> list[np.ndarray[Any, Any]]:
+        """Compute arrays together."""
+
+    def store(self, sources: Sequence[da.Array], targets: Sequence[Any]) -> None:
+        """Compute arrays and write their blocks into targets, one at a time."""
 
 
 @contextmanager
-def threads(workers: int) -> Iterator[dict[str, Any]]:
-    """Keywords that let dask compute on threads of our own; all are done when this is left.
+def engine(scheduler: str | None, workers: int | None) -> Iterator[Engine]:
+    """The engine to compute with: the cluster asked for, the caller's own, or threads.
 
-    Dask's pool would go on computing, and writing, after an error or an interrupt. Keywords and
-    not `dask.config`: that is shared by all threads of the process, and so would the pool be.
+    Parameters
+    ----------
+    scheduler : "threads", the address of a Dask scheduler, or None: a `distributed.Client` that
+        is active in this process, and threads where there is none
+    workers : of threads; a cluster has its own
+
+    Raises
+    ------
+    ClusterError
+        If no scheduler answers at the address, or its workers cannot do the work.
+    OptionError
+        If `scheduler` is neither.
     """
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield {"scheduler": "threads", "pool": pool}
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    # importing distributed costs half a second: without it there is no active client either
+    if scheduler == "threads" or (scheduler is None and "distributed" not in sys.modules):
+        yield Threads(workers)
+        return
+    from geodecloud.cluster import connect
+
+    with connect(scheduler) as cluster:
+        yield cluster or Threads(workers)

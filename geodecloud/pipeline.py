@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask
 import dask.array as da
 import numpy as np
 from rasterio.errors import RasterioError
@@ -24,17 +23,17 @@ from geodecloud._version import __version__
 from geodecloud.block import BlockDeclouder
 from geodecloud.composite import Provenance
 from geodecloud.cube import Cube, Scene, SceneT
-from geodecloud.declouder import Declouder
+from geodecloud.declouder import Recipe
 from geodecloud.errors import GeodecloudWarning, SceneIOError
 from geodecloud.masks import open_clouds, open_data_area
 from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
-from geodecloud.models.weights import load_model
 from geodecloud.options import Options
-from geodecloud.parallel import Indexed, cpu_count, map_blocks_with_halo, threads
+from geodecloud.parallel import Indexed, cpu_count, engine, map_blocks_with_halo
 from geodecloud.plan import Plan, check_reflectance, mask_path, plan_scene
 from geodecloud.scene import (
+    absolute,
     chunk_px,
     open_aoi,
     source_files,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Options that have no influence on the pixels and so no place in the tags.
-_NOT_THE_RESULT = {"workers", "max_memory"}
+_NOT_THE_RESULT = {"workers", "max_memory", "scheduler"}
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,9 @@ def decloud(scene: Scene, options: Options, metadata: Metadata | None = None) ->
         outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
     )
     if not lazy:
-        with threads(options.workers or cpu_count()) as scheduler:
-            results = dask.compute(*results, **scheduler)
+        # what is in memory here is computed here, unless a cluster is asked for by name
+        with engine(options.scheduler or "threads", options.workers) as computer:
+            results = computer.compute(results)
     image, cloud_map, provenance = results
     return Declouded(
         image=cube.image(image),
@@ -204,10 +204,10 @@ def decloud_scene(
         about = metadata.single_band("float32", float("nan"), "cloud_map")
         products.append(Product(Path(cloud_map), result.cloud_map.data, about))
     counter = CodeCounter()
-    workers = chosen.workers or cpu_count()
     also = [(result.provenance.data, counter)]
     try:
-        write_products(products, format or FileFormat(), workers, progress, also)
+        with engine(chosen.scheduler, chosen.workers) as computer:
+            write_products(products, format or FileFormat(), computer, progress, also)
     except RasterioError as error:
         detail = error.__cause__ or error
         raise SceneIOError(
@@ -267,15 +267,18 @@ class CodeCounter:
 def _block_declouder(
     metadata: Metadata, plan: Plan, options: Options, may_have_gaps: bool
 ) -> BlockDeclouder:
-    """Load the model and hand every decision to the function that each block runs."""
+    """Hand every decision to the function that each block runs."""
     workers = options.workers or cpu_count()
-    declouder = Declouder(
-        load_model(plan.source),
+    declouder = Recipe(
+        plan.card,
+        absolute(plan.source) if plan.source.endswith(".safetensors") else plan.source,
         options.device,
         options.precision,
         options.batch_size,
         threads=max(1, cpu_count() // workers),
     )
+    if options.scheduler in (None, "threads"):
+        declouder.load()  # a device that is not there is known before the first block
     height, width = metadata.grid.shape_yx
     floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
     reach_px = plan.card.halo_px if options.halo == "auto" else int(options.halo)

@@ -62,8 +62,8 @@ class Folder:
         )
 
     def gdal_path(self, name: str) -> str:
-        """What GDAL opens."""
-        return str(self.root / name)
+        """What GDAL opens, from any working directory: workers of a cluster have their own."""
+        return str(self.root.absolute() / name)
 
     def read(self, name: str) -> bytes:
         """Content of a small file."""

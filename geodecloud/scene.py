@@ -62,6 +62,11 @@ def _is_local(path: str | Path) -> bool:
     return "://" not in text and not text.startswith("/vsi") and text.count(":") < 2
 
 
+def absolute(path: str | Path) -> str:
+    """The path from any working directory: workers of a cluster have their own."""
+    return os.path.abspath(path) if os.path.exists(path) else str(path)
+
+
 def read_metadata(path: str | Path) -> Metadata:
     """Everything a file says besides its pixels.
 
@@ -117,7 +122,7 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # georeference and scale remarks; Metadata has it all
         array = rioxarray.open_rasterio(
-            path,
+            absolute(path),
             chunks={"band": -1, "y": side, "x": side},
             lock=False,
             decode_times=False,
@@ -127,7 +132,7 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
     if metadata.alpha is not None:
         valid = array.data[metadata.alpha] > 0  # GDAL takes alpha for a mask in some layouts only
     elif metadata.has_mask:
-        file_mask = _FileMask(path, metadata.grid)
+        file_mask = _FileMask(absolute(path), metadata.grid)
         valid = da.from_array(file_mask, chunks=(side, side), lock=False)
     else:
         return array
@@ -248,7 +253,7 @@ def open_mask(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
                 f"mask {path} does not overlap the scene: it covers {_round(mask_grid.bounds)} and the "
                 f"scene {_round(here.bounds)} in {mask_grid.crs}"
             )
-    return da.from_array(_CloudFile(path, grid), chunks=chunks_yx, lock=False)
+    return da.from_array(_CloudFile(absolute(path), grid), chunks=chunks_yx, lock=False)
 
 
 def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:

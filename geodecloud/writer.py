@@ -20,7 +20,7 @@ from rasterio.env import get_gdal_config, set_gdal_config
 
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.metadata import VALID, Metadata
-from geodecloud.parallel import cpu_count, store
+from geodecloud.parallel import Engine, engine
 from geodecloud.scene import ONE_THREAD
 from geodecloud.staging import FileFormat, MaskTarget, Product, Staging
 
@@ -47,7 +47,8 @@ def write_scene(
     like : metadata to write, from `geodecloud.scene.read_metadata` of the source; None takes
         what the DataArray itself carries
     format : file format, creation options, overwriting
-    workers : threads; None is one per core
+    workers : threads; None is one per core. With an active `distributed.Client` the cluster
+        computes
 
     Raises
     ------
@@ -73,14 +74,15 @@ def write_scene(
     product = Product(
         Path(path), da.asarray(array.data), metadata, mask=None if mask is None else mask.data
     )
-    write_products([product], format or FileFormat(), workers or cpu_count())
+    with engine(None, workers) as computer:
+        write_products([product], format or FileFormat(), computer)
     return Path(path)
 
 
 def write_products(
     products: Sequence[Product],
     format: FileFormat,
-    workers: int,
+    computer: Engine,
     progress: Callable[[int], None] = lambda pixels: None,
     also: Sequence[tuple[da.Array, Any]] = (),
 ) -> None:
@@ -89,6 +91,7 @@ def write_products(
     Parameters
     ----------
     products : their pixels are computed together and share the work
+    computer : threads or a cluster
     progress : called with the number of pixels of the first product just written
     also : further arrays of the same pass, with what takes their blocks
 
@@ -113,10 +116,9 @@ def write_products(
             for p, s in zip(products, staged, strict=True)
             if p.mask is not None
         ]
-        store(
+        computer.store(
             [*(p.pixels for p in products), *(array for array, _ in (*masks, *also))],
             [*targets, *(target for _, target in (*masks, *also))],
-            workers,
         )
         for stage in staged:
             stage.finish()

@@ -1,0 +1,157 @@
+"""A Dask cluster as the engine: blocks are computed by its workers, files written by the client.
+
+Workers need this package, the same version, and the same paths to the scenes. Each loads the
+model once (`geodecloud.declouder`); only its name travels.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+from geodecloud._version import __version__
+from geodecloud.errors import ClusterError, OptionError
+
+log = logging.getLogger(__name__)
+
+#: How often a block is given to another worker before we give up.
+RETRIES = 3
+_CONNECT_SECONDS = 15
+
+
+class Cluster:
+    """Computes on the workers of a Dask scheduler.
+
+    Parameters
+    ----------
+    client : distributed.Client, connected
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    @property
+    def threads(self) -> int:
+        """Threads of all workers."""
+        return sum(self.client.nthreads().values())
+
+    def compute(self, arrays: Sequence[da.Array]) -> list[np.ndarray[Any, Any]]:
+        """Compute arrays together."""
+        results = [np.empty(array.shape, array.dtype) for array in arrays]
+        self.store(arrays, results)
+        return results
+
+    def store(self, sources: Sequence[da.Array], targets: Sequence[Any]) -> None:
+        """Compute arrays and write each block into its target as it arrives, here.
+
+        Raises
+        ------
+        ClusterError
+            If workers die again and again. Other errors come as the workers raised them.
+        """
+        from distributed import KilledWorker, as_completed, futures_of
+
+        places = {
+            key: (target, where)
+            for source, target in zip(sources, targets, strict=True)
+            for key, where in _blocks(source)
+        }
+        lazy = self.client.persist(list(sources), retries=RETRIES, optimize_graph=True)
+        futures = futures_of(lazy)
+        del lazy  # it would keep every block on the cluster until all are done
+        arriving = as_completed(futures, loop=self.client.loop, with_results=True)
+        try:
+            for future, block in arriving:
+                target, where = places.pop(future.key)
+                target[where] = block
+                future.release()
+        except KilledWorker as error:
+            raise ClusterError(
+                f"{RETRIES + 1} workers died one after the other while computing; most often they "
+                f"have too little memory: use a smaller --window, or fewer threads per worker ({error})"
+            ) from error
+        except BaseException:
+            self.client.cancel(futures)  # Ctrl-C, too, ends the cluster's work
+            raise
+
+
+def _blocks(array: da.Array) -> Iterator[tuple[Any, tuple[slice, ...]]]:
+    """Key and place of each block of an array."""
+    places = da.core.slices_from_chunks(array.chunks)
+    keys = dask.core.flatten(array.__dask_keys__())
+    return zip(keys, places, strict=True)
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[Cluster | None]:
+    """The cluster at an address, or the one this process is a client of; None if it is of none.
+
+    Raises
+    ------
+    ClusterError
+        If no scheduler answers, or its workers cannot run this package.
+    OptionError
+        If the address is none.
+    """
+    if address is None:
+        client = _active_client()
+        yield None if client is None else Cluster(client)
+        return
+    if "://" not in address:
+        raise OptionError(
+            f"scheduler {address!r} is neither 'threads' nor an address such as tcp://10.0.0.1:8786"
+        )
+    if importlib.util.find_spec("distributed") is None:
+        raise ClusterError(
+            "a scheduler needs the package distributed: pip install 'geodecloud[cluster]'"
+        )
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answers at {address}: {error}. Start one with: dask scheduler"
+        ) from error
+    with client:
+        cluster = Cluster(client)
+        _check_workers(client, address)
+        log.info("scheduler %s: %d worker threads", address, cluster.threads)
+        yield cluster
+
+
+def _active_client() -> Any:
+    """The client of the caller's own, if there is one in this process."""
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:  # its way of saying that there is none
+        return None
+
+
+def _check_workers(client: Any, address: str) -> None:
+    versions: dict[str, str] = client.run(_version, on_error="return")
+    if not versions:
+        raise ClusterError(
+            f"the scheduler at {address} has no workers; start some with: dask worker {address}"
+        )
+    for worker, version in versions.items():
+        if version != __version__:
+            raise ClusterError(
+                f"worker {worker} has geodecloud {version}, and here it is {__version__}: install "
+                "the same version on all workers"
+            )
+
+
+def _version() -> str:
+    from geodecloud import __version__ as version
+
+    return version

@@ -1,0 +1,179 @@
+"""A real scheduler and worker processes on the loopback address, against local threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+from conftest import textured_dn, write_raster
+
+import geodecloud
+from geodecloud.cli import main
+from geodecloud.errors import ClusterError, OptionError
+
+distributed = pytest.importorskip("distributed")
+
+
+class Processes:
+    """``dask scheduler`` and ``dask worker``, started as commands of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        file = folder / "scheduler.json"
+        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(file))
+        deadline = time.monotonic() + 60
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.client = distributed.Client(scheduler_file=str(file), set_as_default=False)
+        self.address = self.client.scheduler.address
+        self.workers: list[subprocess.Popen] = []
+
+    def _start(self, *command: str) -> subprocess.Popen:
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        options = [*command, "--no-dashboard", "--host", "127.0.0.1"]
+        with open(self.folder / "log.txt", "a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "dask", *options], stdout=log, stderr=log, env=env
+            )
+
+    def add_workers(self, count: int) -> None:
+        """Start workers without a nanny: one that is killed stays dead."""
+        options = ("--no-nanny", "--nthreads", "1", "--local-directory", str(self.folder))
+        self.workers += [
+            self._start("worker", self.address, *options, "--memory-limit", "2GB")
+            for _ in range(count)
+        ]
+        self.client.wait_for_workers(len([w for w in self.workers if w.poll() is None]), 120)
+
+    def stop(self) -> None:
+        """End all of them."""
+        self.client.close()
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    processes = Processes(tmp_path_factory.mktemp("cluster"))
+    processes.add_workers(3)
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "big.tif", textured_dn(4, 700, 900, nodata=0), nodata=0)
+
+
+def same_pixels(first: Path, second: Path) -> bool:
+    with rasterio.open(first) as a, rasterio.open(second) as b:
+        return np.array_equal(a.read(), b.read()) and a.tags() == b.tags()
+
+
+def test_a_scene_on_a_cluster_equals_threads(
+    cluster: Processes, big: Path, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, remote = tmp_path / "local.tif", tmp_path / "remote.tif"
+    maps = tmp_path / "local_map.tif", tmp_path / "remote_map.tif"
+    geodecloud.decloud_scene(big, local, model=str(toy_model), cloud_map=maps[0])
+    monkeypatch.chdir(tmp_path)  # the workers are elsewhere: paths must not depend on it
+    command = ["big.tif", "--out", "remote.tif", "--cloud-map", "remote_map.tif"]
+    command += ["--model", str(toy_model), "--scheduler", cluster.address]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.stderr
+    assert same_pixels(local, remote)
+    np.testing.assert_array_equal(*(rasterio.open(path).read() for path in maps))
+    counts = cluster.client.run(
+        lambda: sys.modules["geodecloud.declouder"]._load.cache_info().misses
+    )
+    assert max(counts.values()) == 1  # once per worker process, by whichever task came first
+    assert sum(counts.values()) >= 2
+
+
+def test_the_callers_own_client_is_used(
+    cluster: Processes, big: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    with distributed.Client(cluster.address):
+        lazy = geodecloud.open_scene(big, 300).geodecloud.remove_clouds(model=str(toy_model))
+        computed = lazy.compute()
+        geodecloud.decloud_scene(big, tmp_path / "client.tif", model=str(toy_model))
+    eager = geodecloud.open_scene(big).compute().geodecloud.remove_clouds(model=str(toy_model))
+    np.testing.assert_array_equal(computed, eager)
+    np.testing.assert_array_equal(rasterio.open(tmp_path / "client.tif").read(), eager)
+
+
+def test_a_worker_may_die(cluster: Processes, big: Path, toy_model: Path, tmp_path: Path) -> None:
+    killed = []
+
+    def kill(pixels: int) -> None:
+        if not killed:
+            killed.append(cluster.workers.pop())
+            killed[0].send_signal(signal.SIGKILL)
+
+    options = {"model": str(toy_model), "window": 64}
+    geodecloud.decloud_scene(big, tmp_path / "local.tif", **options)
+    geodecloud.decloud_scene(
+        big, tmp_path / "remote.tif", scheduler=cluster.address, progress=kill, **options
+    )
+    assert same_pixels(tmp_path / "local.tif", tmp_path / "remote.tif")
+    assert killed[0].wait(10) == -signal.SIGKILL
+    cluster.add_workers(1)
+
+
+def test_an_interrupt_cancels_the_clusters_work(
+    cluster: Processes, big: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    def interrupt(pixels: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        geodecloud.decloud_scene(
+            *(big, tmp_path / "out.tif"),
+            model=str(toy_model),
+            window=32,
+            scheduler=cluster.address,
+            progress=interrupt,
+        )
+    assert {path.name for path in tmp_path.iterdir()} == {"big.tif"}
+    deadline = time.monotonic() + 20
+    while (left := any(cluster.client.processing().values())) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+
+
+def test_errors_of_workers_keep_their_words(cluster: Processes, big: Path, tmp_path: Path) -> None:
+    """A model that only the client can see."""
+    with pytest.raises(geodecloud.GeodecloudError, match="device 'cuda' was asked for"):
+        geodecloud.decloud_scene(
+            big, tmp_path / "out.tif", model="s2-10m", device="cuda", scheduler=cluster.address
+        )
+    assert {path.name for path in tmp_path.iterdir()} == {"big.tif"}
+
+
+def test_a_cluster_without_workers(big: Path, tmp_path: Path) -> None:
+    empty = Processes(tmp_path)
+    try:
+        with pytest.raises(ClusterError, match="has no workers"):
+            geodecloud.decloud_scene(big, tmp_path / "out.tif", scheduler=empty.address)
+    finally:
+        empty.stop()
+
+
+def test_a_scheduler_that_is_not_there(
+    big: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geodecloud.cluster._CONNECT_SECONDS", 0.5)
+    with pytest.raises(ClusterError, match="no Dask scheduler answers at tcp:"):
+        geodecloud.decloud_scene(big, tmp_path / "out.tif", scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(OptionError, match="neither 'threads' nor an address"):
+        geodecloud.decloud_scene(big, tmp_path / "out.tif", scheduler="cluster")
