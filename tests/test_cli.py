@@ -236,7 +236,7 @@ def test_unknown_radiometry_is_asked_for(tmp_path: Path) -> None:
     "where",
     [
         "geodecloud.metadata.Metadata.write_to",  # the raw file has just been made
-        "geodecloud.writer.store",
+        "geodecloud.parallel.Threads.store",
         "geodecloud.staging.Staging.finish",
         "geodecloud.staging._difference",
         "geodecloud.staging.Staging.publish",
