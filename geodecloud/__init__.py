@@ -21,6 +21,7 @@ from geodecloud._version import __version__
 from geodecloud.errors import GeodecloudError, GeodecloudWarning
 
 if TYPE_CHECKING:
+    from geodecloud.folder import decloud_folder
     from geodecloud.metadata import Metadata
     from geodecloud.models.weights import load_model
     from geodecloud.options import Options
@@ -34,6 +35,7 @@ _HOMES = {
     "FileFormat": "staging",
     "Metadata": "metadata",
     "Options": "options",
+    "decloud_folder": "folder",
     "decloud_scene": "pipeline",
     "load_model": "models.weights",
     "open_scene": "source",
@@ -49,6 +51,7 @@ __all__ = [
     "Metadata",
     "Options",
     "__version__",
+    "decloud_folder",
     "decloud_scene",
     "load_model",
     "open_scene",

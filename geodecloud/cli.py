@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from geodecloud._version import __version__
+from geodecloud.command_options import file_format, scene_options, verbosity
 from geodecloud.errors import GeodecloudError, GeodecloudWarning
 
 log = logging.getLogger("geodecloud")
@@ -55,36 +56,6 @@ class DefaultCommand(click.Group):
             ctx.exit(130)
 
 
-class PixelsOrAuto(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
-    """A whole number, or the word auto."""
-
-    name = "auto|N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the text into "auto" or an int."""
-        if value == "auto" or isinstance(value, int):
-            return value
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither 'auto' nor a whole number", param, ctx)
-
-
-class DnOffset(click.ParamType):  # type: ignore[type-arg]
-    """The words auto or none, or a number of DN."""
-
-    name = "auto|none|DN"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the text into "auto", "none" or a float."""
-        if value in ("auto", "none") or isinstance(value, float):
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither 'auto', 'none' nor a number", param, ctx)
-
-
 @click.group(cls=DefaultCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="geodecloud")
 def main() -> None:
@@ -92,48 +63,15 @@ def main() -> None:
 
     \b
     geodecloud SCENE --out OUT     is short for: geodecloud run SCENE --out OUT
+    geodecloud batch FOLDER --out-dir DIR     all scenes and products in a folder; goes on if stopped
     geodecloud info SCENE          what is known about a scene, and which model fits
     geodecloud models list         the models there are
     """
 
 
-def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add -q and -v to a command."""
-    command = click.option("-v", "--verbose", count=True, help="More log; -vv for all.")(command)
-    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
-
-
 @main.command()
 @click.argument("scene")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File to write.")
-@click.option(
-    "--model",
-    default="auto",
-    show_default=True,
-    help="Shipped name, identity, or .safetensors file.",
-)
-@click.option("--bands", help="Bands for the model: B02,B03,B04,B08 or 3,2,1.")
-@click.option(
-    "--resolution",
-    type=click.Choice(["10", "20", "60"]),
-    help="Pixel size of a Sentinel-2 product, m.  [default: its finest]",
-)
-@click.option(
-    "--s2-offset",
-    default="auto",
-    show_default=True,
-    type=DnOffset(),
-    help="DN offset of a Sentinel-2 product: auto (its XML), none, or -1000.",
-)
-@click.option("--scale", type=float, help="reflectance = DN * SCALE + OFFSET.")
-@click.option("--offset", type=float, help="See --scale.")
-@click.option(
-    "--mask",
-    default="auto",
-    show_default=True,
-    help="Where pixels may change: auto, none, scl, s2cloudless or a raster.",
-)
-@click.option("--strict", is_flag=True, help="Never write a pixel whose ground was not visible.")
 @click.option(
     "--provenance",
     type=click.Path(path_type=Path),
@@ -142,55 +80,14 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--cloud-map", type=click.Path(path_type=Path), help="Write the opacity, 0-1 (float32)."
 )
-@click.option(
-    "--aoi", type=click.Path(), help="Vector file; outside nothing changes or is computed."
-)
-@click.option("--window", default=384, show_default=True, type=int, help="Side of a window, px.")
-@click.option(
-    "--halo",
-    default="auto",
-    show_default=True,
-    type=PixelsOrAuto(),
-    help="Context around a window, px.",
-)
-@click.option(
-    "--batch-size",
-    default="auto",
-    show_default=True,
-    type=PixelsOrAuto(),
-    help="Windows in one call.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
-)
-@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one per core]")
-@click.option(
-    "--scheduler",
-    metavar="tcp://HOST:PORT",
-    help="Dask scheduler to compute on.  [default: threads]",
-)
-@click.option("--max-memory", metavar="4GB", help="Fewer workers and smaller windows, to fit.")
-@click.option(
-    "--format", "format_name", default="cog", show_default=True, type=click.Choice(["cog", "gtiff"])
-)
-@click.option(
-    "--co", "creation_options", multiple=True, metavar="KEY=VALUE", help="GDAL creation option."
-)
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@scene_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
 def run(
     scene: str,
     out: Path,
-    bands: str | None,
-    resolution: str | None,
+    resolution: int | None,
     s2_offset: str | float,
-    provenance: Path | None,
-    cloud_map: Path | None,
     format_name: str,
     creation_options: tuple[str, ...],
     overwrite: bool,
@@ -200,15 +97,10 @@ def run(
     **options: Any,
 ) -> None:
     """Remove the clouds of one scene and write the scene again."""
-    from geodecloud.bands import parse_band_list
     from geodecloud.pipeline import decloud_scene
     from geodecloud.source import open_source
-    from geodecloud.staging import FileFormat
 
-    reading: dict[str, Any] = {
-        "resolution": None if resolution is None else int(resolution),
-        "s2_offset": s2_offset,
-    }
+    reading: dict[str, Any] = {"resolution": resolution, "s2_offset": s2_offset}
     with remarks(quiet, verbose):
         height, width = open_source(scene, **reading).metadata.grid.shape_yx
         with progress_bar(height * width, quiet) as progress:
@@ -216,11 +108,8 @@ def run(
                 scene,
                 out,
                 **reading,
-                provenance=provenance,
-                cloud_map=cloud_map,
-                format=FileFormat(format_name, parse_creation_options(creation_options), overwrite),
+                format=file_format(format_name, creation_options, overwrite),
                 progress=progress,
-                bands=tuple(parse_band_list(bands)) if bands is not None else None,
                 **options,
             )
         if as_json:
@@ -228,6 +117,54 @@ def run(
             return
         log.info("%s", summary(report))
         click.echo(report.out)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True)
+@click.option(
+    "--out-dir",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the results; a second run goes on there.",
+)
+@click.option("--pattern", default="*", show_default=True, help="Names of scenes, such as 'S2A_*'.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--provenance", is_flag=True, help="Write NAME_provenance.tif too.")
+@click.option("--cloud-map", is_flag=True, help="Write NAME_cloud_map.tif too.")
+@scene_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@verbosity
+def batch(
+    folders: tuple[str, ...],
+    out_dir: Path,
+    format_name: str,
+    creation_options: tuple[str, ...],
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    **options: Any,
+) -> None:
+    """Remove the clouds of all scenes and Sentinel-2 products in folders.
+
+    Stopped or killed, it goes on where it was: give the same command again.
+    """
+    from geodecloud.folder import decloud_folder, format_table
+
+    def tell(outcome: Any) -> None:
+        log.info("%s: %s %s", outcome.scene, outcome.state, outcome.reason)
+
+    with remarks(quiet, verbose):
+        report = decloud_folder(
+            folders,
+            out_dir,
+            format=file_format(format_name, creation_options, overwrite),
+            told=tell,
+            **options,
+        )
+    click.echo(json.dumps(dataclasses.asdict(report)) if as_json else format_table(report))
+    if report.failed:
+        sys.exit(1)
 
 
 def summary(report: Any) -> str:
@@ -241,17 +178,6 @@ def summary(report: Any) -> str:
         f"{shares[Provenance.SYNTHESISED]:.1f} % synthesised (ground was not visible), "
         f"{shares[Provenance.LEFT]:.1f} % cloud left as it was"
     )
-
-
-def parse_creation_options(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Turn ``("COMPRESS=ZSTD", "LEVEL=1")`` into a dict."""
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--co")
-        options[key] = value
-    return options
 
 
 @main.command()

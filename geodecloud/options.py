@@ -12,6 +12,8 @@ from geodecloud.errors import OptionError
 
 #: Masks that are asked for by a word; anything else is a path.
 MASK_WORDS = ("auto", "none", "scl", "s2cloudless")
+#: Options that have no influence on the pixels and so no place in the tags.
+NOT_THE_RESULT = {"workers", "max_memory", "scheduler"}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from geodecloud.masks import open_clouds, open_data_area
 from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
-from geodecloud.options import Options
+from geodecloud.options import NOT_THE_RESULT, Options
 from geodecloud.parallel import Indexed, cpu_count, engine, map_blocks_with_halo
 from geodecloud.plan import Plan, check_reflectance, mask_path, plan_scene
 from geodecloud.scene import (
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 log = logging.getLogger(__name__)
-
-#: Options that have no influence on the pixels and so no place in the tags.
-_NOT_THE_RESULT = {"workers", "max_memory", "scheduler"}
 
 
 @dataclass(frozen=True)
@@ -330,7 +327,7 @@ def _check_paths(inputs: list[Any], targets: list[str | Path | None]) -> None:
 
 def _tags(source: Source, plan: Plan, options: Options, reading: dict[str, Any]) -> dict[str, str]:
     asked = dataclasses.asdict(options) | {k: v for k, v in reading.items() if v is not None}
-    parameters = {k: v for k, v in asked.items() if k not in _NOT_THE_RESULT}
+    parameters = {k: v for k, v in asked.items() if k not in NOT_THE_RESULT}
     return {
         "GEODECLOUD_VERSION": __version__,
         "GEODECLOUD_MODEL": plan.card.name,

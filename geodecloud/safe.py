@@ -178,7 +178,7 @@ def find_products(path: str | Path) -> list[ProductFiles]:
     archive = next((p for p in where.parents if p.suffix.lower() == ".zip" and p.is_file()), None)
     if archive is not None:
         granule, where = Path(path).name, archive
-    if where.is_dir() and _looks_like_product(where):
+    if where.is_dir() and looks_like_product(where):
         return _of_folder(Folder(where), where.name, granule)
     if where.is_file() and where.suffix.lower() == ".zip":
         return _of_folder(ZipFolder(where), where.name, granule)
@@ -268,7 +268,7 @@ def _is_metadata(name: str) -> bool:
     )
 
 
-def _looks_like_product(folder: Path) -> bool:
+def looks_like_product(folder: Path) -> bool:
     """Whether it is worth looking at all files of a folder: something at the top tells."""
     if folder.name.upper().endswith(".SAFE"):
         return True

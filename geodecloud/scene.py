@@ -267,6 +267,30 @@ def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
         If it has no CRS, no geometry, or does not overlap the scene.
     """
     import geopandas
+
+    area, here, crs = _area_and_outline(path, grid)
+    if area.intersection(here).area == 0:
+        where = "is empty" if area.is_empty else f"covers {_round(area.bounds)}"
+        raise SceneError(
+            f"area of interest {path} does not overlap the scene: it {where} and the scene covers "
+            f"{_round(here.bounds)} in its CRS"
+        )
+    # a little beyond the outline, so that curved edges cut no pixel of the scene off
+    wide = area.intersection(here.buffer(0.01 * here.length))
+    assert grid.crs is not None
+    area = geopandas.GeoSeries([wide], crs=crs).to_crs(grid.crs.to_wkt()).make_valid().iloc[0]
+    return da.from_array(_Area(path, area, grid), chunks=chunks_yx, lock=False)
+
+
+def touches_aoi(path: str | Path, grid: Grid) -> bool:
+    """Whether a scene has ground in common with an area of interest; raises as `open_aoi`."""
+    area, here, _ = _area_and_outline(path, grid)
+    return bool(area.intersection(here).area > 0)
+
+
+def _area_and_outline(path: str | Path, grid: Grid) -> tuple[Any, Any, Any]:
+    """The area of interest, the scene's outline in its CRS, and that CRS."""
+    import geopandas
     from pyogrio.errors import DataSourceError
 
     if not grid.has_place:
@@ -281,19 +305,7 @@ def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
         raise SceneError(f"{path} has no CRS; the area of interest could be anywhere")
     # cut to the scene in the file's own CRS: far corners may have no place in the scene's
     here = _outline_in(grid, frame.crs, path)
-    area = frame.geometry.make_valid().union_all()
-    shared = area.intersection(here)
-    if shared.area == 0:
-        where = "is empty" if area.is_empty else f"covers {_round(area.bounds)}"
-        raise SceneError(
-            f"area of interest {path} does not overlap the scene: it {where} and the scene covers "
-            f"{_round(here.bounds)} in its CRS"
-        )
-    # a little beyond the outline, so that curved edges cut no pixel of the scene off
-    wide = area.intersection(here.buffer(0.01 * here.length))
-    assert grid.crs is not None
-    area = geopandas.GeoSeries([wide], crs=frame.crs).to_crs(grid.crs.to_wkt()).make_valid().iloc[0]
-    return da.from_array(_Area(path, area, grid), chunks=chunks_yx, lock=False)
+    return frame.geometry.make_valid().union_all(), here, frame.crs
 
 
 def _outline_in(grid: Grid, crs: Any, path: str | Path) -> Any:

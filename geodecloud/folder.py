@@ -1,0 +1,372 @@
+"""Many scenes: found, done one after the other, and where it was killed it goes on.
+
+The unit of work is one call of `geodecloud.decloud_scene`. All that is known of a scene lies in the
+journal; the summary and the footprints are written from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from geodecloud._version import __version__
+from geodecloud.discovery import FoundScene, find_scenes
+from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
+from geodecloud.footprint import lonlat_footprint
+from geodecloud.grid import Grid
+from geodecloud.journal import (
+    FOLDER,
+    Journal,
+    Record,
+    fingerprint,
+    remove_leftovers,
+    write_text,
+)
+from geodecloud.models.catalogue import get_card, shipped_cards
+from geodecloud.options import NOT_THE_RESULT, Options
+from geodecloud.pipeline import Report, decloud_scene
+from geodecloud.plan import mask_path
+from geodecloud.scene import touches_aoi
+from geodecloud.source import open_source
+from geodecloud.staging import FileFormat
+
+log = logging.getLogger(__name__)
+
+#: What files, memory, devices and odd pixels do. The next scene may well go through.
+_SCENE_ERRORS = (
+    GeodecloudError,
+    OSError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+)
+SUMMARY, FOOTPRINTS = "summary.csv", "footprints.gpkg"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scene; a row of the summary.
+
+    Attributes
+    ----------
+    state : "done"; "skipped": was done before and has not changed; "failed"; "copy" of another
+        scene; "outside" the area of interest; "to do" in a dry run
+    valid_px : pixels with data
+    observed, restored, synthesised, left : shares of them, 0 to 1
+    """
+
+    scene: str
+    state: str
+    out: str = ""
+    reason: str = ""
+    model: str = ""
+    grid: str = ""
+    valid_px: int | None = None
+    observed: float | None = None
+    restored: float | None = None
+    synthesised: float | None = None
+    left: float | None = None
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What became of all of them, in the order they were found."""
+
+    out_dir: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """Those that could not be done."""
+        return tuple(outcome for outcome in self.outcomes if outcome.state == "failed")
+
+    def count(self, state: str) -> int:
+        """How many are in a state."""
+        return sum(outcome.state == state for outcome in self.outcomes)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One scene to be done: the call, and what its result is made from."""
+
+    scene: FoundScene
+    key: str
+    targets: dict[str, Path]
+    grid: Grid | None = None
+    made_from: str = ""
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What all scenes of a batch have in common."""
+
+    out_dir: Path
+    options: dict[str, Any]
+    reading: dict[str, Any]
+    format: FileFormat
+    layers: tuple[str, ...]
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "journal", Journal(self.out_dir))
+
+
+def decloud_folder(
+    roots: str | Path | Sequence[str | Path],
+    out_dir: str | Path,
+    *,
+    pattern: str = "*",
+    dry_run: bool = False,
+    resolution: int | None = None,
+    s2_offset: str | float = "auto",
+    provenance: bool = False,
+    cloud_map: bool = False,
+    format: FileFormat | None = None,
+    told: Callable[[Outcome], None] = lambda outcome: None,
+    **options: Any,
+) -> FolderReport:
+    """Remove the clouds of all scenes and products in folders; go on where a run was cut off.
+
+    Parameters
+    ----------
+    roots : folders, looked through with all below them; or scenes and products
+    out_dir : results go there as ``NAME_decloud.tif``, in folders as the scenes are; also
+        ``summary.csv`` and ``footprints.gpkg``
+    pattern : of the names of files and products, such as ``S2A_*``
+    dry_run : only say what would be done
+    resolution, s2_offset, format, **options : see `geodecloud.decloud_scene`; with ``aoi``,
+        scenes outside it are left out
+    provenance, cloud_map : write these too, as ``NAME_provenance.tif``, ``NAME_cloud_map.tif``
+    told : called with each outcome as it is known
+
+    Returns
+    -------
+    FolderReport
+        A scene that fails is in it with the reason; it does not stop the others.
+
+    Raises
+    ------
+    SceneIOError
+        If a root does not exist, or another batch is writing to `out_dir`.
+    OptionError
+        If an option does not exist or makes no sense.
+    """
+    Options.of(options)
+    several = [roots] if isinstance(roots, str | Path) else list(roots)
+    layers = ("provenance",) * provenance + ("cloud_map",) * cloud_map
+    reading = {"resolution": resolution, "s2_offset": s2_offset}
+    if any(Path(root).resolve() == Path(out_dir).resolve() for root in several):
+        raise OptionError(f"{out_dir} holds the scenes; give another folder for the results")
+    batch = _Batch(Path(out_dir), options, reading, format or FileFormat(), layers)
+    scenes = find_scenes(several, pattern, batch.out_dir)
+    if dry_run:
+        jobs = [_plan_job(batch, scene) for scene in _without_clashes(scenes, batch)]
+        outcomes = [job.outcome or Outcome(job.scene.path, "to do") for job in jobs]
+        return FolderReport(str(out_dir), tuple(outcomes))
+    with _only_one(batch.out_dir):
+        for path in remove_leftovers(batch.out_dir):
+            log.info("removed %s, left by a run that was killed", path)
+        jobs, outcomes = [], []
+        for scene in _without_clashes(scenes, batch):
+            job = _plan_job(batch, scene)
+            outcome = job.outcome or _do(batch, job)
+            jobs.append(job)
+            outcomes.append(outcome)
+            told(outcome)
+        _write_summary(batch.out_dir, outcomes)
+        _write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
+    return FolderReport(str(out_dir), tuple(outcomes))
+
+
+def _without_clashes(scenes: Sequence[FoundScene], batch: _Batch) -> Iterator[FoundScene]:
+    """The scenes; of two with one name in one folder, the second has a problem."""
+    taken: dict[Path, str] = {}
+    for scene in scenes:
+        target = scene.place / scene.name
+        other = taken.setdefault(target, scene.path) if scene.twin is None else scene.path
+        if other != scene.path and scene.problem is None:
+            problem = f"its result would have the name of that of {other}; rename one of them"
+            scene = replace(scene, problem=problem)
+        yield scene
+
+
+def _plan_job(batch: _Batch, scene: FoundScene) -> _Job:
+    """Look at a scene without its pixels: is there anything to do."""
+    key = (scene.place / scene.name).as_posix()
+    ends = {"out": "decloud", **{layer: layer for layer in batch.layers}}
+    folder = batch.out_dir / scene.place
+    targets = {name: folder / f"{scene.name}_{end}.tif" for name, end in ends.items()}
+    job = _Job(scene, key, targets)
+    if scene.twin is not None:
+        reason = f"the same as {scene.twin}"
+        return replace(job, outcome=Outcome(scene.path, "copy", reason=reason))
+    if scene.problem is not None:
+        return replace(job, outcome=Outcome(scene.path, "failed", reason=scene.problem))
+    try:
+        source = open_source(scene.path, **_reading(batch, scene.path))
+        job = replace(job, grid=source.metadata.grid)
+        aoi = batch.options.get("aoi")
+        if aoi is not None and not touches_aoi(aoi, source.metadata.grid):
+            return replace(job, outcome=Outcome(scene.path, "outside", reason=f"outside {aoi}"))
+        made_from = _made_from(batch, source.files)
+        record = batch.journal.read(key)
+        if batch.journal.is_current(record, made_from) and record is not None:
+            return replace(job, outcome=Outcome(scene.path, "skipped", **record.report))
+    except _SCENE_ERRORS as error:
+        return replace(job, outcome=Outcome(scene.path, "failed", reason=_reason(error)))
+    return replace(job, made_from=made_from)
+
+
+def _reading(batch: _Batch, path: str) -> dict[str, Any]:
+    """Options for products, which plain rasters in the same folder do not take."""
+    from geodecloud.safe import find_products
+
+    return batch.reading if find_products(path) else {}
+
+
+def _do(batch: _Batch, job: _Job) -> Outcome:
+    """Do one scene, with its beginning and its end in the journal."""
+    ours = batch.journal.read(job.key) is not None
+    file_format = replace(batch.format, overwrite=batch.format.overwrite or ours)
+    layers: dict[str, Any] = {k: path for k, path in job.targets.items() if k != "out"}
+    try:
+        if not file_format.overwrite:
+            _check_free(job.targets)
+        # a result without a record would be a stranger's to the run after a kill
+        batch.journal.write(job.key, Record("running", job.made_from))
+        job.targets["out"].parent.mkdir(parents=True, exist_ok=True)
+        report = decloud_scene(
+            job.scene.path,
+            job.targets["out"],
+            format=file_format,
+            **_reading(batch, job.scene.path),
+            **layers,
+            **batch.options,
+        )
+        outcome = _outcome(batch, job, report)
+        figures = {k: v for k, v in asdict(outcome).items() if k not in ("scene", "state")}
+        outputs = batch.journal.sign([*job.targets.values()])
+        batch.journal.write(job.key, Record("done", job.made_from, outputs, figures))
+    except _SCENE_ERRORS as error:
+        log.debug("%s", job.scene.path, exc_info=True)
+        reason = _reason(error)
+        if ours or batch.journal.read(job.key) is not None:
+            batch.journal.write(job.key, Record("failed", job.made_from, reason=reason))
+        return Outcome(job.scene.path, "failed", reason=reason)
+    return outcome
+
+
+def _check_free(targets: dict[str, Path]) -> None:
+    for path in targets.values():
+        if path.exists():
+            raise SceneIOError(f"{path} exists and is not of this batch; give --overwrite")
+
+
+def _outcome(batch: _Batch, job: _Job, report: Report) -> Outcome:
+    pixels = report.pixels
+    valid = sum(pixels.values()) - pixels["nodata"]
+    shares = {
+        name: round(pixels[name] / valid, 6) if valid else 0.0
+        for name in ("observed", "restored", "synthesised", "left")
+    }
+    out = job.targets["out"].relative_to(batch.out_dir).as_posix()
+    return Outcome(
+        job.scene.path, "done", out, "", report.model, report.grid, valid_px=valid, **shares
+    )
+
+
+def _made_from(batch: _Batch, files: Sequence[str]) -> str:
+    """Fingerprint of all that a result depends on."""
+    options = Options.of(batch.options)
+    own = [mask_path(options), options.aoi]
+    auto = options.model == "auto"
+    cards = shipped_cards().values() if auto else [get_card(options.model)]
+    parameters = {
+        "version": __version__,
+        "options": {k: v for k, v in asdict(options).items() if k not in NOT_THE_RESULT},
+        "reading": batch.reading,
+        "format": [batch.format.name, dict(batch.format.creation_options)],
+        "layers": batch.layers,
+        "weights": sorted(card.sha256 for card in cards),
+    }
+    return fingerprint([*files, *(path for path in own if path is not None)], parameters)
+
+
+def _reason(error: BaseException) -> str:
+    """One sentence; with its kind where it is not one of ours."""
+    text = str(error) or "no reason given"
+    return text if isinstance(error, GeodecloudError) else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def _only_one(out_dir: Path) -> Iterator[None]:
+    """Keep a second batch from the same folder; the system frees it when we are killed."""
+    try:
+        (out_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SceneIOError(f"{out_dir} cannot be made: {error}") from error
+    lock = filelock.FileLock(out_dir / FOLDER / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise SceneIOError(f"another batch is writing to {out_dir}; wait for its end") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_summary(out_dir: Path, outcomes: Sequence[Outcome]) -> None:
+    """``summary.csv``: the state of the results, the same whichever run has made them."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, asdict(Outcome("", "")).keys(), lineterminator="\n")
+    writer.writeheader()
+    for outcome in outcomes:
+        writer.writerow(asdict(_as_result(outcome)))
+    write_text(out_dir / SUMMARY, text.getvalue())
+
+
+def _as_result(outcome: Outcome) -> Outcome:
+    return replace(outcome, state="done") if outcome.state == "skipped" else outcome
+
+
+def _write_footprints(
+    out_dir: Path, outcomes: Sequence[Outcome], grids: Sequence[Grid | None]
+) -> None:
+    """``footprints.gpkg``: the summary with the scenes' outlines, for a map."""
+    import geopandas
+
+    rows = [asdict(_as_result(outcome)) for outcome in outcomes]
+    outlines = [None if grid is None else lonlat_footprint(grid) for grid in grids]
+    frame = geopandas.GeoDataFrame(rows, geometry=outlines, crs="EPSG:4326")
+    part = out_dir / FOLDER / FOOTPRINTS
+    part.unlink(missing_ok=True)
+    if rows:
+        frame.to_file(part, layer="scenes", driver="GPKG")
+        part.replace(out_dir / FOOTPRINTS)
+
+
+def format_table(report: FolderReport) -> str:
+    """The outcomes as a table for people."""
+    lines = [f"{'state':<8} {'clear':>7} {'restored':>9} {'invented':>9}  scene"]
+    for outcome in report.outcomes:
+        shares = [outcome.observed, outcome.restored, outcome.synthesised]
+        cells = ["" if share is None else f"{100 * share:.1f} %" for share in shares]
+        name = Path(outcome.scene).name
+        lines.append(f"{outcome.state:<8} {cells[0]:>7} {cells[1]:>9} {cells[2]:>9}  {name}")
+        if outcome.reason:
+            lines.append(f"{'':<38}{outcome.reason}")
+    states = dict.fromkeys(outcome.state for outcome in report.outcomes)
+    counts = ", ".join(f"{report.count(state)} {state}" for state in states)
+    return "\n".join([*lines, f"{len(report.outcomes)} scenes: {counts or 'none found'}"])

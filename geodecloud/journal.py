@@ -1,0 +1,136 @@
+"""What a batch has done, in small files beside its results, so that it can be killed and go on.
+
+One JSON file per scene, replaced in one step, says what its result was made from. A run that finds
+it unchanged, and the result in place, has nothing to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geodecloud.errors import SceneIOError
+
+#: Folder of the journal below that of the results.
+FOLDER = ".geodecloud"
+#: Names of temporary files, ours and those of `geodecloud.staging`.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.((raw|part)\.tif(\.aux\.xml)?|part)")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one scene.
+
+    Attributes
+    ----------
+    state : "running", "done" or "failed"
+    made_from : fingerprint of inputs and parameters
+    outputs : path below the folder of results -> (bytes, time of the last change in ns)
+    report : figures of a scene that is done
+    reason : why it failed
+    """
+
+    state: str
+    made_from: str
+    outputs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Journal:
+    """The records of one folder of results."""
+
+    def __init__(self, out_dir: Path) -> None:
+        self.out_dir, self.folder = out_dir, out_dir / FOLDER
+
+    def read(self, key: str) -> Record | None:
+        """The record of a scene; None where there is none, or none that can be read."""
+        try:
+            said = json.loads(self._path(key).read_text(encoding="utf-8"))
+            outputs = {name: (int(a), int(b)) for name, (a, b) in said["outputs"].items()}
+            return Record(**said | {"outputs": outputs})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def write(self, key: str, record: Record) -> None:
+        """Replace the record of a scene in one step."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(asdict(record), indent=1, sort_keys=True))
+
+    def sign(self, outputs: Sequence[Path]) -> dict[str, tuple[int, int]]:
+        """What the results look like from outside, to see later whether they are still those."""
+        return {path.relative_to(self.out_dir).as_posix(): _look(path.stat()) for path in outputs}
+
+    def is_current(self, record: Record | None, made_from: str) -> bool:
+        """Whether the results of a record are in place and what would be made again."""
+        if record is None or record.state != "done" or record.made_from != made_from:
+            return False
+        paths = {name: self.out_dir / name for name in record.outputs}
+        return all(
+            path.is_file() and _look(path.stat()) == record.outputs[name]
+            for name, path in paths.items()
+        )
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+
+def fingerprint(inputs: Sequence[str | Path], parameters: Mapping[str, Any]) -> str:
+    """SHA-256 of what a result depends on: files by path, size and time; metadata by content.
+
+    Raises
+    ------
+    SceneIOError
+        If an input has gone.
+    """
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
+    for path in sorted(str(i) for i in inputs):
+        try:
+            status = os.stat(path)
+            digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+            if path.lower().endswith((".xml", ".json")):
+                digest.update(Path(path).read_bytes())
+        except OSError as error:
+            raise SceneIOError(f"{path} cannot be read: {error}") from error
+    return digest.hexdigest()
+
+
+def remove_leftovers(out_dir: Path) -> list[Path]:
+    """Remove what a killed run was writing. Nobody else may be writing there."""
+    left = [p for p in sorted(out_dir.rglob(".*")) if _TEMPORARY.fullmatch(p.name) and p.is_file()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all.
+
+    Raises
+    ------
+    SceneIOError
+        If it cannot be written.
+    """
+    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise SceneIOError(f"{path} cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _look(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,309 @@
+"""Folders of scenes: found once, done once, and done again after any kill."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner, Result
+from conftest import textured_dn, write_raster
+from products import build_small, zip_product
+from rasterio.transform import from_origin
+from shapely import box
+
+import geodecloud
+from geodecloud.cli import main
+from geodecloud.discovery import find_scenes
+from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.footprint import lonlat_footprint
+from geodecloud.grid import Grid
+from geodecloud.journal import fingerprint
+
+SMALL = 60
+
+
+def safe_name(number: int, tile: str = "T33UXQ") -> str:
+    return f"S2A_MSIL2A_202306{number:02d}T104621_N0509_R051_{tile}_202306{number:02d}T170000.SAFE"
+
+
+def batch(*args: object) -> Result:
+    return CliRunner().invoke(main, ["batch", *map(str, args)])
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every visible file below a folder, with the hash of its content."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    }
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve scenes: ten that can be done, one cut off, one without its document."""
+    root = tmp_path_factory.mktemp("tiles")
+    offsets = dict.fromkeys(range(13), -1000)
+    for number in range(1, 7):
+        folder = root / ("june" if number % 2 else "more/deep")
+        build_small(folder / safe_name(number), size=SMALL, seed=number, offsets=offsets)
+    build_small(root / safe_name(7, "T32UPU"), epsg=32632, size=SMALL, offsets=offsets)
+    zipped = build_small(root / "tmp" / safe_name(8), size=SMALL, seed=8, offsets=offsets)
+    zip_product(zipped, root / f"{safe_name(8)}.zip")
+    shutil.rmtree(root / "tmp")
+    cut = build_small(root / safe_name(9), size=SMALL, offsets=offsets)
+    band = next(cut.rglob("*_B04_10m.jp2"))
+    band.write_bytes(band.read_bytes()[: band.stat().st_size // 2])
+    lost = build_small(root / safe_name(10), size=SMALL)
+    (lost / "MTD_MSIL2A.xml").unlink()
+    for number in (1, 2):
+        dn = textured_dn(4, 50, 70, seed=number)
+        write_raster(root / f"plain{number}.tif", dn, nodata=0)
+    return root
+
+
+def test_twelve_scenes_of_all_kinds(twelve: Path, toy_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "clear"
+    before = tree(twelve)
+    # one is done already
+    done = safe_name(3)
+    first = batch(twelve, "--out-dir", out, "--model", toy_model, "--pattern", done)
+    assert first.exit_code == 0, first.output
+    result = batch(twelve, "--out-dir", out, "--model", toy_model, "--json", "-q")
+    assert result.exit_code == 1
+    outcomes = json.loads(result.stdout)["outcomes"]
+    states = [outcome["state"] for outcome in outcomes]
+    assert sorted(states) == ["done"] * 9 + ["failed"] * 2 + ["skipped"]
+    assert len(list(out.rglob("*_decloud.tif"))) == 10
+    by_name = {Path(outcome["scene"]).name: outcome for outcome in outcomes}
+    assert by_name[done]["state"] == "skipped"
+    assert "may be cut off or damaged" in by_name[safe_name(9)]["reason"]
+    assert "_B04_10m.jp2" in by_name[safe_name(9)]["reason"]
+    assert "has lost its product metadata" in by_name[safe_name(10)]["reason"]
+    # results lie as the scenes do, and are what a single run makes
+    stem = safe_name(1).removesuffix(".SAFE")
+    geodecloud.decloud_scene(
+        twelve / "june" / safe_name(1), tmp_path / "single.tif", model=toy_model
+    )
+    ours = (out / "june" / f"{stem}_decloud.tif").read_bytes()
+    assert ours == (tmp_path / "single.tif").read_bytes()
+    zones = {rasterio.open(path).crs.to_epsg() for path in out.rglob("S2A*_decloud.tif")}
+    assert zones == {32632, 32633}
+    assert tree(twelve) == before  # inputs are only read
+
+
+def test_summary_and_footprints(twelve: Path, toy_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "clear"
+    result = batch(*(twelve, "--out-dir", out, "--model", toy_model, "--provenance", "--cloud-map"))
+    assert "2 failed" in result.stdout.splitlines()[-1]
+    with (out / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    frame = geopandas.read_file(out / "footprints.gpkg")
+    assert frame.crs.to_epsg() == 4326
+    assert frame.state.tolist() == [row["state"] for row in rows]
+    for row, outline in zip(rows, frame.geometry, strict=True):
+        if row["state"] != "done":
+            continue
+        with rasterio.open(out / row["out"].replace("_decloud", "_provenance")) as src:
+            codes = np.bincount(src.read(1).ravel(), minlength=5)
+            here = geopandas.GeoSeries([outline], crs=4326).to_crs(src.crs).iloc[0]
+            np.testing.assert_allclose(here.bounds, src.bounds, atol=0.5)
+        assert int(row["valid_px"]) == codes[1:].sum()
+        assert float(row["restored"]) == pytest.approx(codes[2] / codes[1:].sum(), abs=1e-6)
+    # the second run changes nothing but says what it left alone
+    before = tree(out)
+    again = batch(twelve, "--out-dir", out, "--model", toy_model, "--provenance", "--cloud-map")
+    assert "10 skipped" in again.stdout
+    assert again.exit_code == 1
+    after = tree(out)
+    del before["footprints.gpkg"], after["footprints.gpkg"]  # holds the time of writing
+    assert before == after
+
+
+@pytest.mark.parametrize("change", ["pixels", "document", "option", "result"])
+def test_only_what_changed_is_done_again(change: str, toy_model: Path, tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    products = [build_small(root / safe_name(n), size=SMALL, seed=n) for n in (1, 2)]
+    options = {"model": toy_model}
+    assert geodecloud.decloud_folder(root, out, **options).count("done") == 2
+    assert geodecloud.decloud_folder(root, out, workers=1, **options).count("skipped") == 2
+    if change == "pixels":
+        band = next(products[0].rglob("*_B03_10m.jp2"))
+        shutil.copy(next(products[0].rglob("*_B04_10m.jp2")), band)
+    elif change == "document":
+        document = products[0] / "MTD_MSIL2A.xml"
+        when = document.stat()
+        document.write_text(document.read_text().replace("05.09", "05.08"))
+        os.utime(document, ns=(when.st_atime_ns, when.st_mtime_ns))
+    elif change == "result":
+        next(out.glob("*T104621*_decloud.tif")).write_bytes(b"II*")
+    expected = 2 if change == "option" else 1
+    report = geodecloud.decloud_folder(root, out, strict=change == "option", **options)
+    assert report.count("done") == expected
+    assert report.count("skipped") == 2 - expected
+
+
+def test_dry_run_writes_nothing(twelve: Path, tmp_path: Path) -> None:
+    result = batch(twelve, "--out-dir", tmp_path / "out", "--dry-run", "--model", "identity")
+    assert "11 to do" in result.stdout  # that a band is cut off shows when it is read
+    assert result.exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_copies_are_done_once(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    product = build_small(root / "a" / safe_name(1), size=SMALL)
+    zip_product(product, root / f"{safe_name(1)}.zip")
+    shutil.copytree(product, root / "b" / safe_name(1))
+    scene = write_raster(root / "scene.tif", textured_dn(4, 30, 40))
+    os.symlink(scene, root / "link.tif")
+    os.symlink(root, root / "a" / "loop", target_is_directory=True)
+    report = geodecloud.decloud_folder(root, tmp_path / "out", model="identity")
+    assert [outcome.state for outcome in report.outcomes].count("copy") == 3
+    assert report.count("done") == 2
+    assert all("the same as" in o.reason for o in report.outcomes if o.state == "copy")
+
+
+def test_same_name_of_other_content_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40))
+    write_raster(root_file(root, "x.tiff"), textured_dn(4, 30, 40, seed=1))
+    report = geodecloud.decloud_folder(root, tmp_path / "out", model="identity")
+    assert report.count("done") == 1
+    assert "rename one of them" in report.failed[0].reason
+
+
+def root_file(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    return root / name
+
+
+def test_aoi_leaves_out_what_it_does_not_touch(toy_model: Path, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    here = build_small(root / safe_name(1), size=SMALL)
+    build_small(root / safe_name(2, "T32UPU"), epsg=32632, size=SMALL)
+    bounds = geodecloud.open_scene(here).rio.bounds()
+    area = geopandas.GeoDataFrame(geometry=[box(*bounds).buffer(-100)], crs=32633)
+    area.to_crs(4326).to_file(tmp_path / "aoi.gpkg")
+    report = geodecloud.decloud_folder(
+        root, tmp_path / "out", model=toy_model, aoi=tmp_path / "aoi.gpkg"
+    )
+    assert [outcome.state for outcome in report.outcomes] == ["done", "outside"]
+    assert report.failed == ()
+
+
+def test_strangers_files_are_not_replaced(toy_model: Path, tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40))
+    root_file(out, "x_decloud.tif").write_bytes(b"mine")
+    report = geodecloud.decloud_folder(root, out, model=toy_model)
+    assert "not of this batch" in report.failed[0].reason
+    assert (out / "x_decloud.tif").read_bytes() == b"mine"
+    assert batch(root, "--out-dir", out, "--model", toy_model, "--overwrite").exit_code == 0
+
+
+def test_one_batch_at_a_time(tmp_path: Path) -> None:
+    import filelock
+
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40))
+    (out / ".geodecloud").mkdir(parents=True)
+    with (
+        filelock.FileLock(out / ".geodecloud" / "lock"),
+        pytest.raises(SceneIOError, match="another batch"),
+    ):
+        geodecloud.decloud_folder(root, out)
+    with pytest.raises(OptionError, match="holds the scenes"):
+        geodecloud.decloud_folder(root, root)
+    with pytest.raises(SceneIOError, match="does not exist"):
+        geodecloud.decloud_folder(tmp_path / "nowhere", out)
+    with pytest.raises(OptionError, match="did you mean"):
+        geodecloud.decloud_folder(root, out, modell="identity")
+
+
+def test_killed_at_any_moment_it_ends_the_same(
+    twelve: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    """SIGKILL when some scene is being worked on; no result is ever there in part."""
+    reference = tmp_path / "reference"
+    batch(twelve, "--out-dir", reference, "--model", toy_model, "--mask", "none")
+    expected = tree(reference)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "geodecloud", "batch", str(twelve), "--out-dir", str(out)]
+    command += ["--model", str(toy_model), "--mask", "none", "-q"]
+    rng = random.Random(12)
+    for kills in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wanted = 3 * kills + rng.randint(1, 3)
+        while process.poll() is None and len(list((out / ".geodecloud").rglob("*.json"))) < wanted:
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL
+        there = tree(out)
+        assert len(there) < 10
+        assert all(expected[name] == content for name, content in there.items())
+    end = subprocess.run(command, capture_output=True, check=False)
+    assert end.returncode == 1
+    assert len(list(out.rglob("*_decloud.tif"))) == 10
+    finished = tree(out)
+    del expected["footprints.gpkg"], finished["footprints.gpkg"]  # holds the time of writing
+    assert finished == expected
+    assert [p for p in out.rglob(".*") if p.name != ".geodecloud"] == []
+
+
+def test_leftovers_are_removed(toy_model: Path, tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40))
+    for name in (".x_decloud.tif.0a1b2c3d.raw.tif", ".y.tif.0a1b2c3d.part.tif.aux.xml"):
+        root_file(out / "deep", name).touch()
+    root_file(out, ".users.own.tif").touch()
+    geodecloud.decloud_folder(root, out, model=toy_model)
+    assert sorted(p.name for p in out.rglob(".*")) == [".geodecloud", ".users.own.tif"]
+
+
+def test_several_roots_and_patterns(twelve: Path) -> None:
+    both = find_scenes([twelve / "june", twelve / "more"])
+    assert {scene.place.parts[0] for scene in both} == {"june", "more"}
+    assert len(both) == 6
+    assert [s.name for s in find_scenes([twelve], "plain?.tif")] == ["plain1", "plain2"]
+    assert len(find_scenes([twelve / safe_name(7, "T32UPU")])) == 1
+    assert find_scenes([twelve], skip=twelve / "june") == find_scenes(
+        [twelve / "."], skip=twelve / "june"
+    )
+
+
+def test_fingerprint_needs_its_inputs(tmp_path: Path) -> None:
+    with pytest.raises(SceneIOError, match="cannot be read"):
+        fingerprint([tmp_path / "gone.tif"], {})
+
+
+@pytest.mark.parametrize(
+    ("epsg", "ulx", "parts"), [(32633, 600000, 1), (32660, 766400, 2), (32601, 170000, 2)]
+)
+def test_outline_on_the_globe(epsg: int, ulx: int, parts: int) -> None:
+    """Across the date line in two parts; its area is right in an equal-area projection."""
+    grid = Grid(rasterio.CRS.from_epsg(epsg), from_origin(ulx, 2000020, 10, 10), (10980, 10980))
+    outline = lonlat_footprint(grid)
+    assert outline is not None
+    assert outline.is_valid
+    assert getattr(outline, "geoms", [outline]).__len__() == parts
+    area = geopandas.GeoSeries([outline], crs=4326).to_crs(6933).area.sum()
+    assert area == pytest.approx(109800**2, rel=0.01)
+    nowhere = Grid(None, rasterio.Affine.identity(), (5, 5))
+    assert lonlat_footprint(nowhere) is None
