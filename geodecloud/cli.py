@@ -12,8 +12,6 @@ import json
 import logging
 import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,9 @@ import click
 
 from geodecloud._version import __version__
 from geodecloud.command_options import file_format, scene_options, verbosity
-from geodecloud.errors import GeodecloudError, GeodecloudWarning
+from geodecloud.errors import GeodecloudError
+from geodecloud.terminal import progress_bar, remarks
+from geodecloud.training.commands import evaluate, simulate, train
 
 log = logging.getLogger("geodecloud")
 
@@ -242,99 +242,5 @@ def models_import(checkpoint: Path, out: Path, name: str | None, overwrite: bool
     click.echo(f"{out}  {card.name}, sha256 {card.sha256[:12]}…")
 
 
-@main.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--clear", required=True, type=click.Path(path_type=Path), help="Folder of clear imagery."
-)
-@click.option(
-    "--pairs",
-    type=click.Path(path_type=Path),
-    help="Folder of real pairs that choose the best step.",
-)
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the run; resumes there.",
-)
-@verbosity
-def train(
-    config: Path, clear: Path, pairs: Path | None, out: Path, quiet: bool, verbose: int
-) -> None:
-    """Train a model as CONFIG (TOML) says, on clear imagery under simulated clouds."""
-    from geodecloud.training.train import Config
-    from geodecloud.training.train import train as train_model
-
-    with remarks(quiet, verbose):
-        card = train_model(Config.read(config), clear, pairs, out)
-    click.echo(out / f"{card.name}.safetensors")
-
-
-@main.command()
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of NAME_cloudy.tif and NAME_clear.tif.",
-)
-@click.option("--model", "model_names", multiple=True, default=["s2-10m"], show_default=True)
-@click.option("--file-bands", help="Names of the files' bands, where the files do not say.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def evaluate(
-    data: Path, model_names: tuple[str, ...], file_bands: str | None, as_json: bool
-) -> None:
-    """Score models on real pairs, through the same path as any scene."""
-    from geodecloud.bands import parse_band_list
-    from geodecloud.training.evaluate import evaluate_folder, format_table
-
-    names = parse_band_list(file_bands) if file_bands else []
-    with remarks(quiet=True, verbose=0):
-        rows = evaluate_folder(data, model_names, names)
-    click.echo(json.dumps(rows) if as_json else format_table(rows))
-
-
-@contextlib.contextmanager
-def remarks(quiet: bool, verbose: int) -> Iterator[None]:
-    """Send our log and our warnings to stderr, one line each, for the length of a command."""
-    handler = _AboveTheBar()
-    log.addHandler(handler)
-    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", GeodecloudWarning)
-        before = warnings.showwarning
-
-        def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-            if not issubclass(category, GeodecloudWarning):
-                before(message, category, *args, **kwargs)
-            elif not quiet:
-                log.warning("Warning: %s", message)
-
-        warnings.showwarning = show
-        try:
-            yield
-        finally:
-            log.removeHandler(handler)
-
-
-class _AboveTheBar(logging.Handler):
-    """Writes log lines to stderr without tearing the progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record as a line."""
-        from tqdm import tqdm
-
-        tqdm.write(record.getMessage(), file=sys.stderr)
-
-
-@contextlib.contextmanager
-def progress_bar(pixels: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with MPix/s and time left on a terminal; silence when piped or quiet."""
-    from tqdm import tqdm
-
-    hidden = quiet or not sys.stderr.isatty()
-    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} MPix, {rate_noinv_fmt}, {remaining} left"
-    with tqdm(
-        total=pixels / 1e6, unit="MPix", disable=hidden, bar_format=layout, leave=False
-    ) as bar:
-        yield lambda done: bar.update(done / 1e6) and None
+for command in (train, evaluate, simulate):
+    main.add_command(command)

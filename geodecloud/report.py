@@ -87,14 +87,21 @@ def write_before_after(
         panels.append(PROVENANCE_RGB[codes].transpose(2, 0, 1))
     gap = np.full((3, panels[0].shape[1], 8), 255, np.uint8)
     sheet = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=2)
-    height, width = sheet.shape[1:]
+    return write_picture(sheet, Path(png))
+
+
+def write_picture(picture: NDArray[np.uint8], path: Path) -> Path:
+    """Write (3, H, W) uint8 as PNG or, where the name says so, JPEG."""
+    jpeg = path.suffix in (".jpg", ".jpeg")
+    options = {"driver": "JPEG", "quality": 88} if jpeg else {"driver": "PNG"}
+    height, width = picture.shape[1:]
+    shape = {"width": width, "height": height, "count": 3, "dtype": "uint8"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a picture needs no place
-        with rasterio.open(
-            png, "w", driver="PNG", width=width, height=height, count=3, dtype="uint8"
-        ) as dst:
-            dst.write(sheet)
-    return Path(png)
+        with rasterio.open(path, "w", **options, **shape) as dst:
+            dst.write(picture)
+    path.with_name(path.name + ".aux.xml").unlink(missing_ok=True)
+    return path
 
 
 def _read_rgb(path: str | Path) -> NDArray[np.float64]:

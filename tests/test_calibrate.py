@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.training.calibrate import calibrate
-from geodecloud.training.chips import Chip, Pair, draw_crop
+from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import simulate_clouds
 from geodecloud.training.dataset import Recipe, SimulatedClouds
+from geodecloud.training.pairs import Pair
 
 CARD = ModelCard(name="x", summary="", channels=(Channel("B02", 492.0), Channel("B03", 560.0)))
 

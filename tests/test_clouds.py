@@ -136,7 +136,7 @@ def test_thin_cloud_is_thinner_at_long_wavelengths_by_angstroms_law(monkeypatch)
         np.testing.assert_allclose(gamma, np.median(gamma), atol=2e-3)
         exponents.append(np.median(gamma))
     assert -1e-3 < min(exponents) < 0.25
-    assert 0.5 < max(exponents) < 1 + 1e-3
+    assert 0.3 < max(exponents) < 0.4 + 1e-3
 
 
 def test_cloud_is_bright_and_never_flat():

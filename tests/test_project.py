@@ -110,7 +110,7 @@ def test_environment_is_equal_to_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = list(project["dependencies"])
-    for extra in ("cluster", "s3", "test", "dev"):
+    for extra in ("cluster", "s3", "metrics", "test", "dev"):
         wanted += extras[extra]
     expected = requirements([line for line in wanted if not line.startswith("geodecloud")])
     expected["pytorch"] = expected.pop("torch")
@@ -127,7 +127,7 @@ def test_every_dependency_is_pinned_within_its_bounds() -> None:
     extras = project["optional-dependencies"]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    for line in [*project["dependencies"], *extras["test"], *extras["dev"]]:
+    for line in [*project["dependencies"], *(line for extra in extras.values() for line in extra)]:
         requirement = Requirement(line)
         if requirement.name != "geodecloud":
             assert requirement.specifier.contains(pins[requirement.name]), line

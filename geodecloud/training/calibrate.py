@@ -13,10 +13,10 @@ from torch import nn
 from geodecloud.composite import add_margin, feather
 from geodecloud.models.card import ModelCard
 from geodecloud.models.context import append_planes, scene_percentiles
-from geodecloud.training.chips import Pair
 from geodecloud.training.clouds import Array
 from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.metrics import psnr_db
+from geodecloud.training.pairs import Pair
 
 CANDIDATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 #: Mean gain in dB given up for a higher threshold: more ground stays as it was observed.

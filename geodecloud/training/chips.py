@@ -1,4 +1,4 @@
-"""Clear imagery and real pairs, read into memory as reflectance."""
+"""Clear imagery, read into memory as reflectance, and crops of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from geodecloud.bands import match_bands
 from geodecloud.composite import Bool
 from geodecloud.errors import SceneError
 from geodecloud.scene import open_raster
@@ -22,15 +21,6 @@ class Chip:
 
     image: Array
     place: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two dates of one place: ``cloudy`` and ``clear``, (C, H, W) float32 reflectance."""
-
-    name: str
-    cloudy: Array
-    clear: Array
 
 
 def read_chips(
@@ -93,35 +83,13 @@ def _cells(image: Array, side: str) -> list[Array]:
     return [cell for cell in cells if cell.any()]
 
 
-def read_pairs(folder: Path, bands: Sequence[str], file_bands: Sequence[str] = ()) -> list[Pair]:
-    """Read every ``NAME_cloudy.tif`` of a folder with its ``NAME_clear.tif``.
-
-    Parameters
-    ----------
-    bands : names wanted, in this order
-    file_bands : names of the files' bands where the files do not say; DN = 10 000 * reflectance
-    """
-    pairs = []
-    for cloudy_path in sorted(folder.glob("*_cloudy.tif")):
-        clear_path = cloudy_path.with_name(cloudy_path.name.replace("_cloudy", "_clear"))
-        images = []
-        for path in (cloudy_path, clear_path):
-            with open_raster(path) as src:
-                names = list(file_bands) or list(src.descriptions)
-                images.append(src.read(match_bands(names, bands)).astype(np.float32) * 1e-4)
-        pairs.append(Pair(cloudy_path.name.removesuffix("_cloudy.tif"), images[0], images[1]))
-    if not pairs:
-        raise SceneError(f"{folder} holds no *_cloudy.tif with a *_clear.tif beside it")
-    return pairs
-
-
 def draw_crop(
     chips: Sequence[Chip], side: int, wavelengths_nm: Sequence[float], rng: np.random.Generator
 ) -> Array:
     """Draw one square crop, turned at random, with its gain and atmosphere varied a little.
 
     Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
-    chip smaller than the crop is mirrored at its edges. Half of the crops get an atmosphere
+    chip smaller than the crop is mirrored at its edges. Most of the crops get an atmosphere
     (`add_atmosphere`), so that the network meets both processing levels.
 
     Returns
@@ -144,7 +112,7 @@ def draw_crop(
         crop = crop[:, ::-1]
     gain = rng.uniform(0.9, 1.1) if rng.random() < 0.9 else rng.uniform(1.1, 1.8)
     crop = (crop * np.float32(gain)).astype(np.float32)
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         crop = add_atmosphere(crop, wavelengths_nm, rng)
     return np.ascontiguousarray(crop)
 
@@ -165,7 +133,7 @@ def add_atmosphere(crop: Array, wavelengths_nm: Sequence[float], rng: np.random.
     there: Bool = np.any(crop.reshape(len(crop), -1), axis=1)
     path = rng.uniform(0.02, 0.1) * (490 / wavelengths) ** 4
     if rng.random() < 0.5:
-        path += rng.uniform(0, 0.06) * (550 / wavelengths) ** 1.3
+        path += rng.uniform(0, 0.08) * (550 / wavelengths) ** 1.3
     vapour = np.abs(wavelengths - 945) < 10
     cirrus = np.abs(wavelengths - 1374) < 10
     seen = crop + path[:, None, None] * there[:, None, None]

@@ -9,7 +9,8 @@ with opacity ``a``, shadow strength ``s`` and cloud reflectance ``L``:
 * ``a = 1 - exp(-tau)``: the optical depth ``tau`` is a fractal field of spectral density
   ``f ** -beta`` (clouds are near beta = 3), above a quantile, so that the cover is known.
 * Thin cloud scatters short waves more: ``a_b = 1 - (1 - a) ** k_b`` with
-  ``k_b = (560 nm / wavelength_b) ** gamma``; gamma is 0 for droplets, up to 1 for haze.
+  ``k_b = (560 nm / wavelength_b) ** gamma``; gamma is near 0 for droplets and ice. Aerosol has
+  1 and more, and is no cloud: what is to stay (`geodecloud.training.chips.add_atmosphere`).
 * ``L`` is a textured field, never flat: a network that meets only flat clouds learns
   "flat means cloud" and fails on real ones. A part of the textures are crops of real,
   nearly overcast scenes, handed in by the caller.
@@ -34,7 +35,7 @@ Heiselberg, Remote Sensing 11 (2019) 2873; vapour bands: Gao et al., Remote Sens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +121,7 @@ def simulate_clouds(
     rng: np.random.Generator,
     textures: Sequence[Array] = (),
     texture_share: float = 0.35,
+    skies: Mapping[str, float] | None = None,
 ) -> SimulatedPair:
     """Put one random sky over a clear patch.
 
@@ -130,6 +132,7 @@ def simulate_clouds(
     rng : numpy Generator; the same state gives the same sky
     textures : arrays (C, h, w) of cloud reflectance, h and w at least the patch's
     texture_share : how often one of them is used, 0 to 1
+    skies : kind of sky -> how often it is drawn; None: `SKIES`
 
     Raises
     ------
@@ -141,7 +144,8 @@ def simulate_clouds(
         raise ValueError(f"{len(wavelengths_nm)} wavelengths for {channels} channels")
     wavelengths = np.asarray(wavelengths_nm, dtype=np.float32)
 
-    sky = str(rng.choice(list(SKIES), p=list(SKIES.values())))
+    skies = SKIES if skies is None else skies
+    sky = str(rng.choice(list(skies), p=list(skies.values())))
     height_km = float(rng.uniform(*HEIGHTS_KM[sky]))
     side = 2 * max(height, width)  # room for the shadow's shift; also hides periodicity
     opacity_field = _opacity(sky, side, rng)
@@ -160,7 +164,7 @@ def simulate_clouds(
         cast = np.roll(opacity_field, shift, axis=(0, 1))[here]
         shadow = (rng.uniform(0.2, 0.65) * cast).astype(np.float32)
 
-    gamma = rng.uniform(0, 1) if sky in ("veil", "cirrus") else rng.uniform(0, 0.25)
+    gamma = rng.uniform(0, 0.4) if sky in ("veil", "cirrus") else rng.uniform(0, 0.15)
     k = ((560 / wavelengths) ** gamma)[:, None, None]
     opacity_b = 1 - (1 - seen) ** k
     # skylight fills shadows, and there is more of it at short wavelengths
@@ -221,7 +225,7 @@ def _opacity(sky: str, side: int, rng: np.random.Generator) -> Array:
     if sky == "clear":
         return np.zeros((side, side), np.float32)
     if sky == "veil":  # the whole scene at reduced contrast
-        veil = rng.uniform(0.08, 0.65) * (1 + rng.uniform(0, 0.4) * fractal_field(side, 3.5, rng))
+        veil = rng.uniform(0.12, 0.65) * (1 + rng.uniform(0, 0.4) * fractal_field(side, 3.5, rng))
         return np.clip(veil, 0, 0.85).astype(np.float32)
     # beta, optical depth per standard deviation of the field, cover, stretch
     ranges = {

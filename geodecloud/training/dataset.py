@@ -31,6 +31,7 @@ class Recipe:
     optional : bands of which some are taken away now and then
     drop_share : how often
     display_share : how often the pair is drawn as an 8-bit picture
+    untouched_share : how often there is no cloud for certain; a clear sky is drawn, too
     texture_share : how often clouds have the texture of real ones
     context : percentiles of the scene that the model gets, see `geodecloud.models.context`
     crop_px, seed
@@ -41,6 +42,7 @@ class Recipe:
     optional: tuple[str, ...] = ()
     drop_share: float = 0.0
     display_share: float = 0.0
+    untouched_share: float = 0.0
     texture_share: float = 0.35
     context: tuple[float, ...] = ()
     crop_px: int = 96
@@ -90,8 +92,12 @@ class SimulatedClouds(Dataset[Example]):
         crop = self._without_some(crop[chosen], names, rng)
         textures = [texture[chosen] for texture in self.textures]
         wavelengths = [wavelengths[i] for i in chosen]
-        pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share)
-        return draw_picture(pair, rng) if rng.random() < recipe.display_share else pair
+        untouched = rng.random() < recipe.untouched_share
+        skies = {"clear": 1.0} if untouched else None
+        pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
+        if rng.random() < recipe.display_share:
+            return draw_picture(pair, rng, veiled=False if untouched else None)
+        return pair
 
     def _composite(self, crop: Array, rng: np.random.Generator) -> tuple[str, ...]:
         """One of the composites whose bands the crop has."""

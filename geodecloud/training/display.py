@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geodecloud.training.clouds import Array, SimulatedPair, fractal_field
 
 #: How often a veil is laid over the finished picture of a pair.
-_VEILED = 0.4
+_VEILED = 0.35
 
 
 def draw_picture(
@@ -22,8 +22,10 @@ def draw_picture(
 ) -> SimulatedPair:
     """Draw both images of a pair as one 8-bit picture each, with one random stretch.
 
-    ``v = clip((reflectance - black) * gain) ** gamma`` per channel, in steps of 1 / 255. A third of
-    the pictures are stretched to the percentiles of the clear one, as web maps are.
+    ``v = clip((reflectance - black) * gain) ** gamma`` per channel, in steps of 1 / 255. A quarter
+    of the pictures have a gain like that of ESA's true-colour image, a quarter are stretched to the
+    percentiles of the clear one, as web maps are, and half bring its median to any brightness: a
+    bright, even ground must be known as such, or every desert is a veil.
 
     Parameters
     ----------
@@ -33,15 +35,7 @@ def draw_picture(
     -------
     The pair in [0, 1]; where a veil was added, ``opacity`` has it
     """
-    black: NDArray[np.float64]
-    if rng.random() < 1 / 3:
-        low, high = np.percentile(
-            pair.clear, [rng.uniform(0, 3), rng.uniform(96, 100)], axis=(1, 2)
-        )
-        black, gain = low - 0.01, rng.uniform(0.6, 1.0) / np.maximum(high - low, 0.03)
-    else:
-        black = np.full(3, rng.uniform(-0.02, 0.05))
-        gain = rng.uniform(2.0, 4.5) * rng.uniform(0.85, 1.15, 3)
+    black, gain = _stretch(pair.clear, rng)
     gamma = rng.uniform(0.6, 1.2)
 
     def stretch(image: Array) -> Array:
@@ -55,6 +49,21 @@ def draw_picture(
         cloudy = (1 - veil) * cloudy + veil * colour[:, None, None]
         opacity = (1 - (1 - opacity) * (1 - veil)).astype(np.float32)
     return SimulatedPair(_in_8_bits(cloudy), _in_8_bits(clear), opacity, pair.shadow)
+
+
+def _stretch(
+    clear: Array, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Black point and gain of each channel, (3,)."""
+    kind, cast = rng.random(), rng.uniform(0.85, 1.15, 3)
+    if kind < 0.25:
+        low, high = np.percentile(clear, [rng.uniform(0, 3), rng.uniform(96, 100)], axis=(1, 2))
+        return low - 0.01, rng.uniform(0.6, 1.0) / np.maximum(high - low, 0.06)
+    black = np.full(3, rng.uniform(-0.02, 0.03))
+    if kind < 0.5:
+        return black, rng.uniform(2.0, 4.5) * cast
+    level = float(np.median(clear - black[:, None, None]))
+    return black, rng.uniform(0.1, 0.8) / max(level, 0.02) * cast
 
 
 def _in_8_bits(image: Array) -> Array:

@@ -1,86 +1,167 @@
-"""Scores of models on real pairs, through the path every scene takes."""
+"""Scores of models on pairs, through the path every scene takes, beside the baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from geodecloud.composite import Provenance
+from geodecloud.composite import Bool, Provenance
 from geodecloud.models.catalogue import get_card
 from geodecloud.options import Options
 from geodecloud.pipeline import Declouded, decloud
-from geodecloud.training.chips import Pair, read_pairs
-from geodecloud.training.metrics import psnr_db
+from geodecloud.training.baselines import BASELINES
+from geodecloud.training.clouds import Array
+from geodecloud.training.metrics import image_scores, psnr_db
+from geodecloud.training.pairs import Pair, read_pairs
+
+#: Opacity from which a pixel counts as thin cloud, and from which as opaque.
+THIN, OPAQUE = 0.05, 0.6
+#: The same for real pairs, in reflectance added by the cloud, mean over bands.
+BRIGHTER, MUCH_BRIGHTER = 0.02, 0.2
+#: Opacity at which the cloud map is compared with the truth.
+MAP_LEVEL = 0.1
+CLASSES = ("clear", "thin", "opaque", "shadow")
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one method made of one pair.
+
+    Attributes
+    ----------
+    pair, method : names
+    bands : how many were scored
+    values : see `geodecloud.training.metrics.image_scores`
+    gain_db : PSNR over that of the cloudy image
+    changed : share of pixels not left as observed; 0 for doing nothing
+    observed_rmse : difference of the two dates where pixels were left as observed, or None
+    map_hits, map_either : px where map and truth both, or either of them, exceed 0.1
+    by_class : class -> (px, sum over px of the band mean of the squared error)
+    """
+
+    pair: str
+    method: str
+    bands: int
+    values: dict[str, float]
+    gain_db: float
+    changed: float = 0.0
+    observed_rmse: float | None = None
+    map_hits: int = 0
+    map_either: int = 0
+    by_class: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
 def evaluate_folder(
     folder: Path, models: Sequence[str], file_bands: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Score each model on each pair of a folder.
+) -> list[Score]:
+    """Score models and baselines on each pair of a folder.
 
-    The default mask, composite and rounding to 16 bits are part of what is scored. PSNR is over
-    the model's bands together, in reflectance clipped to [0, 1]. The two dates of a pair
-    differ, so even a perfect method has a floor: ``observed_rmse`` is the root mean square
-    difference between the dates over the pixels that were left as observed.
+    The default mask, composite and rounding to the files' DN are part of what is scored. The
+    baselines are scored on each set of bands that a model restores.
 
-    Returns
-    -------
-    list of dict, one per pair and model: pair, model, before_db, after_db, changed (share of
-    pixels), observed_rmse
+    Parameters
+    ----------
+    folder : see `geodecloud.training.pairs.read_pairs`
+    models : shipped names or files
+    file_bands : names of the files' bands where the files do not say
     """
-    rows = []
-    for name in models:
-        bands = get_card(name).channel_names
-        for pair in read_pairs(folder, bands, file_bands):
-            result = decloud_pair(pair, name)
-            restored = result.image.values.astype(np.float32) * 1e-4
-            observed = result.provenance.values == Provenance.OBSERVED
-            floor = (pair.cloudy - pair.clear)[:, observed]
-            rows.append(
-                {
-                    "pair": pair.name,
-                    "model": name,
-                    "before_db": psnr_db(pair.cloudy, pair.clear),
-                    "after_db": psnr_db(restored, pair.clear),
-                    "changed": float(1 - observed.mean()),
-                    "observed_rmse": float(np.sqrt(np.mean(floor**2))) if floor.size else None,
-                }
-            )
-    return rows
+    scores: list[Score] = []
+    for model in models:
+        for pair in pairs_for(folder, model, file_bands):
+            done = {(score.pair, score.bands) for score in scores if score.method in BASELINES}
+            if (pair.name, len(pair.bands)) not in done:
+                scores += score_baselines(pair)
+            scores.append(score_model(pair, model))
+    return scores
+
+
+def pairs_for(folder: Path, model: str, file_bands: Sequence[str] = ()) -> list[Pair]:
+    """The pairs of a folder, in the bands that a model restores."""
+    card = get_card(model)
+    return read_pairs(folder, card.channel_names, file_bands, card.optional)
+
+
+def score_baselines(pair: Pair) -> Iterator[Score]:
+    """Score what a model has to beat."""
+    for name, method in BASELINES.items():
+        yield _score(pair, name, method(pair.cloudy))
+
+
+def score_model(pair: Pair, model: str) -> Score:
+    """Score one model on one pair."""
+    result = decloud_pair(pair, model)
+    image = result.image.values.astype(np.float32) * np.float32(pair.scale)
+    observed = result.provenance.values == Provenance.OBSERVED
+    floor = (pair.cloudy - pair.clear)[:, observed]
+    hits = either = 0
+    if pair.opacity is not None:
+        found, true = result.cloud_map.values > MAP_LEVEL, _attention(pair) > MAP_LEVEL
+        hits, either = int((found & true).sum()), int((found | true).sum())
+    return _score(
+        pair,
+        model,
+        image,
+        changed=float(1 - observed.mean()),
+        observed_rmse=float(np.sqrt(np.mean(floor**2))) if floor.size else None,
+        map_hits=hits,
+        map_either=either,
+    )
 
 
 def decloud_pair(pair: Pair, model: str) -> Declouded:
-    """Send the cloudy date of a pair, as 16-bit DN, down the path every scene takes."""
-    dn = np.rint(pair.cloudy * 1e4).astype(np.uint16)
-    names = get_card(model).channel_names
-    array = xr.DataArray(dn, dims=("band", "y", "x"), attrs={"long_name": names})
+    """Send the cloudy image of a pair, as DN of its file, down the path every scene takes."""
+    dn = np.rint(pair.cloudy / pair.scale).astype(pair.dtype)
+    array = xr.DataArray(dn, dims=("band", "y", "x"), attrs={"long_name": pair.bands})
     return decloud(array, Options(model=model))
 
 
-def format_table(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table, worst gain first, with the mean of each model below."""
-    lines = [
-        "| pair | model | before dB | after dB | gain dB | changed % | date difference |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    ordered = sorted(rows, key=lambda row: row["after_db"] - row["before_db"])
-    lines += [_line(row) for row in ordered]
-    for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == model]
-        mean = {
-            k: float(np.mean([row[k] for row in own])) for k in ("before_db", "after_db", "changed")
-        }
-        lines.append(_line({"pair": f"**mean of {len(own)}**", "model": model, **mean}))
-    return "\n".join(lines)
+def opacity_classes(pair: Pair) -> dict[str, Bool]:
+    """Clear, thin, opaque and shadow pixels of a pair, each (H, W).
+
+    Where the clouds are simulated the true opacity decides, shadow where there is no cloud above
+    it. Real pairs are split by how much brighter the cloudy date is, mean over bands: a change
+    of the ground counts as cloud, too, and a cloud over bright ground as clear.
+    """
+    if pair.opacity is not None and pair.shadow is not None:
+        cloud, shade = pair.opacity, pair.shadow
+        thin, opaque, shadow = THIN, OPAQUE, (shade >= THIN) & (cloud < THIN)
+    else:
+        cloud = np.mean(pair.cloudy - pair.clear, axis=0)
+        thin, opaque, shadow = BRIGHTER, MUCH_BRIGHTER, cloud <= -BRIGHTER
+    return {
+        "clear": (cloud < thin) & ~shadow,
+        "thin": (cloud >= thin) & (cloud < opaque),
+        "opaque": cloud >= opaque,
+        "shadow": shadow,
+    }
 
 
-def _line(row: dict[str, Any]) -> str:
-    gain, floor = row["after_db"] - row["before_db"], row.get("observed_rmse")
-    return (
-        f"| {row['pair']} | {row['model']} | {row['before_db']:.2f} | {row['after_db']:.2f} "
-        f"| {gain:+.2f} | {100 * row['changed']:.0f} | {'-' if floor is None else f'{floor:.4f}'} |"
+def _attention(pair: Pair) -> Array:
+    assert pair.opacity is not None
+    return pair.opacity if pair.shadow is None else np.maximum(pair.opacity, pair.shadow)
+
+
+def _score(pair: Pair, method: str, image: Array, changed: float = 0.0, **facts: object) -> Score:
+    values = image_scores(image, pair.clear)
+    error: NDArray[np.float64] = np.mean(
+        (np.clip(image, 0, 1) - np.clip(pair.clear, 0, 1)).astype(np.float64) ** 2, axis=0
+    )
+    by_class = {
+        name: (int(where.sum()), float(error[where].sum()))
+        for name, where in opacity_classes(pair).items()
+    }
+    return Score(
+        pair=pair.name,
+        method=method,
+        bands=len(pair.bands),
+        values=values,
+        gain_db=values["psnr"] - psnr_db(pair.cloudy, pair.clear),
+        changed=changed,
+        by_class=by_class,
+        **facts,  # type: ignore[arg-type]
     )

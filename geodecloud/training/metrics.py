@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from geodecloud.errors import OptionError
+
+#: The authors' weights of a luminance, applied to blue, green, red in this order.
+_PUBLISHED_LUMINANCE = (0.298912, 0.586611, 0.114478)
 
 
 def psnr_db(image: ArrayLike, truth: ArrayLike, data_range: float = 1.0) -> float:
@@ -17,3 +23,62 @@ def psnr_db(image: ArrayLike, truth: ArrayLike, data_range: float = 1.0) -> floa
     b = np.clip(np.asarray(truth, np.float64), 0, data_range)
     mse = float(np.mean((a - b) ** 2))
     return math.inf if mse == 0 else 10 * math.log10(data_range**2 / mse)
+
+
+def image_scores(image: ArrayLike, truth: ArrayLike) -> dict[str, float]:
+    """Score one image by the standard definitions, and by the published ones if it has 3 bands.
+
+    Standard: reflectance clipped to [0, 1]; PSNR over all bands together; SSIM with data range
+    1, a Gaussian window of 11 px and 1.5 px sigma, mean over bands; SAM, the mean angle between
+    spectra in degrees; MAE. Published (SpA GAN): nothing clipped, SSIM of one luminance, the usual
+    weights applied to blue, green, red in this order, with a 7 px mean window and data range 2,
+    which flatters it.
+
+    Parameters
+    ----------
+    image, truth : (C, H, W) reflectance, bands in order of wavelength
+
+    Returns
+    -------
+    dict with psnr, ssim, sam, mae, and published_psnr, published_ssim
+
+    Raises
+    ------
+    OptionError
+        If torchmetrics is not installed.
+    """
+    import torch
+
+    functional = _torchmetrics()
+    a, b = (torch.from_numpy(np.asarray(x, np.float64).copy())[None] for x in (image, truth))
+    x, y = a.clamp(0, 1), b.clamp(0, 1)
+    # a pixel that is 0 in every band has no angle
+    some = (x.sum(dim=1) > 0) & (y.sum(dim=1) > 0)
+    angles = functional.spectral_angle_mapper(x, y, reduction="none") if x.shape[1] > 1 else None
+    scores = {
+        "psnr": psnr_db(image, truth),
+        "ssim": float(functional.structural_similarity_index_measure(x, y, data_range=1.0)),
+        "sam": math.nan if angles is None else math.degrees(float(angles[some].mean())),
+        "mae": float((x - y).abs().mean()),
+    }
+    if a.shape[1] == 3:
+        weights = torch.tensor(_PUBLISHED_LUMINANCE, dtype=a.dtype).view(1, 3, 1, 1)
+        luminances = [(part * weights).sum(dim=1, keepdim=True) for part in (a, b)]
+        mse = float((a - b).square().mean())
+        ssim = functional.structural_similarity_index_measure(
+            *luminances, gaussian_kernel=False, kernel_size=7, data_range=2.0
+        )
+        scores["published_psnr"] = math.inf if mse == 0 else -10 * math.log10(mse)
+        scores["published_ssim"] = float(ssim)
+    return scores
+
+
+def _torchmetrics() -> Any:
+    try:
+        from torchmetrics.functional import image
+    except ImportError as error:
+        raise OptionError(
+            "scores are computed by torchmetrics, which is not installed; get it with: "
+            "pip install 'geodecloud[metrics]'"
+        ) from error
+    return image

@@ -39,7 +39,7 @@ from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import Model, build_network, load_model, save_weights
 from geodecloud.training.calibrate import calibrate
-from geodecloud.training.chips import Chip, Pair, read_chips, read_pairs
+from geodecloud.training.chips import Chip, read_chips
 from geodecloud.training.clouds import Array, SimulatedPair
 from geodecloud.training.dataset import Example, Recipe, SimulatedClouds
 from geodecloud.training.display import draw_picture
@@ -50,6 +50,7 @@ from geodecloud.training.losses import (
     discriminator_loss,
 )
 from geodecloud.training.metrics import psnr_db
+from geodecloud.training.pairs import Pair, read_pairs
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Config:
     drop_share: float = 0.0  # how often some of them are taken away
     composites: tuple[tuple[str, ...], ...] = ()  # other bands, now and then, in their place
     display_share: float = 0.0  # how often an example is an 8-bit picture
+    untouched_share: float = 0.0  # how often there is no cloud for certain
     context: tuple[float, ...] = ()  # percentiles of the scene, planes for the network
     init_from: str = ""  # weights to start from: a shipped model or a file
     skip_sensors: tuple[str, ...] = ()  # sensors whose DN is not reflectance
@@ -124,6 +126,7 @@ class Config:
             optional=self.optional_bands,
             drop_share=self.drop_share,
             display_share=self.display_share,
+            untouched_share=self.untouched_share,
             texture_share=self.texture_share,
             context=self.context,
             crop_px=self.crop_px,

@@ -1,0 +1,60 @@
+"""What commands share: remarks on stderr and a progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from geodecloud.errors import GeodecloudWarning
+
+log = logging.getLogger("geodecloud")
+
+
+@contextlib.contextmanager
+def remarks(quiet: bool, verbose: int) -> Iterator[None]:
+    """Send our log and our warnings to stderr, one line each, for the length of a command."""
+    handler = _AboveTheBar()
+    log.addHandler(handler)
+    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", GeodecloudWarning)
+        before = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+            if not issubclass(category, GeodecloudWarning):
+                before(message, category, *args, **kwargs)
+            elif not quiet:
+                log.warning("Warning: %s", message)
+
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+
+
+class _AboveTheBar(logging.Handler):
+    """Writes log lines to stderr without tearing the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record as a line."""
+        from tqdm import tqdm
+
+        tqdm.write(record.getMessage(), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress_bar(pixels: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar with MPix/s and time left on a terminal; silence when piped or quiet."""
+    from tqdm import tqdm
+
+    hidden = quiet or not sys.stderr.isatty()
+    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} MPix, {rate_noinv_fmt}, {remaining} left"
+    with tqdm(
+        total=pixels / 1e6, unit="MPix", disable=hidden, bar_format=layout, leave=False
+    ) as bar:
+        yield lambda done: bar.update(done / 1e6) and None

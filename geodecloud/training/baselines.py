@@ -1,0 +1,38 @@
+"""What a model has to beat: doing nothing, and a classic without learning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geodecloud.training.clouds import Array
+
+#: Percentile that stands for the darkest object, and the reflectance such an object has.
+_DARKEST, _DARK_REFLECTANCE = 1.0, 0.01
+
+
+def do_nothing(image: Array) -> Array:
+    """The cloudy image as it is."""
+    return image
+
+
+def dark_object_subtraction(image: Array) -> Array:
+    """Take the light of the haze off, as seen over the darkest object of each band.
+
+    ``J_b = I_b - max(0, p1(I_b) - 0.01)``: the darkest percentile of a band should reflect about
+    1 %; what it shows beyond is haze, and the same everywhere. It lifts an even haze, knows
+    nothing of broken cloud, and darkens scenes without a dark object.
+
+    Parameters
+    ----------
+    image : (C, H, W) reflectance
+
+    References
+    ----------
+    P. S. Chavez, An improved dark-object subtraction technique for atmospheric scattering
+    correction of multispectral data, Remote Sensing of Environment 24 (1988) 459-479.
+    """
+    darkest = np.percentile(image, _DARKEST, axis=(1, 2), keepdims=True)
+    return (image - np.maximum(darkest - _DARK_REFLECTANCE, 0)).astype(np.float32)
+
+
+BASELINES = {"do nothing": do_nothing, "dark-object subtraction": dark_object_subtraction}

@@ -1,0 +1,74 @@
+"""Pictures of pairs: cloudy, result, clear, provenance, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.report import PROVENANCE_RGB, write_picture
+from geodecloud.training.clouds import Array
+from geodecloud.training.evaluate import Score, decloud_pair
+from geodecloud.training.pairs import Pair
+
+Picture = NDArray[np.uint8]
+_GAP_PX = 6
+
+
+def draw_panel(pair: Pair, model: str) -> Picture:
+    """One pair in a row, (3, H, W) uint8: cloudy, result, clear, provenance; one stretch for all."""
+    result = decloud_pair(pair, model)
+    restored = result.image.values * pair.scale
+    panels = draw_images([pair.cloudy, restored, pair.clear], pair.bands, pair.dtype == "uint8")
+    panels.append(PROVENANCE_RGB[result.provenance.values].transpose(2, 0, 1))
+    return beside(panels)
+
+
+def draw_images(images: Sequence[Array], bands: Sequence[str], is_picture: bool) -> list[Picture]:
+    """Images of one place in true colour, with the stretch that suits the last of them."""
+    shown = [bands.index(name) if name in bands else 0 for name in ("B04", "B03", "B02")]
+    top = 1.0 if is_picture else max(float(np.percentile(images[-1][shown], 99.5)), 0.02)
+    gamma = 1.0 if is_picture else 0.8
+    return [(255 * np.clip(image[shown] / top, 0, 1) ** gamma).astype(np.uint8) for image in images]
+
+
+def beside(pictures: Sequence[Picture]) -> Picture:
+    """Pictures of one height in a row, with a white gap."""
+    gap = np.full((3, pictures[0].shape[1], _GAP_PX), 255, np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1], axis=2)
+
+
+def below(pictures: Sequence[Picture]) -> Picture:
+    """Pictures of one width in a column, with a white gap."""
+    gap = np.full((3, _GAP_PX, pictures[0].shape[2]), 255, np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def choose_cases(scores: Sequence[Score], count: int = 1) -> dict[str, list[Score]]:
+    """The `count` worst, middle and best scores of one method by gain."""
+    ordered = sorted(scores, key=lambda score: score.gain_db)
+    start = max(0, (len(ordered) - count) // 2)
+    return {
+        "worst": ordered[:count],
+        "median": ordered[start : start + count],
+        "best": ordered[-count:],
+    }
+
+
+def write_panels(
+    scores: Sequence[Score], pairs: Sequence[Pair], model: str, folder: Path
+) -> list[Path]:
+    """Write ``MODEL_worst.png``, ``MODEL_median.png`` and ``MODEL_best.png``."""
+    by_name = {pair.name: pair for pair in pairs}
+    own = [score for score in scores if score.method == model]
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for kind, chosen in choose_cases(own).items():
+        path = folder / f"{Path(model).stem}_{kind}.png"
+        rows = [draw_panel(by_name[score.pair], model) for score in chosen]
+        paths.append(write_picture(below(rows), path))
+    return paths

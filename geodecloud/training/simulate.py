@@ -1,0 +1,89 @@
+"""Simulated pairs as files: a clear scene in, the same scene under clouds and the truth out."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from geodecloud.bands import SENTINEL2_NM, canonical_name, describe
+from geodecloud.errors import BandError, OptionError
+from geodecloud.reflectance import decide_codec
+from geodecloud.scene import open_raster, read_metadata
+from geodecloud.staging import FileFormat
+from geodecloud.training.clouds import SKIES, simulate_clouds
+from geodecloud.writer import write_scene
+
+
+def simulate_file(
+    clear: Path, out: Path, seed: int = 1, sky: str | None = None, overwrite: bool = False
+) -> list[Path]:
+    """Write a clear scene and itself under clouds, georeferenced, with the true opacity.
+
+    The whole scene is held in memory. Bands of unknown wavelength and nodata stay as they are.
+
+    Parameters
+    ----------
+    clear : raster with band names; reflectance is decided as everywhere
+        (`geodecloud.reflectance.decide_codec`)
+    out : folder; gets NAME_cloudy.tif, NAME_clear.tif, NAME_opacity.tif, NAME_shadow.tif
+    seed : of the sky; each file name has a sky of its own
+    sky : one of `geodecloud.training.clouds.SKIES`; None: drawn
+
+    Raises
+    ------
+    OptionError
+        If there is no such sky.
+    BandError
+        If no band has a known wavelength.
+    """
+    if sky is not None and sky not in SKIES:
+        raise OptionError(f"there is no sky {sky!r}; known: {', '.join(SKIES)}")
+    metadata = read_metadata(clear)
+    names = [canonical_name(name) for name in metadata.names]
+    known = [i for i, name in enumerate(names) if name in SENTINEL2_NM]
+    if not known:
+        raise BandError(
+            f"no band of {clear} has a known wavelength: {describe(metadata.names)}. Name the bands "
+            "B01 to B12, for example with: rio edit-info or gdal_edit"
+        )
+    codec = decide_codec(
+        np.dtype(metadata.dtypes[0]),
+        [names[i] for i in known],
+        [metadata.scales[i] for i in known],
+        [metadata.offsets[i] for i in known],
+        metadata.nodata,
+    )
+    with open_raster(clear) as src:
+        dn = src.read()
+    gaps = np.zeros(dn.shape, bool)
+    if metadata.nodata is not None:
+        gaps = np.isnan(dn) if np.isnan(metadata.nodata) else dn == metadata.nodata
+    ground = np.where(gaps[known], 0, codec.decode(dn[known])).astype(np.float32)
+    rng = np.random.default_rng([seed, zlib.crc32(clear.stem.encode())])
+    pair = simulate_clouds(
+        ground, [SENTINEL2_NM[str(names[i])] for i in known], rng, skies={sky: 1.0} if sky else None
+    )
+    cloudy = dn.copy()
+    cloudy[known] = np.where(gaps[known], dn[known], codec.encode(pair.cloudy.astype(np.float64)))
+    single = metadata.single_band("float32", None, "")
+    images = {
+        "cloudy": (cloudy, metadata),
+        "clear": (dn, metadata),
+        "opacity": (pair.opacity[None], replace(single, descriptions=("opacity",))),
+        "shadow": (pair.shadow[None], replace(single, descriptions=("shadow",))),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    form = FileFormat("gtiff", overwrite=overwrite)
+    return [
+        write_scene(_as_array(image), out / f"{clear.stem}_{kind}.tif", about, form)
+        for kind, (image, about) in images.items()
+    ]
+
+
+def _as_array(image: np.ndarray[Any, Any]) -> xr.DataArray:
+    return xr.DataArray(image, dims=("band", "y", "x"))

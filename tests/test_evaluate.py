@@ -1,0 +1,190 @@
+"""Scores against plain numpy, pairs of both layouts, and the commands evaluate and simulate."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+from conftest import BANDS, textured_dn, write_raster
+from scipy.ndimage import gaussian_filter
+
+from geodecloud.cli import main
+from geodecloud.errors import SceneError
+from geodecloud.training.baselines import dark_object_subtraction
+from geodecloud.training.evaluate import decloud_pair, opacity_classes, pairs_for
+from geodecloud.training.metrics import image_scores
+from geodecloud.training.pairs import Pair, read_pairs
+
+
+def two_images(channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    truth = textured_dn(channels, 60, 75).astype(np.float32) * 1e-4
+    return truth + rng.normal(0, 0.1, truth.shape).astype(np.float32), truth
+
+
+def test_scores_are_those_of_the_formulas_written_out() -> None:
+    image, truth = two_images()
+    a, b = np.clip(image, 0, 1).astype(float), np.clip(truth, 0, 1).astype(float)
+    scores = image_scores(image, truth)
+    assert scores["psnr"] == pytest.approx(-10 * np.log10(np.mean((a - b) ** 2)), abs=1e-6)
+    assert scores["mae"] == pytest.approx(np.abs(a - b).mean(), abs=1e-9)
+    norms = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    seen = norms > 0  # a pixel that is 0 in every band has no angle
+    angles = np.degrees(np.arccos(np.clip((a * b).sum(axis=0)[seen] / norms[seen], -1, 1)))
+    assert scores["sam"] == pytest.approx(angles.mean(), abs=1e-3)
+    mse = np.mean((image.astype(float) - truth) ** 2)
+    assert scores["published_psnr"] == pytest.approx(-10 * np.log10(mse), abs=1e-6)
+
+
+def test_ssim_is_that_of_wang_with_a_gaussian_window() -> None:
+    """Away from the edges, where windows differ between libraries."""
+    image, truth = (np.clip(x, 0, 1).astype(float) for x in two_images(1))
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return gaussian_filter(x, 1.5, truncate=5 / 1.5)
+
+    a, b = image[0], truth[0]
+    mean_a, mean_b = blur(a), blur(b)
+    covariance = blur(a * b) - mean_a * mean_b
+    spread = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
+    ssim = ((2 * mean_a * mean_b + 1e-4) * (2 * covariance + 9e-4)) / (
+        (mean_a**2 + mean_b**2 + 1e-4) * (spread + 9e-4)
+    )
+    assert image_scores(image, truth)["ssim"] == pytest.approx(ssim[5:-5, 5:-5].mean(), abs=2e-3)
+
+
+def test_published_luminance_weighs_blue_as_red() -> None:
+    """Errors in the first channel, blue, count 0.2989; seen in the order of the scores."""
+    truth = np.random.default_rng(0).random((3, 40, 40)).astype(np.float32)
+    found = []
+    for channel in range(3):
+        image = truth.copy()
+        image[channel] = 1 - image[channel]
+        found.append(image_scores(image, truth)["published_ssim"])
+    assert found[1] < found[0] < found[2]
+
+
+def test_dark_object_subtraction_takes_an_even_haze_off() -> None:
+    ground = textured_dn(4, 50, 60).astype(np.float32) * 1e-4
+    ground[:, :2, :] = 0.01  # dark water
+    haze = np.array([0.12, 0.08, 0.05, 0.01], np.float32)[:, None, None]
+    np.testing.assert_allclose(dark_object_subtraction(ground + haze), ground, atol=1e-6)
+    np.testing.assert_array_equal(dark_object_subtraction(ground), ground)
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_every_pixel_has_one_class(simulated: bool) -> None:
+    clear = np.full((2, 4, 100), 0.1, np.float32)
+    opacity = np.broadcast_to(np.linspace(0, 1, 100, dtype=np.float32), (4, 100)).copy()
+    shadow = np.zeros_like(opacity)
+    shadow[:, :3] = 0.5
+    cloudy = clear * (1 - shadow) * (1 - opacity) + 0.5 * opacity
+    truth = {"opacity": opacity, "shadow": shadow} if simulated else {}
+    classes = opacity_classes(Pair("p", cloudy, clear, ("B02", "B03"), "uint16", **truth))
+    assert (sum(where.astype(int) for where in classes.values()) == 1).all()
+    assert list(classes) == ["clear", "thin", "opaque", "shadow"]
+    assert classes["shadow"][:, 0].all()
+    assert classes["clear"][:, 3].all()
+    assert classes["thin"][:, 40].all()
+    assert classes["opaque"][:, 99].all()
+
+
+def rice_folder(folder: Path) -> Path:
+    """Two pictures as RICE has them: cloud/NAME.png and label/NAME.png, RGB."""
+    for kind, add in (("cloud", 60), ("label", 0)):
+        (folder / kind).mkdir(parents=True)
+        for name in ("1", "10"):
+            picture = np.stack([np.full((32, 40), level + add, np.uint8) for level in (30, 60, 90)])
+            profile = {"driver": "PNG", "count": 3, "height": 32, "width": 40, "dtype": "uint8"}
+            with rasterio.open(folder / kind / f"{name}.png", "w", **profile) as dst:
+                dst.write(picture)
+    return folder
+
+
+def test_pictures_in_two_folders_are_pairs_in_the_order_of_the_model(tmp_path: Path) -> None:
+    pairs = read_pairs(rice_folder(tmp_path / "rice"), ["B02", "B03", "B04"])
+    assert [pair.name for pair in pairs] == ["1", "10"]
+    np.testing.assert_allclose(pairs[0].clear[:, 0, 0] * 255, [90, 60, 30], atol=1e-4)
+    result = decloud_pair(pairs[0], "identity")
+    np.testing.assert_array_equal(result.image.values[:, 0, 0], [150, 120, 90])
+    assert result.image.dtype == np.uint8
+
+
+@pytest.fixture
+def clear_scene(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "here.tif", textured_dn(4, 101, 140, nodata=0), nodata=0)
+
+
+def simulated(clear_scene: Path, out: Path, *more: str) -> Path:
+    words = ["simulate", str(clear_scene), "--out", str(out), "--sky", "cumulus", *more]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.split()) == 4
+    return out
+
+
+def test_simulated_pair_is_the_scene_and_the_scene_under_cloud(
+    clear_scene: Path, tmp_path: Path
+) -> None:
+    out = simulated(clear_scene, tmp_path / "pairs")
+    images = {}
+    with rasterio.open(clear_scene) as src:
+        place, before = (src.crs, src.transform, src.shape), src.read()
+    for kind in ("cloudy", "clear", "opacity", "shadow"):
+        with rasterio.open(out / f"here_{kind}.tif") as src:
+            assert (src.crs, src.transform, src.shape) == place
+            images[kind] = src.read()
+            if kind in ("cloudy", "clear"):
+                assert (src.descriptions, src.nodata) == (BANDS, 0)
+    np.testing.assert_array_equal(images["clear"], before)
+    np.testing.assert_array_equal(images["cloudy"] == 0, before == 0)
+    open_sky = (images["opacity"][0] == 0) & (images["shadow"][0] == 0)
+    change = np.abs(images["cloudy"].astype(int) - before)[:, open_sky]
+    assert change.max() < 6 * 40  # sensor noise of at most 0.004
+    assert images["opacity"].max() > 0.3
+    again = simulated(clear_scene, tmp_path / "again")
+    with rasterio.open(again / "here_cloudy.tif") as src:
+        np.testing.assert_array_equal(src.read(), images["cloudy"])
+
+
+def test_evaluate_writes_tables_and_panels(
+    clear_scene: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    folder = simulated(clear_scene, tmp_path / "pairs")
+    words = ["evaluate", "--data", str(folder), "--model", str(toy_model)]
+    words += ["--csv", str(tmp_path / "a.csv"), "--markdown", str(tmp_path / "a.md")]
+    result = CliRunner().invoke(main, [*words, "--panels", str(tmp_path / "panels")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.md").read_text() == result.stdout
+    with (tmp_path / "a.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert list(rows) == sorted(rows, key=lambda method: float(rows[method]["gain"]))
+    nothing = rows["do nothing"]
+    with rasterio.open(folder / "here_cloudy.tif") as a, rasterio.open(clear_scene) as b:
+        mse = np.mean((np.clip(a.read() * 1e-4, 0, 1) - np.clip(b.read() * 1e-4, 0, 1)) ** 2)
+    assert float(nothing["psnr"]) == pytest.approx(-10 * np.log10(mse), abs=1e-3)
+    assert float(nothing["gain"]) == 0
+    pair = pairs_for(folder, str(toy_model))[0]
+    total = sum(int(nothing[f"{name}_px"]) for name in ("clear", "thin", "opaque", "shadow"))
+    assert total == pair.clear[0].size
+    for kind in ("worst", "median", "best"):
+        with rasterio.open(tmp_path / f"panels/toy_{kind}.png") as src:
+            assert src.shape == (101, 4 * 140 + 3 * 6)
+    as_json = CliRunner().invoke(main, [*words[:5], "--json"])
+    assert {row["method"] for row in json.loads(as_json.stdout)} == set(rows)
+
+
+def test_folders_without_pairs_and_odd_sizes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"neither \*_cloudy.tif"):
+        read_pairs(tmp_path, BANDS)
+    write_raster(tmp_path / "a_cloudy.tif", textured_dn(4, 40, 50))
+    write_raster(tmp_path / "a_clear.tif", textured_dn(4, 40, 51))
+    with pytest.raises(SceneError, match=r"differ in size: \(40, 50\) and \(40, 51\)"):
+        read_pairs(tmp_path, BANDS)
+    with pytest.raises(SceneError, match=r"4 bands .* 3 names"):
+        read_pairs(tmp_path, ["B02"], ["B02", "B03", "B04"])
