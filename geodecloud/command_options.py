@@ -125,6 +125,18 @@ _SCENE_OPTIONS = [
     click.option(
         "--co", "creation_options", multiple=True, metavar="KEY=VALUE", help="GDAL creation option."
     ),
+    click.option(
+        "--layout",
+        default="stack",
+        show_default=True,
+        type=click.Choice(["stack", "bands"]),
+        help="One file of all bands, or a folder with one per band.",
+    ),
+    click.option(
+        "--stac/--no-stac",
+        default=None,
+        help="Write a STAC Item beside the result.  [default: of Sentinel-2 products]",
+    ),
     click.option("--overwrite", is_flag=True, help="Replace files that exist."),
 ]
 

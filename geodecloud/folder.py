@@ -28,7 +28,6 @@ from geodecloud.journal import (
     Record,
     fingerprint,
     remove_leftovers,
-    write_text,
 )
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.options import NOT_THE_RESULT, Options
@@ -36,7 +35,7 @@ from geodecloud.pipeline import Report, decloud_scene
 from geodecloud.plan import mask_path
 from geodecloud.scene import touches_aoi
 from geodecloud.source import open_source
-from geodecloud.staging import FileFormat
+from geodecloud.staging import FileFormat, write_text
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +113,7 @@ class _Batch:
     out_dir: Path
     options: dict[str, Any]
     reading: dict[str, Any]
+    writing: dict[str, Any]
     format: FileFormat
     layers: tuple[str, ...]
     journal: Journal = field(init=False)
@@ -130,6 +130,8 @@ def decloud_folder(
     dry_run: bool = False,
     resolution: int | None = None,
     s2_offset: str | float = "auto",
+    layout: str = "stack",
+    stac: bool | None = None,
     provenance: bool = False,
     cloud_map: bool = False,
     format: FileFormat | None = None,
@@ -145,7 +147,7 @@ def decloud_folder(
         ``summary.csv`` and ``footprints.gpkg``
     pattern : of the names of files and products, such as ``S2A_*``
     dry_run : only say what would be done
-    resolution, s2_offset, format, **options : see `geodecloud.decloud_scene`; with ``aoi``,
+    resolution, s2_offset, layout, stac, format, **options : see `geodecloud.decloud_scene`; with ``aoi``,
         scenes outside it are left out
     provenance, cloud_map : write these too, as ``NAME_provenance.tif``, ``NAME_cloud_map.tif``
     told : called with each outcome as it is known
@@ -168,7 +170,8 @@ def decloud_folder(
     reading = {"resolution": resolution, "s2_offset": s2_offset}
     if any(Path(root).resolve() == Path(out_dir).resolve() for root in several):
         raise OptionError(f"{out_dir} holds the scenes; give another folder for the results")
-    batch = _Batch(Path(out_dir), options, reading, format or FileFormat(), layers)
+    writing = {"layout": layout, "stac": stac}
+    batch = _Batch(Path(out_dir), options, reading, writing, format or FileFormat(), layers)
     scenes = find_scenes(several, pattern, batch.out_dir)
     if dry_run:
         jobs = [_plan_job(batch, scene) for scene in _without_clashes(scenes, batch)]
@@ -207,6 +210,8 @@ def _plan_job(batch: _Batch, scene: FoundScene) -> _Job:
     ends = {"out": "decloud", **{layer: layer for layer in batch.layers}}
     folder = batch.out_dir / scene.place
     targets = {name: folder / f"{scene.name}_{end}.tif" for name, end in ends.items()}
+    if batch.writing["layout"] == "bands":
+        targets["out"] = targets["out"].with_suffix("")
     job = _Job(scene, key, targets)
     if scene.twin is not None:
         reason = f"the same as {scene.twin}"
@@ -250,13 +255,14 @@ def _do(batch: _Batch, job: _Job) -> Outcome:
             job.scene.path,
             job.targets["out"],
             format=file_format,
+            **batch.writing,
             **_reading(batch, job.scene.path),
             **layers,
             **batch.options,
         )
         outcome = _outcome(batch, job, report)
         figures = {k: v for k, v in asdict(outcome).items() if k not in ("scene", "state")}
-        outputs = batch.journal.sign([*job.targets.values()])
+        outputs = batch.journal.sign([Path(path) for path in report.files])
         batch.journal.write(job.key, Record("done", job.made_from, outputs, figures))
     except _SCENE_ERRORS as error:
         log.debug("%s", job.scene.path, exc_info=True)
@@ -296,6 +302,7 @@ def _made_from(batch: _Batch, files: Sequence[str]) -> str:
         "version": __version__,
         "options": {k: v for k, v in asdict(options).items() if k not in NOT_THE_RESULT},
         "reading": batch.reading,
+        "writing": batch.writing,
         "format": [batch.format.name, dict(batch.format.creation_options)],
         "layers": batch.layers,
         "weights": sorted(card.sha256 for card in cards),

@@ -10,13 +10,13 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from geodecloud.errors import SceneIOError
+from geodecloud.staging import write_text
 
 #: Folder of the journal below that of the results.
 FOLDER = ".geodecloud"
@@ -109,27 +109,6 @@ def remove_leftovers(out_dir: Path) -> list[Path]:
     for path in left:
         path.unlink(missing_ok=True)
     return left
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file, whole or not at all.
-
-    Raises
-    ------
-    SceneIOError
-        If it cannot be written.
-    """
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise SceneIOError(f"{path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _look(status: os.stat_result) -> tuple[int, int]:

@@ -172,6 +172,22 @@ class Metadata:
             rpcs=self.rpcs,
         )
 
+    def one_band(self, index: int) -> Metadata:
+        """Metadata of one band on its own, 0-based; no other band is its mask."""
+        one = slice(index, index + 1)
+        return replace(
+            self,
+            dtypes=self.dtypes[one],
+            descriptions=self.descriptions[one],
+            scales=self.scales[one],
+            offsets=self.offsets[one],
+            units=self.units[one],
+            colorinterp=(),
+            colormaps=self.colormaps[one],
+            band_tags=self.band_tags[one],
+            has_alpha=False,
+        )
+
     def without_statistics(self) -> Metadata:
         """The same without the pixel statistics other software left in band tags."""
         kept = tuple(

@@ -30,6 +30,7 @@ from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
 from geodecloud.options import NOT_THE_RESULT, Options
+from geodecloud.outputs import folder_for, item_path, plan_images, written_files
 from geodecloud.parallel import Indexed, cpu_count, engine, map_blocks_with_halo
 from geodecloud.plan import Plan, check_reflectance, mask_path, plan_scene
 from geodecloud.scene import (
@@ -39,9 +40,10 @@ from geodecloud.scene import (
     source_files,
 )
 from geodecloud.source import Source, open_source
-from geodecloud.staging import FileFormat, Product
+from geodecloud.stac import describe_item
+from geodecloud.staging import FileFormat, Product, write_text
 from geodecloud.tiler import BLEND_OVERLAP_PX, Window
-from geodecloud.writer import write_products
+from geodecloud.writer import check_target, write_products
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,6 +82,7 @@ class Report:
     radiometry: str
     grid: str
     pixels: dict[str, int]
+    files: tuple[str, ...] = ()
 
     def share(self, code: Provenance) -> float:
         """Share of the scene's valid pixels with this code, 0 to 1."""
@@ -153,6 +156,8 @@ def decloud_scene(
     *,
     resolution: int | None = None,
     s2_offset: str | float = "auto",
+    layout: str = "stack",
+    stac: bool | None = None,
     provenance: str | Path | None = None,
     cloud_map: str | Path | None = None,
     format: FileFormat | None = None,
@@ -165,6 +170,8 @@ def decloud_scene(
     ----------
     src, dst : paths; `dst` becomes a COG with all of the source's metadata
     resolution, s2_offset : of a product, see `geodecloud.source.open_source`
+    layout : "stack": one file of all bands; "bands": `dst` is a folder, with a file per band
+    stac : write a STAC Item beside the result; None: for Sentinel-2 products
     provenance, cloud_map : further rasters to write, on the same grid
     format : file format, creation options, overwriting
     progress : called with the number of pixels just written
@@ -177,8 +184,9 @@ def decloud_scene(
     """
     chosen = Options.of(options)
     source = open_source(src, resolution, s2_offset)
+    item = item_path(source, dst, layout, stac)
     inputs = [*source.files, mask_path(chosen), chosen.aoi, chosen.model]
-    _check_paths(inputs, [dst, provenance, cloud_map])
+    _check_paths(inputs, [dst, provenance, cloud_map, item])
     metadata = source.metadata
     chosen, side = _within_memory(chosen, metadata)
     array = source.open(side)
@@ -188,28 +196,27 @@ def decloud_scene(
     log.info("model %s: %s", result.plan.card.name, result.plan.why)
     log.info("%s", result.plan.codec.reason)
 
-    mask = array.coords[VALID].data if metadata.has_mask else None
     reading = {"resolution": resolution, "s2_offset": s2_offset}
     tagged = metadata.with_tags(**_tags(source, result.plan, chosen, reading))
     if result.plan.card.kind != "identity":
         tagged = tagged.without_statistics()
-    products = [Product(Path(dst), result.image.data, tagged, mask=mask)]
+    mask = array.coords[VALID].data if metadata.has_mask else None
+    products = plan_images(source, result.image.data, tagged, mask, dst, layout)
     if provenance is not None:
         about = metadata.single_band("uint8", 0, "provenance")
         products.append(Product(Path(provenance), result.provenance.data, about, "nearest"))
     if cloud_map is not None:
         about = metadata.single_band("float32", float("nan"), "cloud_map")
         products.append(Product(Path(cloud_map), result.cloud_map.data, about))
-    counter = CodeCounter()
-    also = [(result.provenance.data, counter)]
-    try:
-        with engine(chosen.scheduler, chosen.workers) as computer:
-            write_products(products, format or FileFormat(), computer, progress, also)
-    except RasterioError as error:
-        detail = error.__cause__ or error
-        raise SceneIOError(
-            f"{src} cannot be read, it may be cut off or damaged: {detail}"
-        ) from error
+    file_format = format or FileFormat()
+    with folder_for(dst, layout):
+        if item is not None:
+            check_target(item, file_format.overwrite)
+        pixels = _write(source, products, result, file_format, chosen, progress)
+        if item is not None and source.facts is not None:
+            lineage = f"clouds removed with {result.plan.card.name}; {result.plan.codec.reason}"
+            about_item = (source.path, source.facts, metadata, products, pixels, lineage)
+            write_text(item, describe_item(item, *about_item))
     return Report(
         out=str(dst),
         provenance=None if provenance is None else str(provenance),
@@ -218,8 +225,31 @@ def decloud_scene(
         why=result.plan.why,
         radiometry=result.plan.codec.reason,
         grid=str(metadata.grid),
-        pixels={code.name.lower(): int(counter.counts[code]) for code in Provenance},
+        pixels=pixels,
+        files=written_files(products, item),
     )
+
+
+def _write(
+    source: Source,
+    products: list[Product],
+    result: Declouded,
+    file_format: FileFormat,
+    options: Options,
+    progress: Callable[[int], None],
+) -> dict[str, int]:
+    """Compute and write all rasters in one pass; the number of pixels of each provenance code."""
+    counter = CodeCounter()
+    also = [(result.provenance.data, counter)]
+    try:
+        with engine(options.scheduler, options.workers) as computer:
+            write_products(products, file_format, computer, progress, also)
+    except RasterioError as error:
+        detail = error.__cause__ or error
+        raise SceneIOError(
+            f"{source.path} cannot be read, it may be cut off or damaged: {detail}"
+        ) from error
+    return {code.name.lower(): int(counter.counts[code]) for code in Provenance}
 
 
 def _check_sample(source: Source, plan: Plan) -> None:

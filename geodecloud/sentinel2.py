@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,6 +113,17 @@ class Sentinel2Product:
         return min(
             files, key=lambda f: (f.resolution_m != self.resolution_m, f.resolution_m), default=None
         )
+
+    @property
+    def band_names(self) -> list[str]:
+        """The names the product has for its bands, with the pixel size where that is another."""
+        names = []
+        for file in self.bands:
+            stem = file.name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+            if file.resolution_m != self.resolution_m:
+                stem = re.sub(r"_[126]0m$", "", stem) + f"_{self.resolution_m}m"
+            names.append(stem)
+        return names
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from geodecloud.errors import OptionError, SceneError
 from geodecloud.metadata import Metadata
+from geodecloud.product_metadata import ProductFacts
 from geodecloud.safe import find_products
 from geodecloud.scene import open_array, open_raster, read_metadata, read_sample, source_files
 from geodecloud.sentinel2 import Sentinel2Product
@@ -38,6 +39,14 @@ class Source(Protocol):
     @property
     def metadata(self) -> Metadata:
         """Everything it says besides its pixels."""
+
+    @property
+    def facts(self) -> ProductFacts | None:
+        """What the documents of a product say; None: it is no product."""
+
+    @property
+    def band_names(self) -> list[str]:
+        """Names for files of single bands."""
 
     def open(self, side: int | None = None) -> xr.DataArray:
         """The scene (band, y, x), lazily, in dask chunks of `side` px."""
@@ -72,6 +81,18 @@ class RasterFile:
     def metadata(self) -> Metadata:
         """Everything the file says besides its pixels."""
         return read_metadata(self.path)
+
+    @property
+    def facts(self) -> ProductFacts | None:
+        """A raster file has no documents."""
+        return None
+
+    @property
+    def band_names(self) -> list[str]:
+        """The file's name with those of its bands, or their numbers."""
+        stem = Path(self.path).stem
+        names = self.metadata.descriptions
+        return [f"{stem}_{name or number}" for number, name in enumerate(names, start=1)]
 
     def open(self, side: int | None = None) -> xr.DataArray:
         """The scene, lazily."""

@@ -255,3 +255,24 @@ def _window(key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> rasterio.win
     rows, cols = key[-2:]
     height, width = block.shape[-2:]
     return rasterio.windows.Window(cols.start or 0, rows.start or 0, width, height)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all.
+
+    Raises
+    ------
+    SceneIOError
+        If it cannot be written.
+    """
+    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise SceneIOError(f"{path} cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""Which files a scene becomes: one raster of all bands or one per band, and an Item beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+
+from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.metadata import Metadata
+from geodecloud.source import Source
+from geodecloud.staging import Product
+
+LAYOUTS = ("stack", "bands")
+
+
+def plan_images(
+    source: Source,
+    pixels: da.Array,
+    metadata: Metadata,
+    mask: da.Array | None,
+    dst: str | Path,
+    layout: str,
+) -> list[Product]:
+    """The rasters of the image: `dst` itself, or a file per band in the folder `dst`.
+
+    Raises
+    ------
+    OptionError
+        If there is no such layout.
+    """
+    if layout not in LAYOUTS:
+        raise OptionError(f"layout {layout!r} is unknown; use stack or bands")
+    if layout == "stack":
+        return [Product(Path(dst), pixels, metadata, mask=mask)]
+    names = [re.sub(r"[^\w.-]+", "_", name) for name in source.band_names]
+    return [
+        Product(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask=mask)
+        for i, name in enumerate(names)
+    ]
+
+
+def item_path(source: Source, dst: str | Path, layout: str, stac: bool | None) -> Path | None:
+    """Where the STAC Item goes; None: there will be none.
+
+    Parameters
+    ----------
+    stac : whether one is wanted; None: of Sentinel-2 products
+
+    Raises
+    ------
+    OptionError
+        If one is wanted, and nothing says when the scene was taken.
+    """
+    can = source.facts is not None and source.facts.time is not None
+    if stac and not can:
+        raise OptionError(
+            f"a STAC Item says when a scene was taken, and {source.path} does not; leave --stac out"
+        )
+    if not can or stac is False:
+        return None
+    path = Path(dst)
+    return path / f"{path.name}.json" if layout == "bands" else path.with_suffix(".json")
+
+
+@contextmanager
+def folder_for(dst: str | Path, layout: str) -> Iterator[None]:
+    """The folder of single bands, which goes again if nothing came into it."""
+    folder = Path(dst)
+    if layout != "bands":
+        yield
+        return
+    if folder.exists() and not folder.is_dir():
+        raise SceneIOError(f"{folder} is a file; --layout bands needs a folder to write to")
+    if not folder.parent.is_dir():
+        raise SceneIOError(f"the folder {folder.parent} does not exist; make it first")
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def written_files(products: list[Product], item: Path | None) -> tuple[str, ...]:
+    """Paths of all that was written."""
+    paths: list[Any] = [product.path for product in products]
+    return tuple(str(path) for path in [*paths, *([item] if item else [])])
