@@ -71,15 +71,12 @@ def main() -> None:
 
 @main.command()
 @click.argument("scene")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("-o", "--out", required=True, help="File to write, or s3://bucket/key.tif.")
 @click.option(
     "--provenance",
-    type=click.Path(path_type=Path),
     help="Write where each pixel comes from (uint8).",
 )
-@click.option(
-    "--cloud-map", type=click.Path(path_type=Path), help="Write the opacity, 0-1 (float32)."
-)
+@click.option("--cloud-map", help="Write the opacity, 0-1 (float32).")
 @scene_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity

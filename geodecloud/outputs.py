@@ -14,6 +14,7 @@ from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.metadata import Metadata
 from geodecloud.source import Source
 from geodecloud.staging import Product
+from geodecloud.storage import is_remote
 
 LAYOUTS = ("stack", "bands")
 
@@ -36,7 +37,9 @@ def plan_images(
     if layout not in LAYOUTS:
         raise OptionError(f"layout {layout!r} is unknown; use stack or bands")
     if layout == "stack":
-        return [Product(Path(dst), pixels, metadata, mask=mask)]
+        return [Product(dst, pixels, metadata, mask=mask)]
+    if is_remote(dst):
+        raise OptionError(f"--layout bands writes a local folder, and {dst} is an address")
     names = [re.sub(r"[^\w.-]+", "_", name) for name in source.band_names]
     return [
         Product(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask=mask)
@@ -61,7 +64,9 @@ def item_path(source: Source, dst: str | Path, layout: str, stac: bool | None) -
         raise OptionError(
             f"a STAC Item says when a scene was taken, and {source.path} does not; leave --stac out"
         )
-    if not can or stac is False:
+    if stac and is_remote(dst):
+        raise OptionError(f"a STAC Item is written beside a local result, and {dst} is an address")
+    if not can or stac is False or is_remote(dst):
         return None
     path = Path(dst)
     return path / f"{path.name}.json" if layout == "bands" else path.with_suffix(".json")

@@ -204,10 +204,10 @@ def decloud_scene(
     products = plan_images(source, result.image.data, tagged, mask, dst, layout)
     if provenance is not None:
         about = metadata.single_band("uint8", 0, "provenance")
-        products.append(Product(Path(provenance), result.provenance.data, about, "nearest"))
+        products.append(Product(provenance, result.provenance.data, about, "nearest"))
     if cloud_map is not None:
         about = metadata.single_band("float32", float("nan"), "cloud_map")
-        products.append(Product(Path(cloud_map), result.cloud_map.data, about))
+        products.append(Product(cloud_map, result.cloud_map.data, about))
     file_format = format or FileFormat()
     with folder_for(dst, layout):
         if item is not None:

@@ -19,6 +19,7 @@ from rasterio.vrt import WarpedVRT
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.grid import Grid
 from geodecloud.metadata import VALID, Metadata
+from geodecloud.storage import is_remote
 from geodecloud.tiler import Window
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ def open_raster(path: str | Path) -> DatasetReader:
 
 
 def _is_local(path: str | Path) -> bool:
-    text = str(path)
-    return "://" not in text and not text.startswith("/vsi") and text.count(":") < 2
+    return not is_remote(path) and str(path).count(":") < 2  # NETCDF:file.nc:variable
 
 
 def absolute(path: str | Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from rasterio.io import MemoryFile
 
 from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.metadata import Metadata
+from geodecloud.storage import is_remote, put
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
@@ -49,11 +51,12 @@ class Product:
 
     Attributes
     ----------
+    path : local file, or object of a store such as ``s3://bucket/key.tif``
     resampling : of the overviews, "average" for measurements, "nearest" for codes
     mask : lazy bool (y, x), written as the file's own mask; None: it has none
     """
 
-    path: Path
+    path: str | Path
     pixels: da.Array
     metadata: Metadata
     resampling: str = "average"
@@ -78,7 +81,11 @@ class Staging:
 
     def __init__(self, product: Product, format: FileFormat) -> None:
         self.product, self.format = product, format
-        self.path = product.path.resolve()  # a link is written through, not replaced
+        self.is_remote = is_remote(product.path)
+        if self.is_remote:
+            self.path = Path(tempfile.gettempdir(), str(product.path).rpartition("/")[2])
+        else:
+            self.path = Path(product.path).resolve()  # a link is written through, not replaced
         stem = f".{self.path.name[:100]}.{secrets.token_hex(4)}"
         self.raw = self.path.with_name(f"{stem}.raw.tif")
         self.final = self.path.with_name(f"{stem}.part.tif")
@@ -120,6 +127,9 @@ class Staging:
 
     def publish(self) -> None:
         """Put the finished file in place, and with it an end to sidecars of an older one."""
+        if self.is_remote:
+            put(self.final, str(self.product.path))
+            return
         if self.path.exists() and not self.format.overwrite:
             raise SceneIOError(f"{self.product.path} was made by someone else meanwhile")
         os.replace(self.final, self.path)
@@ -223,7 +233,7 @@ def _predictor(metadata: Metadata, format: str) -> str:
 class RasterTarget:
     """Takes blocks of (band, y, x) or (y, x) by index and writes them as windows."""
 
-    def __init__(self, dst: DatasetWriter, path: Path) -> None:
+    def __init__(self, dst: DatasetWriter, path: str | Path) -> None:
         self.dst, self.path = dst, path
         self.progress: Callable[[int], None] = lambda pixels: None
 

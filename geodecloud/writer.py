@@ -10,22 +10,23 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
 
 import dask.array as da
 import numpy as np
 import rasterio
 from rasterio.env import get_gdal_config, set_gdal_config
 
+from geodecloud.cube import Cube, Scene
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.parallel import Engine, engine
 from geodecloud.scene import ONE_THREAD
 from geodecloud.staging import FileFormat, MaskTarget, Product, Staging
+from geodecloud.storage import check_address, exists, is_remote
 
-if TYPE_CHECKING:
-    import xarray as xr
+PathT = TypeVar("PathT", str, Path)
 
 #: GDAL's block cache in bytes. Its default, 5 % of the machine, is a large part of our peak.
 CACHE_BYTES = 256 * 2**20
@@ -33,17 +34,18 @@ _SUFFIXES = ("", ".tif", ".tiff")
 
 
 def write_scene(
-    array: xr.DataArray,
-    path: str | Path,
+    scene: Scene,
+    path: PathT,
     like: Metadata | None = None,
     format: FileFormat | None = None,
     workers: int | None = None,
-) -> Path:
-    """Write a (band, y, x) DataArray of any size as GeoTIFF or COG.
+) -> PathT:
+    """Write a DataArray, or a Dataset of bands, of any size as GeoTIFF or COG.
 
     Parameters
     ----------
-    array : DataArray, lazy or not; (y, x) is one band
+    scene : with the dims y and x, and perhaps bands, in any order; lazy or not
+    path : local file, or object of a store such as ``s3://bucket/key.tif``
     like : metadata to write, from `geodecloud.scene.read_metadata` of the source; None takes
         what the DataArray itself carries
     format : file format, creation options, overwriting
@@ -57,9 +59,14 @@ def write_scene(
     SceneError
         If the DataArray and `like` do not describe the same raster.
     """
-    if array.ndim == 2:
-        array = array.expand_dims("band")
-    metadata = like if like is not None else Metadata.of_array(array)
+    cube = Cube.of(scene)
+    array = cube.array
+    if array.ndim > 3:
+        raise SceneError(
+            f"a GeoTIFF holds one date, and this is a series of {len(array)} along {array.dims[0]!r}; "
+            f"write one at a time, with .isel({array.dims[0]}=0)"
+        )
+    metadata: Metadata = like if like is not None else cube.metadata
     if (metadata.count, *metadata.grid.shape_yx) != array.shape:
         raise SceneError(
             f"the DataArray has the shape {array.shape}, but `like` describes {metadata.count} bands "
@@ -70,13 +77,12 @@ def write_scene(
             f"the DataArray holds {array.dtype.name} and a file of {metadata.dtypes[0]} is to be "
             "written; convert it first, with .astype(...), so that rounding is your decision"
         )
-    mask = array.coords.get(VALID) if metadata.has_mask else None
-    product = Product(
-        Path(path), da.asarray(array.data), metadata, mask=None if mask is None else mask.data
-    )
+    valid = cube.coordinate(VALID) if metadata.has_mask else None
+    mask = None if valid is None else da.asarray(valid[0].data)
+    product = Product(path, da.asarray(array.data), metadata, mask=mask)
     with engine(None, workers) as computer:
         write_products([product], format or FileFormat(), computer)
-    return Path(path)
+    return path
 
 
 def write_products(
@@ -103,7 +109,7 @@ def write_products(
         If reading the pixels fails. Nothing is left at any target then either.
     """
     for product in products:
-        if product.path.suffix.lower() not in _SUFFIXES:
+        if PurePath(product.path).suffix.lower() not in _SUFFIXES:
             raise SceneIOError(f"{product.path} is to be a GeoTIFF; end its name in .tif")
         check_target(product.path, format.overwrite, _raw_bytes(product.metadata))
     with ExitStack() as stack:
@@ -140,7 +146,7 @@ def gdal_settings() -> Iterator[None]:
                 set_gdal_config(name, value)
 
 
-def check_target(path: Path, overwrite: bool, raw_bytes: int = 0) -> None:
+def check_target(path: str | Path, overwrite: bool, raw_bytes: int = 0) -> None:
     """Refuse early what would fail late.
 
     Raises
@@ -149,17 +155,14 @@ def check_target(path: Path, overwrite: bool, raw_bytes: int = 0) -> None:
         If the target exists without leave to overwrite, its folder is missing or not
         writable, or its disk is too full for the scene.
     """
-    if "://" in str(path) or str(path).startswith("/vsi"):
-        raise SceneIOError(f"{path}: outputs are written to local files; copy it there afterwards")
-    if path.is_dir():
-        raise SceneIOError(
-            f"{path} is a folder; name the file to write, such as {path / 'clear.tif'}"
-        )
-    if path.exists() and not overwrite:
+    if is_remote(path):
+        check_address(str(path))
+        there, folder = exists(str(path)), Path(tempfile.gettempdir())
+    else:
+        folder = _check_local(Path(path))
+        there = Path(path).exists()
+    if there and not overwrite:
         raise SceneIOError(f"{path} exists; give --overwrite to replace it")
-    folder = path.parent
-    if not folder.is_dir():
-        raise SceneIOError(f"the folder {folder} of {path.name} does not exist; make it first")
     try:
         tempfile.TemporaryFile(dir=folder).close()  # os.access does not know network shares
     except OSError as error:
@@ -167,9 +170,20 @@ def check_target(path: Path, overwrite: bool, raw_bytes: int = 0) -> None:
     free = shutil.disk_usage(folder).free
     if free < 2 * raw_bytes:
         raise SceneIOError(
-            f"{folder} has {free / 1e9:.1f} GB free; writing {path.name} needs up to "
+            f"{folder} has {free / 1e9:.1f} GB free; writing {path} needs up to "
             f"{2 * raw_bytes / 1e9:.1f} GB on the way"
         )
+
+
+def _check_local(path: Path) -> Path:
+    """The folder of a local target, once it is known to be one."""
+    if path.is_dir():
+        raise SceneIOError(
+            f"{path} is a folder; name the file to write, such as {path / 'clear.tif'}"
+        )
+    if not path.parent.is_dir():
+        raise SceneIOError(f"the folder {path.parent} of {path.name} does not exist; make it first")
+    return path.parent
 
 
 def _raw_bytes(metadata: Metadata) -> int:

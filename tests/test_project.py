@@ -35,6 +35,7 @@ PATHS = {
     "product_pixels",
     "writer",
     "staging",
+    "storage",
     "models.weights",
     "models.catalogue",
     "report",
