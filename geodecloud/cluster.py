@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,8 +38,8 @@ class Cluster:
         self.client = client
 
     @property
-    def threads(self) -> int:
-        """Threads of all workers."""
+    def scenes_at_once(self) -> int:
+        """Threads of all workers: each can have a scene of its own."""
         return sum(self.client.nthreads().values())
 
     def compute(self, arrays: Sequence[da.Array]) -> list[np.ndarray[Any, Any]]:
@@ -79,6 +79,25 @@ class Cluster:
             ) from error
         except BaseException:
             self.client.cancel(futures)  # Ctrl-C, too, ends the cluster's work
+            raise
+
+    def each(
+        self, function: Callable[[Any], Any], items: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Call a function with each item; yields (place, result or exception) as they are done.
+
+        An item whose worker dies goes to another one.
+        """
+        from distributed import as_completed
+
+        futures = [self.client.submit(function, i, pure=False, retries=RETRIES) for i in items]
+        places = {future.key: place for place, future in enumerate(futures)}
+        try:
+            for future in as_completed(list(futures), loop=self.client.loop):
+                yield places[future.key], future.exception() or future.result()
+                future.release()
+        except BaseException:
+            self.client.cancel(futures)
             raise
 
 
@@ -123,7 +142,7 @@ def connect(address: str | None) -> Iterator[Cluster | None]:
     with client:
         cluster = Cluster(client)
         _check_workers(client, address)
-        log.info("scheduler %s: %d worker threads", address, cluster.threads)
+        log.info("scheduler %s: %d worker threads", address, cluster.scenes_at_once)
         yield cluster
 
 

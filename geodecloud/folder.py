@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ from geodecloud.journal import (
 )
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.options import NOT_THE_RESULT, Options
+from geodecloud.parallel import Threads, engine
 from geodecloud.pipeline import Report, decloud_scene
 from geodecloud.plan import mask_path
-from geodecloud.scene import touches_aoi
+from geodecloud.scene import absolute, touches_aoi
 from geodecloud.source import open_source
 from geodecloud.staging import FileFormat, write_text
 
@@ -180,16 +182,48 @@ def decloud_folder(
     with _only_one(batch.out_dir):
         for path in remove_leftovers(batch.out_dir):
             log.info("removed %s, left by a run that was killed", path)
-        jobs, outcomes = [], []
-        for scene in _without_clashes(scenes, batch):
-            job = _plan_job(batch, scene)
-            outcome = job.outcome or _do(batch, job)
-            jobs.append(job)
-            outcomes.append(outcome)
-            told(outcome)
+        jobs = [_plan_job(batch, scene) for scene in _without_clashes(scenes, batch)]
+        outcomes = _do_all(batch, jobs, told)
         _write_summary(batch.out_dir, outcomes)
         _write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
     return FolderReport(str(out_dir), tuple(outcomes))
+
+
+def _do_all(batch: _Batch, jobs: Sequence[_Job], told: Callable[[Outcome], None]) -> list[Outcome]:
+    """Do what is to be done: here, or on a cluster a scene per thread where there are enough."""
+    outcomes = [job.outcome for job in jobs]
+    for outcome in outcomes:
+        if outcome is not None:
+            told(outcome)
+    to_do = [i for i, outcome in enumerate(outcomes) if outcome is None]
+    options = Options.of(batch.options)
+    with engine(options.scheduler, options.workers) as computer:
+        spread = 1 < computer.scenes_at_once <= len(to_do)
+        work = partial(_do, _for_a_worker(batch) if spread else batch)
+        each = computer.each if spread else Threads().each
+        for place, result in each(work, [_absolute(jobs[i]) if spread else jobs[i] for i in to_do]):
+            job = jobs[to_do[place]]
+            if isinstance(result, BaseException):
+                result = _failed(batch, job, _reason(result))
+            outcomes[to_do[place]] = outcome = replace(result, scene=job.scene.path)
+            told(outcome)
+        if spread:  # workers that died could not clean up
+            remove_leftovers(batch.out_dir)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _for_a_worker(batch: _Batch) -> _Batch:
+    """The batch as a thread of a worker does it, from wherever it runs."""
+    own: dict[str, Any] = {"scheduler": "threads", "workers": None}
+    for name in ("mask", "aoi", "model"):
+        if name in batch.options:
+            own[name] = absolute(batch.options[name])
+    return replace(batch, out_dir=batch.out_dir.absolute(), options=batch.options | own)
+
+
+def _absolute(job: _Job) -> _Job:
+    targets = {name: path.absolute() for name, path in job.targets.items()}
+    return replace(job, scene=replace(job.scene, path=absolute(job.scene.path)), targets=targets)
 
 
 def _without_clashes(scenes: Sequence[FoundScene], batch: _Batch) -> Iterator[FoundScene]:
@@ -266,11 +300,14 @@ def _do(batch: _Batch, job: _Job) -> Outcome:
         batch.journal.write(job.key, Record("done", job.made_from, outputs, figures))
     except _SCENE_ERRORS as error:
         log.debug("%s", job.scene.path, exc_info=True)
-        reason = _reason(error)
-        if ours or batch.journal.read(job.key) is not None:
-            batch.journal.write(job.key, Record("failed", job.made_from, reason=reason))
-        return Outcome(job.scene.path, "failed", reason=reason)
+        return _failed(batch, job, _reason(error))
     return outcome
+
+
+def _failed(batch: _Batch, job: _Job, reason: str) -> Outcome:
+    if batch.journal.read(job.key) is not None:
+        batch.journal.write(job.key, Record("failed", job.made_from, reason=reason))
+    return Outcome(job.scene.path, "failed", reason=reason)
 
 
 def _check_free(targets: dict[str, Path]) -> None:

@@ -31,8 +31,23 @@ Indexed = tuple[da.Array, str]
 
 
 def cpu_count() -> int:
-    """Cores this process may use: in a container or batch job fewer than the machine's."""
-    return int(CPU_COUNT)
+    """Cores this call may use: in a container or batch job fewer than the machine's.
+
+    On a thread of a Dask worker it is one: the other threads have scenes of their own.
+    """
+    return 1 if _on_a_worker() else int(CPU_COUNT)
+
+
+def _on_a_worker() -> bool:
+    if "distributed" not in sys.modules:
+        return False
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:  # its way of saying no
+        return False
+    return True
 
 
 def map_blocks_with_halo(
@@ -171,6 +186,17 @@ class Threads:
         with self._pool() as scheduler:
             da.store(list(sources), list(targets), lock=True, compute=True, **scheduler)
 
+    @property
+    def scenes_at_once(self) -> int:
+        """Whole scenes worth doing side by side: the threads share one scene."""
+        return 1
+
+    def each(
+        self, function: Callable[[Any], Any], items: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Call a function with each item, one after the other."""
+        return ((place, function(item)) for place, item in enumerate(items))
+
     @contextmanager
     def _pool(self) -> Iterator[dict[str, Any]]:
         """Keywords that let dask compute on threads of our own; all are done when this is left.
@@ -194,6 +220,15 @@ class Engine(Protocol):
 
     def store(self, sources: Sequence[da.Array], targets: Sequence[Any]) -> None:
         """Compute arrays and write their blocks into targets, one at a time."""
+
+    @property
+    def scenes_at_once(self) -> int:
+        """Whole scenes worth doing side by side."""
+
+    def each(
+        self, function: Callable[[Any], Any], items: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Call a function with each item; yields (place, result or exception) as they are done."""
 
 
 @contextmanager

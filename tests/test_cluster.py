@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import rasterio
 from click.testing import CliRunner
@@ -128,6 +129,44 @@ def test_a_worker_may_die(cluster: Processes, big: Path, toy_model: Path, tmp_pa
     assert same_pixels(tmp_path / "local.tif", tmp_path / "remote.tif")
     assert killed[0].wait(10) == -signal.SIGKILL
     cluster.add_workers(1)
+
+
+def test_a_folder_on_a_cluster_equals_threads(
+    cluster: Processes, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve scenes, one worker killed on the way; the scheduler holds no pixels."""
+    (tmp_path / "in" / "more").mkdir(parents=True)
+    for seed in range(12):
+        name = f"{'more/' * (seed % 2)}s{seed}.tif"
+        write_raster(tmp_path / "in" / name, textured_dn(4, 150, 170 + seed, seed))
+    monkeypatch.chdir(tmp_path)
+    options = {"model": str(toy_model), "provenance": True}
+    local = geodecloud.decloud_folder("in", "local", **options)
+    scheduler, rss, killed = psutil.Process(cluster.scheduler.pid), [], []
+
+    def kill(outcome: object) -> None:
+        rss.append(scheduler.memory_info().rss)
+        if not killed:
+            killed.append(cluster.workers.pop())
+            killed[0].send_signal(signal.SIGKILL)
+
+    remote = geodecloud.decloud_folder(
+        "in", "remote", scheduler=cluster.address, told=kill, **options
+    )
+    assert killed
+    assert remote.outcomes == local.outcomes
+    assert remote.count("done") == 12
+
+    def files(folder: str) -> dict[str, bytes]:
+        found = [*sorted(Path(folder).rglob("*.tif")), Path(folder, "summary.csv")]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+    assert files("local") == files("remote")
+    assert len(files("remote")) == 25
+    assert max(rss[2:]) - min(rss[2:]) < 10e6  # once it has imported what the tasks name
+    cluster.add_workers(1)
+    again = geodecloud.decloud_folder("in", "remote", scheduler=cluster.address, **options)
+    assert again.count("skipped") == 12
 
 
 def test_an_interrupt_cancels_the_clusters_work(
