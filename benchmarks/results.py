@@ -26,6 +26,7 @@ from geodecloud.bands import SENTINEL2_NM
 from geodecloud.models.catalogue import get_card
 from geodecloud.report import write_picture
 from geodecloud.training.clouds import SKIES, simulate_clouds
+from geodecloud.training.config import Config
 from geodecloud.training.evaluate import Score, evaluate_folder, pairs_for
 from geodecloud.training.panels import below, beside, choose_cases, draw_images, draw_panel
 from geodecloud.training.simulate import simulate_file
@@ -37,7 +38,6 @@ from geodecloud.training.tables import (
     summarise,
     summarise_classes,
 )
-from geodecloud.training.train import Config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

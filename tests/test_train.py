@@ -21,8 +21,20 @@ from geodecloud.errors import OptionError, SceneError
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import load_model
+from geodecloud.training.checkpoint import Run
 from geodecloud.training.chips import draw_crop, read_chips
-from geodecloud.training.train import Config, Run, grow, schedule, train, train_step
+from geodecloud.training.config import Config
+from geodecloud.training.dataset import PairCrops
+from geodecloud.training.grow import grow
+from geodecloud.training.pairs import Pair, read_pairs
+from geodecloud.training.sources import read_sources
+from geodecloud.training.train import (
+    make_fabric,
+    schedule,
+    start_run,
+    train,
+    train_step,
+)
 
 TINY = Config(
     width=4,
@@ -49,84 +61,147 @@ def clear_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_step_equals_a_plain_reference() -> None:
-    """Loss values and updated weights of one step, recomputed from the paper's formulas."""
-    torch.manual_seed(0)
-    config = dataclasses.replace(
-        TINY, adversarial_from=0, channel_weights=(100.0, 50.0, 100.0, 25.0), attention_kind="mse"
+def tiny_run(out: Path, **changes: object) -> tuple[Config, Run]:
+    config = dataclasses.replace(TINY, **changes)
+    return config, start_run(config, make_fabric(config, "cpu"), out)
+
+
+def random_batch(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.rand(count, 4, 32, 32), torch.rand(count, 4, 32, 32), torch.rand(count, 1, 32, 32)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_step_equals_a_plain_reference(accumulate: int, tmp_path: Path) -> None:
+    """Loss values, gradients and new weights of a step, from the paper's formulas."""
+    config, run = tiny_run(
+        tmp_path,
+        accumulate=accumulate,
+        adversarial_from=0,
+        channel_weights=(100.0, 50.0, 100.0, 25.0),
+        attention_kind="mse",
     )
-    generator, discriminator = SPANet(4, 4, width=4, output="blend"), Discriminator(4, 4)
     twin_g, twin_d = SPANet(4, 4, width=4, output="blend"), Discriminator(4, 4)
-    twin_g.load_state_dict(generator.state_dict())
-    twin_d.load_state_dict(discriminator.state_dict())
-    optimizers = [torch.optim.AdamW(n.parameters(), lr=1e-3) for n in (generator, discriminator)]
-    twin_optimizers = [torch.optim.AdamW(n.parameters(), lr=1e-3) for n in (twin_g, twin_d)]
-    cloudy, clear, target = (
-        torch.rand(2, 4, 32, 32),
-        torch.rand(2, 4, 32, 32),
-        torch.rand(2, 1, 32, 32),
-    )
+    twin_g.load_state_dict(run.generator.state_dict())
+    twin_d.load_state_dict(run.discriminator.state_dict())
+    optimizers = [
+        torch.optim.AdamW(n.parameters(), 1e-3, (0.5, 0.999), weight_decay=1e-5)
+        for n in (twin_g, twin_d)
+    ]
+    micros = [random_batch(2) for _ in range(accumulate)]
+    parts = train_step(run, config, micros, step=0)
 
-    run = Run(generator, discriminator, {}, optimizers, Path("unused"))
-    parts = train_step(run, config, cloudy, clear, target, step=0)
-
-    restored, attention = twin_g(cloudy)
-    real, fake = twin_d(cloudy, clear), twin_d(cloudy, restored.detach())
-    loss_d = -torch.log(torch.sigmoid(real)).mean() - torch.log(1 - torch.sigmoid(fake)).mean()
-    loss_d.backward()
-    twin_optimizers[1].step()
+    expected: dict[str, float] = {}
     weights = torch.tensor([100.0, 50.0, 100.0, 25.0]).view(1, 4, 1, 1)
-    l1 = (weights * (clear - restored).abs()).sum() / clear.numel()
-    att = ((attention - target) ** 2).mean()
-    adv = -torch.log(torch.sigmoid(twin_d(cloudy, restored))).mean()
-    (l1 + config.attention_weight * att + config.adversarial_weight * adv).backward()
+    for cloudy, clear, target in micros:
+        restored, attention = twin_g(cloudy)
+        l1 = (weights * (clear - restored).abs()).sum() / clear.numel()
+        att = ((attention - target) ** 2).mean()
+        adv = -torch.log(torch.sigmoid(twin_d(cloudy, restored))).mean()
+        total = l1 + config.attention_weight * att + config.adversarial_weight * adv
+        (total / accumulate).backward(inputs=list(twin_g.parameters()))
+        real, fake = twin_d(cloudy, clear), twin_d(cloudy, restored.detach())
+        loss_d = -torch.log(torch.sigmoid(real)).mean() - torch.log(1 - torch.sigmoid(fake)).mean()
+        (loss_d / accumulate).backward()
+        for name, part in [("l1", l1), ("attention", att), ("adversarial", adv)]:
+            expected[name] = expected.get(name, 0) + part.item() / accumulate
+        expected["discriminator"] = expected.get("discriminator", 0) + loss_d.item() / accumulate
     torch.nn.utils.clip_grad_norm_(twin_g.parameters(), 10.0)
-    twin_optimizers[0].step()
 
-    expected = {"discriminator": loss_d, "l1": l1, "attention": att, "adversarial": adv}
-    assert parts == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-4)
-    for ours, theirs in zip(generator.parameters(), twin_g.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+    assert parts == pytest.approx(expected, rel=1e-4)
+    both = [(run.generator, twin_g), (run.discriminator, twin_d)]
+    for network, twin in both:
+        for ours, theirs in zip(network.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-3)
+    for (network, twin), optimizer in zip(both, optimizers, strict=True):
+        # Adam turns gradients of almost 0 into steps: the new weights are those of ours
+        for ours, theirs in zip(network.parameters(), twin.parameters(), strict=True):
+            theirs.grad = ours.grad
+        optimizer.step()
+    for network, twin in both:
+        for ours, theirs in zip(network.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_killed_and_resumed_equals_uninterrupted(
-    clear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    accumulate: int, clear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(TINY, clear_folder, None, tmp_path / "whole")
+    config = dataclasses.replace(TINY, accumulate=accumulate, steps=4)
+    sources = read_sources(config, clear_folder, None, None)
+    train(config, sources, tmp_path / "whole", "cpu")
 
     class Killed(Exception):  # noqa: N818
         pass
 
     def killed(step: int, steps: int) -> float:
-        if step == 5:
+        if step == 3:
             raise Killed
         return schedule(step, steps)
 
     with monkeypatch.context() as patch:
         patch.setattr("geodecloud.training.train.schedule", killed)
         with pytest.raises(Killed):
-            train(TINY, clear_folder, None, tmp_path / "parts")
-    train(TINY, clear_folder, None, tmp_path / "parts")
+            train(config, sources, tmp_path / "parts", "cpu")
+    train(config, sources, tmp_path / "parts", "cpu")
     whole, parts = (load_file(tmp_path / run / "s2-10m.safetensors") for run in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    with pytest.raises(OptionError, match="another config"):
+        train(dataclasses.replace(config, seed=9), sources, tmp_path / "parts", "cpu")
 
 
-def test_overfits_one_patch() -> None:
-    """A step that learns nothing, or learns the wrong thing, cannot reach 38 dB."""
-    torch.manual_seed(1)
-    config = dataclasses.replace(TINY, adversarial_weight=0.0)
-    generator = SPANet(4, 4, width=8, output="blend")
-    clear = torch.from_numpy(textured_dn(4, 32, 32).astype(np.float32) * 1e-4)[None]
-    cloudy = 0.5 * clear + 0.3
-    target = torch.full((1, 1, 32, 32), 0.5)
-    optimizer = torch.optim.AdamW(generator.parameters())
-    run = Run(generator, Discriminator(4, 4), {}, [optimizer, optimizer], Path("unused"))
-    for step in range(300):
-        optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 300)
-        train_step(run, config, cloudy, clear, target, step)
+def pairs_folder(folder: Path, count: int, side: int = 32) -> Path:
+    """Small pairs: textured ground, and the same with half of its light lost in shadow."""
+    folder.mkdir()
+    half = np.full((1, side, side), 0.5, np.float32)
+    for seed in range(count):
+        clear = textured_dn(4, side, side, seed)
+        write_raster(folder / f"{seed}_clear.tif", clear)
+        write_raster(folder / f"{seed}_cloudy.tif", clear // 2)
+        write_raster(folder / f"{seed}_opacity.tif", 0 * half)
+        write_raster(folder / f"{seed}_shadow.tif", half)
+    return folder
+
+
+def test_eight_small_pairs_are_learnt_by_heart(tmp_path: Path) -> None:
+    """What learns nothing, or the wrong thing, cannot reach 40 dB."""
+    folder = pairs_folder(tmp_path / "pairs", 8, side=24)
+    config = dataclasses.replace(
+        TINY,
+        width=8,
+        steps=350,
+        crop_px=24,
+        learning_rate=1e-2,
+        adversarial_weight=0.0,
+        ema=0.9,
+        validate_every=350,
+    )
+    sources = read_sources(config, None, folder, folder)
+    train(config, sources, tmp_path / "run", "cpu")
+    network = load_model(tmp_path / "run/s2-10m.safetensors").network
     with torch.no_grad():
-        error = F.mse_loss(generator(cloudy)[0], clear)
-    assert -10 * torch.log10(error) > 38
+        errors = [
+            F.mse_loss(
+                network(torch.from_numpy(pair.cloudy)[None])[0][0], torch.from_numpy(pair.clear)
+            )
+            for pair in sources.selecting
+        ]
+    assert -10 * torch.log10(torch.stack(errors).mean()) > 40
+
+
+def test_crops_of_pairs_are_theirs(tmp_path: Path) -> None:
+    """Cloud and clear are cut and turned alike; without a truth the mask is the paper's."""
+    folder = pairs_folder(tmp_path / "pairs", 2, side=48)
+    with_truth = read_pairs(folder, BANDS)
+    bare = [Pair(p.name, p.cloudy, p.clear, p.bands) for p in with_truth]
+    for pairs in (with_truth, bare):
+        examples = PairCrops(pairs, 32, seed=1, length=6)
+        for cloudy, clear, attention in (examples[i] for i in range(6)):
+            difference = (cloudy - clear).abs()
+            expected = difference.amax(dim=0)
+            if pairs is with_truth:
+                expected = torch.full((32, 32), 0.5)
+            torch.testing.assert_close(attention[0], expected)
+            torch.testing.assert_close(cloudy, clear / 2, atol=1e-4, rtol=0)
 
 
 def test_train_from_the_command_line(clear_folder: Path, tmp_path: Path) -> None:
@@ -140,6 +215,7 @@ def test_train_from_the_command_line(clear_folder: Path, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     assert load_model(out / "s2-10m.safetensors").card.halo_px == 36
     assert json.loads((out / "log.jsonl").read_text().splitlines()[-1])["step"] == 2
+    assert list((out / "curves").glob("events.*"))
     config.write_text("stepps = 2\n")
     result = CliRunner().invoke(main, words)
     assert (result.exit_code, "unknown option 'stepps'" in result.stderr) == (1, True)
@@ -181,6 +257,41 @@ def test_absent_bands_are_planes_of_zeros_and_offsets_are_taken_off(clear_folder
     crop = draw_crop(chips, 32, [492.0, 1614.0], np.random.default_rng(0))
     assert crop[0].any()
     assert not crop[1].any()
+
+
+def test_poisoned_batches_end_in_a_clear_message(tmp_path: Path) -> None:
+    config, run = tiny_run(tmp_path)
+    cloudy, clear, target = random_batch(2)
+    with pytest.raises(SceneError, match="3 cloudy and 4 clear bands"):
+        train_step(run, config, [(cloudy[:, :3], clear, target)], 0)
+    with pytest.raises(SceneError, match="differ in size"):
+        train_step(run, config, [(cloudy, clear[..., :30], target)], 0)
+    clear[1, 2, 3, 4] = np.nan
+    message = r"clear part .* NaN .*example 1, band 2, row 3, column 4"
+    with pytest.raises(SceneError, match=message):
+        train_step(run, config, [(cloudy, clear, target)], 0)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in run.generator.parameters())
+
+
+def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
+    clear_folder: Path, tmp_path: Path
+) -> None:
+    folder = pairs_folder(tmp_path / "pairs", 1, side=40)
+    with pytest.raises(SceneError, match="40 x 40 px, smaller than a crop of 64 px"):
+        read_sources(dataclasses.replace(TINY, crop_px=64), None, folder, None)
+    for clear, pairs in ((None, None), (clear_folder, folder)):
+        with pytest.raises(OptionError, match="one thing to train on"):
+            read_sources(TINY, clear, pairs, None)
+    for text, message in [
+        ('bands = ["B02"]\n', "4 channel_weights for 1 bands"),
+        ("crop_px = 16\n", "patches of 16 px"),
+    ]:
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        with pytest.raises(OptionError, match=message):
+            Config.read(path)
+    with pytest.raises(OptionError, match="use fp32, bf16 or fp16"):
+        make_fabric(dataclasses.replace(TINY, precision="int8"))
 
 
 def test_empty_folder_and_missing_bands_are_refused(clear_folder: Path, tmp_path: Path) -> None:

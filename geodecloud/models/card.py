@@ -30,8 +30,6 @@ class ModelCard:
     architecture : keyword arguments of the network, without the channel counts
     channels : input channels in order; empty means any number of bands
     optional : names of channels a scene may lack; the network then gets a plane of zeros
-    context : percentiles of the scene that the network gets with every window, 0 to 100,
-        see `geodecloud.models.context`
     value_range : the network's output is clipped to it, in reflectance; None: it is not
     halo_px : dependency radius in px; None where it has no limit
     has_cloud_map : whether the attention map is the opacity of cloud and shadow. Where it
@@ -48,7 +46,6 @@ class ModelCard:
     architecture: dict[str, Any] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
     optional: tuple[str, ...] = ()
-    context: tuple[float, ...] = ()
     value_range: tuple[float, float] | None = (-0.1, 1.6)
     halo_px: int | None = 0
     has_cloud_map: bool = False
@@ -85,8 +82,7 @@ class ModelCard:
         try:
             fields = json.loads(text)
             fields["channels"] = tuple(Channel(**channel) for channel in fields["channels"])
-            for name in ("optional", "context"):
-                fields[name] = tuple(fields.get(name, ()))
+            fields["optional"] = tuple(fields.get("optional", ()))
             if fields["value_range"] is not None:
                 fields["value_range"] = tuple(float(v) for v in fields["value_range"])
             card = cls(**fields)

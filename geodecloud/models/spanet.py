@@ -171,8 +171,7 @@ class SPANet(nn.Module):
     Parameters
     ----------
     in_channels, out_channels : int
-        Channels read and written. Those read beyond the written ones are context that
-        ``output="blend"`` does not mix.
+        Channels read and written. ``output="blend"`` needs them equal.
     width : int
         Feature channels, 32 as published.
     passes, direction_weights, output
@@ -195,7 +194,7 @@ class SPANet(nn.Module):
         output: Output = "image",
     ) -> None:
         super().__init__()
-        if output == "blend" and in_channels < out_channels:
+        if output == "blend" and in_channels != out_channels:
             raise ValueError(
                 f"output='blend' mixes input and output channel by channel, but in_channels="
                 f"{in_channels} and out_channels={out_channels}; use output='image'"
@@ -268,6 +267,5 @@ class SPANet(nn.Module):
             features = block(features)
         ground = self.conv_out(features)
         if self.output == "blend":
-            image = image[:, : self.out_channels]
             return image + attention * (ground - image), attention
         return ground, attention

@@ -67,8 +67,7 @@ def build_network(card: ModelCard) -> nn.Module:
     if card.kind != "spanet":
         raise WeightsError(f"model {card.name!r} is of unknown kind {card.kind!r}")
     try:
-        count = len(card.channels)
-        return SPANet(count * (1 + len(card.context)), count, **card.architecture)
+        return SPANet(len(card.channels), len(card.channels), **card.architecture)
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"model {card.name!r} cannot be built: {error}") from error
 

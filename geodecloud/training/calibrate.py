@@ -12,7 +12,6 @@ from torch import nn
 
 from geodecloud.composite import add_margin, feather
 from geodecloud.models.card import ModelCard
-from geodecloud.models.context import append_planes, scene_percentiles
 from geodecloud.training.clouds import Array
 from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.metrics import psnr_db
@@ -29,7 +28,7 @@ def calibrate(
     network: nn.Module,
     card: ModelCard,
     pairs: Sequence[Pair],
-    examples: SimulatedClouds,
+    examples: SimulatedClouds | None,
 ) -> ModelCard:
     """Choose where cloud begins and where the ground is hidden.
 
@@ -41,7 +40,7 @@ def calibrate(
     Parameters
     ----------
     pairs : those that also choose the best step; empty leaves ``cloud_threshold`` as it is
-    examples : of another seed than the training's
+    examples : of another seed than the training's; None leaves ``opaque_threshold`` as it is
 
     Returns
     -------
@@ -50,31 +49,28 @@ def calibrate(
     network.eval()
     thresholds: dict[str, Any] = {}
     if pairs:
-        gains = np.mean([_gains(network, card, pair) for pair in pairs], axis=0)
+        gains = np.mean([_gains(network, pair) for pair in pairs], axis=0)
         good = [
             t
             for t, gain in zip(CANDIDATES, gains, strict=True)
             if gain >= gains.max() - _TOLERANCE_DB
         ]
         thresholds["cloud_threshold"] = max(good)
-    seen = _opacity_over_hidden_ground(network, card, examples)
-    if seen.size:
+    seen = None if examples is None else _opacity_over_hidden_ground(network, examples)
+    if seen is not None and seen.size:
         thresholds["opaque_threshold"] = round(float(np.quantile(seen, 0.1)), 2)
     return dataclasses.replace(card, **thresholds)
 
 
-def _predict(network: nn.Module, card: ModelCard, image: Array) -> tuple[Array, Array]:
-    batch = torch.from_numpy(image)[None]
-    if card.context:
-        batch = append_planes(batch, scene_percentiles(image, None, card.context))
+def _predict(network: nn.Module, image: Array) -> tuple[Array, Array]:
     with torch.inference_mode():
-        restored, attention = network(batch)
+        restored, attention = network(torch.from_numpy(image)[None])
     return restored[0].numpy(), attention[0, 0].numpy()
 
 
-def _gains(network: nn.Module, card: ModelCard, pair: Pair) -> list[float]:
+def _gains(network: nn.Module, pair: Pair) -> list[float]:
     """Gain in dB of one pair for each candidate threshold."""
-    restored, opacity = _predict(network, card, pair.cloudy)
+    restored, opacity = _predict(network, pair.cloudy)
     before = psnr_db(pair.cloudy, pair.clear)
     gains = []
     for threshold in CANDIDATES:
@@ -84,12 +80,10 @@ def _gains(network: nn.Module, card: ModelCard, pair: Pair) -> list[float]:
     return gains
 
 
-def _opacity_over_hidden_ground(
-    network: nn.Module, card: ModelCard, examples: SimulatedClouds
-) -> Array:
+def _opacity_over_hidden_ground(network: nn.Module, examples: SimulatedClouds) -> Array:
     """The map's values where simulated cloud hides the ground."""
     found = []
     for index in range(len(examples)):
         pair = examples.draw(index)
-        found.append(_predict(network, card, pair.cloudy)[1][pair.opacity >= _HIDDEN])
+        found.append(_predict(network, pair.cloudy)[1][pair.opacity >= _HIDDEN])
     return np.concatenate(found)

@@ -16,19 +16,40 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("config", type=_PATH)
-@click.option("--clear", required=True, type=_PATH, help="Folder of clear imagery.")
+@click.option("--clear", type=_PATH, help="Folder of clear imagery, put under simulated clouds.")
+@click.option("--train-pairs", type=_PATH, help="Folder of pairs to train on instead.")
 @click.option("--pairs", type=_PATH, help="Folder of real pairs that choose the best step.")
 @click.option("--out", required=True, type=_PATH, help="Folder of the run; resumes there.")
+@click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--devices", default=1, show_default=True, type=click.IntRange(1), help="How many.")
 @verbosity
 def train(
-    config: Path, clear: Path, pairs: Path | None, out: Path, quiet: bool, verbose: int
+    config: Path,
+    clear: Path | None,
+    train_pairs: Path | None,
+    pairs: Path | None,
+    out: Path,
+    accelerator: str,
+    devices: int,
+    quiet: bool,
+    verbose: int,
 ) -> None:
-    """Train a model as CONFIG (TOML) says, on clear imagery under simulated clouds."""
-    from geodecloud.training.train import Config
-    from geodecloud.training.train import train as train_model
+    """Train a model as CONFIG (TOML) says, on clear imagery under simulated clouds or on pairs."""
+    from geodecloud.errors import OptionError
+    from geodecloud.training.config import Config
+    from geodecloud.training.sources import read_sources
 
+    try:
+        from geodecloud.training.train import train as train_model
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            f"training needs {error.name}, which is not installed; get it with: "
+            "pip install 'geodecloud[train]'"
+        ) from error
     with remarks(quiet, verbose):
-        card = train_model(Config.read(config), clear, pairs, out)
+        options = Config.read(config)
+        sources = read_sources(options, clear, train_pairs, pairs)
+        card = train_model(options, sources, out, accelerator, devices)
     click.echo(out / f"{card.name}.safetensors")
 
 

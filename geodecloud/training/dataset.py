@@ -1,4 +1,4 @@
-"""Endless examples: clear crops under simulated clouds, each drawn from its own number."""
+"""Examples to train on, each drawn from its own number: crops under simulated clouds, or of pairs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from geodecloud.bands import known_wavelength_nm
-from geodecloud.models.context import append_planes, scene_percentiles
+from geodecloud.errors import SceneError
 from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import Array, SimulatedPair, simulate_clouds
 from geodecloud.training.display import draw_picture
+from geodecloud.training.losses import cloud_mask
+from geodecloud.training.pairs import Pair
 
 Example = tuple[Tensor, Tensor, Tensor]
 
@@ -33,7 +35,6 @@ class Recipe:
     display_share : how often the pair is drawn as an 8-bit picture
     untouched_share : how often there is no cloud for certain; a clear sky is drawn, too
     texture_share : how often clouds have the texture of real ones
-    context : percentiles of the scene that the model gets, see `geodecloud.models.context`
     crop_px, seed
     """
 
@@ -44,16 +45,14 @@ class Recipe:
     display_share: float = 0.0
     untouched_share: float = 0.0
     texture_share: float = 0.35
-    context: tuple[float, ...] = ()
     crop_px: int = 96
     seed: int = 1
 
 
 class SimulatedClouds(Dataset[Example]):
-    """Example ``index`` is input, clear (C, H, W) and attention (1, H, W), all float32.
+    """Example ``index`` is cloudy, clear (C, H, W) and attention (1, H, W), all float32.
 
-    The input is the cloudy crop, with the planes of the context behind its channels. An example
-    depends on the recipe, the data and the index, on nothing else: not on the worker that
+    It depends on the recipe, the data and the index, on nothing else: not on the worker that
     draws it, nor on what was drawn before.
     """
 
@@ -67,26 +66,14 @@ class SimulatedClouds(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         """Draw one example."""
-        pair, side = self.draw(index), self.recipe.crop_px
-        # the statistics are those of a scene, of which the network sees a part
-        margin = (pair.clear.shape[1] - side) // 2
-        here = np.s_[:, margin : margin + side, margin : margin + side]
-        image = torch.from_numpy(pair.cloudy[here])
-        if self.recipe.context:
-            context = scene_percentiles(pair.cloudy, None, self.recipe.context)
-            image = append_planes(image[None], context)[0]
-        return (
-            image,
-            torch.from_numpy(pair.clear[here]),
-            torch.from_numpy(pair.attention[None][here]),
-        )
+        pair = self.draw(index)
+        return _tensors(pair.cloudy, pair.clear, pair.attention)
 
     def draw(self, index: int) -> SimulatedPair:
-        """Draw one example as a simulated pair, larger than the crop where there is context."""
+        """Draw one example as a simulated pair."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, index])
         wavelengths = [known_wavelength_nm(band) for band in recipe.bands]
-        side = recipe.crop_px * (2 if recipe.context else 1)
-        crop = draw_crop(self.chips, side, wavelengths, rng)
+        crop = draw_crop(self.chips, recipe.crop_px, wavelengths, rng)
         names = self._composite(crop, rng)
         chosen = [recipe.bands.index(name) for name in names]
         crop = self._without_some(crop[chosen], names, rng)
@@ -124,3 +111,55 @@ class SimulatedClouds(Dataset[Example]):
             lost = {name for name in lost if rng.random() < 0.4}
         crop[[name in lost for name in names]] = 0
         return crop
+
+
+class PairCrops(Dataset[Example]):
+    """Crops of pairs as they are; example ``index`` is that of `SimulatedClouds`.
+
+    The attention is the true opacity or shadow where the pair has it, else the paper's mask ``M``
+    (`geodecloud.training.losses.cloud_mask`).
+
+    Raises
+    ------
+    SceneError
+        If an image is smaller than the crop.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], crop_px: int, seed: int, length: int) -> None:
+        for pair in pairs:
+            if min(pair.clear.shape[1:]) < crop_px:
+                height, width = pair.clear.shape[1:]
+                raise SceneError(
+                    f"pair {pair.name} is {width} x {height} px, smaller than a crop of {crop_px} px; "
+                    f"set crop_px = {min(height, width)} or less"
+                )
+        self.pairs, self.crop_px, self.seed, self.length = pairs, crop_px, seed, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        """Draw one crop, turned at random."""
+        rng, side = np.random.default_rng([self.seed, index]), self.crop_px
+        pair = self.pairs[int(rng.integers(len(self.pairs)))]
+        y, x = (int(rng.integers(n - side + 1)) for n in pair.clear.shape[1:])
+        turns, flip = int(rng.integers(4)), rng.random() < 0.5
+        crops = []
+        for image in (pair.cloudy, pair.clear, self._attention(pair)[None]):
+            crop = np.rot90(image[:, y : y + side, x : x + side], turns, axes=(1, 2))
+            crops.append(crop[:, ::-1] if flip else crop)
+        return _tensors(crops[0], crops[1], crops[2][0])
+
+    @staticmethod
+    def _attention(pair: Pair) -> Array:
+        if pair.opacity is not None and pair.shadow is not None:
+            return np.maximum(pair.opacity, pair.shadow)
+        both = (torch.from_numpy(image)[None] for image in (pair.cloudy, pair.clear))
+        mask: Array = cloud_mask(*both)[0, 0].numpy()
+        return mask
+
+
+def _tensors(cloudy: Array, clear: Array, attention: Array) -> Example:
+    parts = (cloudy, clear, attention[None])
+    first, second, third = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+    return first, second, third

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geodecloud.training.clouds import Array, SimulatedPair, fractal_field
 
 #: How often a veil is laid over the finished picture of a pair.
-_VEILED = 0.35
+_VEILED = 0.25
 
 
 def draw_picture(
@@ -73,6 +73,6 @@ def _in_8_bits(image: Array) -> Array:
 def _veil(shape_yx: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, Array]:
     """Opacity (H, W) and colour (3,) of a grey veil over a whole picture."""
     field = fractal_field(2 * max(shape_yx), 3.6, rng)[: shape_yx[0], : shape_yx[1]]
-    veil = rng.uniform(0.1, 0.75) * (1 + rng.uniform(0, 0.25) * field)
+    veil = rng.uniform(0.15, 0.7) * (1 + rng.uniform(0, 0.25) * field)
     colour = rng.uniform(0.35, 0.8) + rng.uniform(-0.06, 0.06, 3)
     return np.clip(veil, 0, 0.85).astype(np.float32), colour.astype(np.float32)

@@ -1,0 +1,111 @@
+"""Everything that decides a training run, apart from the data: a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from geodecloud.errors import OptionError
+from geodecloud.training.dataset import Recipe
+
+#: Smallest crop of which the discriminator makes more than one score.
+LEAST_CROP_PX = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides a run, apart from the data."""
+
+    name: str = "s2-10m"
+    bands: tuple[str, ...] = ("B02", "B03", "B04", "B08")
+    pair_bands: tuple[str, ...] = ()  # names of the pairs' bands where the files do not say
+    optional_bands: tuple[str, ...] = ()  # of the bands: those a chip or a scene may lack
+    drop_share: float = 0.0  # how often some of them are taken away
+    composites: tuple[tuple[str, ...], ...] = ()  # other bands, now and then, in their place
+    display_share: float = 0.0  # how often an example is an 8-bit picture
+    untouched_share: float = 0.0  # how often there is no cloud for certain
+    init_from: str = ""  # weights to start from: a shipped model or a file
+    skip_sensors: tuple[str, ...] = ()  # sensors whose DN is not reflectance
+    dn_offsets: tuple[str, ...] = ()  # "FILE=NUMBER", added to its DN before the scale
+    texture_pairs: tuple[str, ...] = ()  # nearly overcast pairs that lend cloud texture
+    texture_share: float = 0.35  # how often their texture is used
+    select_pairs: tuple[str, ...] = ()  # pairs that choose the best step; empty: all
+    width: int = 32
+    passes: str = "one-step"
+    direction_weights: bool = False
+    output: str = "blend"
+    steps: int = 5000
+    batch: int = 8
+    accumulate: int = 1  # batches whose gradients make one step
+    crop_px: int = 96
+    learning_rate: float = 1e-3  # cosine to 0 after a warm-up of 100 steps
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 1e-5
+    channel_weights: tuple[float, ...] = (100.0, 100.0, 100.0, 100.0)  # the paper's lambda
+    attention_weight: float = 5.0
+    attention_kind: str = "bce"
+    adversarial_weight: float = 1.0  # 0 trains without the discriminator
+    adversarial_from: int = 0  # step at which the discriminator joins
+    ema: float = 0.998
+    validate_every: int = 250
+    seed: int = 1
+    precision: str = "bf16"
+    loaders: int = 1  # processes that draw examples; 0 draws them in between
+    summary: str = ""
+    licence: str = ""
+    training: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read a TOML file; a key that is not an option is an error, not a silence."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise OptionError(f"cannot read the training config {path}: {error}") from error
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise OptionError(
+                f"{path}: unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}"
+            )
+        config = cls(**{name: _frozen(value) for name, value in values.items()})
+        if len(config.channel_weights) != len(config.bands):
+            raise OptionError(
+                f"{path}: {len(config.channel_weights)} channel_weights for {len(config.bands)} bands"
+            )
+        if config.adversarial_weight and config.crop_px < LEAST_CROP_PX:
+            raise OptionError(
+                f"{path}: crop_px = {config.crop_px}, but the discriminator sees patches of 16 px and "
+                f"needs crop_px = {LEAST_CROP_PX} or more; or set adversarial_weight = 0"
+            )
+        return config
+
+    @property
+    def examples(self) -> int:
+        """How many examples the whole run draws."""
+        return self.steps * self.accumulate * self.batch
+
+    @property
+    def source_bands(self) -> tuple[str, ...]:
+        """The bands, and those of the composites."""
+        return tuple(dict.fromkeys([*self.bands, *(b for c in self.composites for b in c)]))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the examples are drawn."""
+        return Recipe(
+            bands=self.source_bands,
+            composites=(self.bands, *self.composites),
+            optional=self.optional_bands,
+            drop_share=self.drop_share,
+            display_share=self.display_share,
+            untouched_share=self.untouched_share,
+            texture_share=self.texture_share,
+            crop_px=self.crop_px,
+            seed=self.seed,
+        )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value

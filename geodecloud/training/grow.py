@@ -1,0 +1,44 @@
+"""Starting from trained weights, also from those of a model with other bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from geodecloud.bands import known_wavelength_nm
+from geodecloud.errors import OptionError
+from geodecloud.models.spanet import SPANet
+from geodecloud.models.weights import Model
+
+
+def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
+    """Give a fresh network the weights of a trained one.
+
+    Bands both know keep their weights. A new band is not listened to at first, and its ground
+    is guessed as that of the known band nearest in wavelength: the network begins as the
+    model it comes from.
+
+    Raises
+    ------
+    OptionError
+        If the two networks differ in more than their bands.
+    """
+    tensors, known = start.network.state_dict(), list(start.card.channel_names)
+    wavelengths = np.array([known_wavelength_nm(name) for name in known])
+    nearest = [int(np.abs(wavelengths - known_wavelength_nm(band)).argmin()) for band in bands]
+    old = tensors["conv_in.weight"]
+    first = old.new_zeros(len(old), len(bands), 3, 3)
+    for i, band in enumerate(bands):
+        if band in known:
+            first[:, i] = old[:, known.index(band)]
+    tensors = tensors | {
+        "conv_in.weight": first,
+        "conv_out.weight": tensors["conv_out.weight"][nearest],
+    }
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise OptionError(
+            f"init_from: model {start.card.name} is another kind of network: {error}"
+        ) from error

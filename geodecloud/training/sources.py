@@ -1,0 +1,102 @@
+"""What a run learns from and what chooses its best step, read by the config's word."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from geodecloud.errors import OptionError
+from geodecloud.training.chips import Chip, read_chips
+from geodecloud.training.clouds import Array, SimulatedPair
+from geodecloud.training.config import Config
+from geodecloud.training.dataset import Example, PairCrops, SimulatedClouds
+from geodecloud.training.display import draw_picture
+from geodecloud.training.pairs import Pair, read_pairs
+
+#: Simulated examples that choose the thresholds, and their side.
+_CHOOSING, _CHOOSING_PX = 64, 128
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The data of a run.
+
+    Attributes
+    ----------
+    examples : what is trained on, as many as the run draws
+    selecting : real pairs that choose the best step and the mask's threshold; may be empty
+    choosing : simulated examples of another seed, for the opaque threshold; None: there are none
+    """
+
+    examples: Dataset[Example]
+    selecting: list[Pair]
+    choosing: SimulatedClouds | None = None
+
+
+def read_sources(
+    config: Config, clear: Path | None, train_pairs: Path | None, pairs: Path | None
+) -> Sources:
+    """Read the data of a run.
+
+    Parameters
+    ----------
+    clear : folder of clear imagery, trained on under simulated clouds
+    train_pairs : folder of pairs, trained on as they are
+    pairs : folder of pairs that choose the best step and lend cloud texture
+
+    Raises
+    ------
+    OptionError
+        If there is nothing to train on, or two things.
+    """
+    if (clear is None) == (train_pairs is None):
+        raise OptionError(
+            "give one thing to train on: clear imagery (--clear FOLDER) or pairs (--train-pairs FOLDER)"
+        )
+    chosen = read_pairs(pairs, config.bands, config.pair_bands) if pairs else []
+    selecting = _selecting(config, chosen)
+    if train_pairs is not None:
+        own = read_pairs(train_pairs, config.bands, config.pair_bands)
+        return Sources(PairCrops(own, config.crop_px, config.seed, config.examples), selecting)
+    assert clear is not None
+    chips, textures = _read_chips(config, clear), _read_textures(config, pairs)
+    other = dataclasses.replace(config.recipe, seed=config.seed + 1, crop_px=_CHOOSING_PX)
+    return Sources(
+        SimulatedClouds(chips, textures, config.recipe, config.examples),
+        selecting,
+        SimulatedClouds(chips, textures, other, _CHOOSING),
+    )
+
+
+def _read_chips(config: Config, folder: Path) -> list[Chip]:
+    offsets = {name: float(dn) for name, dn in (text.split("=") for text in config.dn_offsets)}
+    optional = set(config.source_bands) - set(config.bands) | set(config.optional_bands)
+    return read_chips(folder, config.source_bands, config.skip_sensors, sorted(optional), offsets)
+
+
+def _read_textures(config: Config, folder: Path | None) -> list[Array]:
+    """Cloud texture in all the bands that examples are made of."""
+    if folder is None or not config.texture_pairs:
+        return []
+    pairs = read_pairs(folder, config.source_bands, config.pair_bands)
+    return [pair.cloudy for pair in pairs if pair.name in config.texture_pairs]
+
+
+def _selecting(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs that choose the best step; for pictures also drawn as such, and under a veil."""
+    chosen = [p for p in pairs if not config.select_pairs or p.name in config.select_pairs]
+    if not config.display_share:
+        return chosen
+    drawn = []
+    for index, pair in enumerate(chosen):
+        none = np.zeros_like(pair.clear[0])
+        for veiled, cloudy in ((False, pair.cloudy), (True, pair.clear)):
+            both = SimulatedPair(cloudy, pair.clear, none, none)
+            picture = draw_picture(both, np.random.default_rng([config.seed, index]), veiled)
+            drawn.append(Pair(pair.name, picture.cloudy, picture.clear))
+    return chosen + drawn
