@@ -195,6 +195,8 @@ def decloud_scene(
     log.info("%s: %s, %d bands of %s", src, metadata.grid, metadata.count, metadata.dtypes[0])
     log.info("model %s: %s", result.plan.card.name, result.plan.why)
     log.info("%s", result.plan.codec.reason)
+    if result.plan.card.kind == "identity" and metadata.radiometry:
+        log.info("declared: %s", metadata.radiometry)
 
     reading = {"resolution": resolution, "s2_offset": s2_offset}
     tagged = metadata.with_tags(**_tags(source, result.plan, chosen, reading))

@@ -48,6 +48,7 @@ class ProductFacts:
     time : of acquisition, UTC
     sun_zenith_deg, sun_azimuth_deg : mean over the tile
     cloud_percent : as the provider says
+    crs, origin_xy : of the tile, for band files that do not say where they lie
     quantification : DN per unit of reflectance
     offsets_dn : by band, to be added to DN; None: no document says any
     why : which document says so, in words
@@ -63,6 +64,8 @@ class ProductFacts:
     sun_zenith_deg: float | None = None
     sun_azimuth_deg: float | None = None
     cloud_percent: float | None = None
+    crs: str | None = None
+    origin_xy: tuple[float, float] | None = None
     quantification: float = _ESA_QUANTIFICATION
     offsets_dn: dict[str, float] | None = None
     why: str = ""
@@ -136,6 +139,7 @@ def _read_tile(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFa
     if kind is None:
         return facts  # a metadata.xml of something else
     tile_id = _text(root, "TILE_ID") or _text(root, "TILE_ID_2A") or ""
+    left, top = (_float_or_none(_text(root, tag)) for tag in ("ULX", "ULY"))
     sun = next((e for e in root.iter() if _local(e.tag) == "Mean_Sun_Angle"), None)
     return _with(
         facts,
@@ -147,6 +151,8 @@ def _read_tile(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFa
         sun_zenith_deg=_float_or_none(_text(sun, "ZENITH_ANGLE")),
         sun_azimuth_deg=_float_or_none(_text(sun, "AZIMUTH_ANGLE")),
         cloud_percent=_float_or_none(_text(root, "CLOUDY_PIXEL_PERCENTAGE")),
+        crs=_text(root, "HORIZONTAL_CS_CODE"),
+        origin_xy=None if left is None or top is None else (left, top),
     )
 
 

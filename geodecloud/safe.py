@@ -189,7 +189,8 @@ def _of_folder(folder: Folder | ZipFolder, name: str, granule: str | None) -> li
     stem = re.sub(r"\.(zip|SAFE)$", "", re.sub(r"\.zip$", "", name, flags=re.I), flags=re.I)
     names = folder.names
     bands = [band for file in names if (band := _band_file(folder, file))]
-    is_safe = bool(re.search(r"\.SAFE(/|$)", f"{name}\n{names[0] if names else ''}", re.I | re.M))
+    marks = [name, *names[:1], *(band.name for band in bands[:1])]
+    is_safe = any(re.search(r"\.SAFE(/|$)|(^|/)GRANULE/", mark, re.I) for mark in marks)
     if not bands:
         if is_safe:
             raise SceneError(f"{folder.root} holds no band files (B02.jp2 and the like)")

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from geodecloud.bands import SENTINEL2_NM
@@ -139,9 +141,19 @@ class Sentinel2Product:
     @cached_property
     def _grids(self) -> dict[str, tuple[Grid, str]]:
         files = [*self.bands, *([self.scl] if self.scl else [])]
-        looks = {file.name: _look(file) for file in files}
+        looks = {file.name: self._look(file) for file in files}
         _check_together(self.path, files, looks)
         return looks
+
+    def _look(self, file: BandFile) -> tuple[Grid, str]:
+        """Grid and dtype of one band file; the tile's own place where the file has none."""
+        grid, dtype = _look(file)
+        facts = self.facts
+        if grid.has_place or facts.crs is None or facts.origin_xy is None:
+            return grid, dtype
+        (left, top), size = facts.origin_xy, file.resolution_m
+        place = Affine(size, 0, left, 0, -size, top)
+        return Grid(CRS.from_string(facts.crs), place, grid.shape_yx), dtype
 
     @cached_property
     def metadata(self) -> Metadata:

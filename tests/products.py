@@ -26,9 +26,17 @@ _MTD = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-def write_jp2(path: Path, dn: np.ndarray, crs: str, ulx: float, uly: float, res: float) -> None:
-    """One band, lossless, with the block layout of ESA's files."""
+def write_jp2(
+    path: Path,
+    dn: np.ndarray,
+    crs: str | None = None,
+    ulx: float = 0,
+    uly: float = 0,
+    res: float = 1,
+) -> None:
+    """One band, lossless, in blocks as ESA's files; without a CRS it has no place."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    place = {} if crs is None else {"crs": crs, "transform": from_origin(ulx, uly, res, res)}
     with rasterio.open(
         path,
         "w",
@@ -37,8 +45,7 @@ def write_jp2(path: Path, dn: np.ndarray, crs: str, ulx: float, uly: float, res:
         height=dn.shape[0],
         count=1,
         dtype=dn.dtype,
-        crs=crs,
-        transform=from_origin(ulx, uly, res, res),
+        **place,
         QUALITY="100",
         REVERSIBLE="YES",
         BLOCKXSIZE="64",

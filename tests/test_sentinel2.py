@@ -402,6 +402,22 @@ def test_cut_off_band_is_told_and_leaves_nothing(product: Path, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_files_without_a_place_lie_where_the_tile_does(documented: Path, tmp_path: Path) -> None:
+    expected = geodecloud.open_scene(documented)
+    bare = tmp_path / documented.name
+    shutil.copytree(documented, bare)
+    for path in bare.rglob("*.jp2"):
+        with rasterio.open(path) as src:
+            dn = src.read(1)
+        path.unlink()
+        path.with_suffix(".jp2.aux.xml").unlink(missing_ok=True)
+        write_jp2(path, dn)
+    array = geodecloud.open_scene(bare)
+    assert array.rio.crs == expected.rio.crs
+    assert array.rio.transform() == expected.rio.transform()
+    np.testing.assert_array_equal(array.values, expected.values)
+
+
 def test_lost_document_is_not_guessed(product: Path) -> None:
     (product / "MTD_MSIL2A.xml").unlink()
     with pytest.raises(SceneError, match="has lost its product metadata"):
