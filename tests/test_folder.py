@@ -307,3 +307,12 @@ def test_outline_on_the_globe(epsg: int, ulx: int, parts: int) -> None:
     assert area == pytest.approx(109800**2, rel=0.01)
     nowhere = Grid(None, rasterio.Affine.identity(), (5, 5))
     assert lonlat_footprint(nowhere) is None
+
+
+def test_example_runs(tmp_path: Path) -> None:
+    build_small(tmp_path / "tiles" / safe_name(1), size=SMALL)
+    example = Path(__file__).parent.parent / "examples" / "sentinel2.py"
+    command = [sys.executable, str(example), str(tmp_path / "tiles"), str(tmp_path / "clear")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "of the tile seen" in done.stdout
