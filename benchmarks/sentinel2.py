@@ -137,7 +137,12 @@ def main(
 ) -> None:
     """Make a product, clear it, print a table."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        source, out = make_product(Path(work), size), Path(work) / "clear.tif"
+        # in processes of their own: Linux lets a child begin with the peak of its parent
+        context = multiprocessing.get_context("spawn")
+        maker = context.Process(target=make_product, args=(Path(work), size))
+        maker.start()
+        maker.join()
+        source, out = Path(work) / NAME, Path(work) / "clear.tif"
         if zipped:
             archive = Path(work) / f"{NAME}.zip"
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
@@ -145,8 +150,6 @@ def main(
                     file.write(path, path.relative_to(work))
             shutil.rmtree(source)
             source = archive
-        # spawned, so that making the product does not count
-        context = multiprocessing.get_context("spawn")
         answer = context.Queue()
         child = context.Process(target=clear, args=(source, out, model, workers, answer))
         child.start()
