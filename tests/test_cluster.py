@@ -55,6 +55,12 @@ class Processes:
         ]
         self.client.wait_for_workers(len([w for w in self.workers if w.poll() is None]), 120)
 
+    def kill_a_worker(self) -> int:
+        """SIGKILL, no chance to clean up; the code it ended with."""
+        worker = self.workers.pop()
+        worker.send_signal(signal.SIGKILL)
+        return worker.wait(10)
+
     def stop(self) -> None:
         """End all of them."""
         self.client.close()
@@ -118,8 +124,7 @@ def test_a_worker_may_die(cluster: Processes, big: Path, toy_model: Path, tmp_pa
 
     def kill(pixels: int) -> None:
         if not killed:
-            killed.append(cluster.workers.pop())
-            killed[0].send_signal(signal.SIGKILL)
+            killed.append(cluster.kill_a_worker())
 
     options = {"model": str(toy_model), "window": 64}
     geodecloud.decloud_scene(big, tmp_path / "local.tif", **options)
@@ -127,7 +132,7 @@ def test_a_worker_may_die(cluster: Processes, big: Path, toy_model: Path, tmp_pa
         big, tmp_path / "remote.tif", scheduler=cluster.address, progress=kill, **options
     )
     assert same_pixels(tmp_path / "local.tif", tmp_path / "remote.tif")
-    assert killed[0].wait(10) == -signal.SIGKILL
+    assert killed == [-signal.SIGKILL]
     cluster.add_workers(1)
 
 
@@ -147,13 +152,12 @@ def test_a_folder_on_a_cluster_equals_threads(
     def kill(outcome: object) -> None:
         rss.append(scheduler.memory_info().rss)
         if not killed:
-            killed.append(cluster.workers.pop())
-            killed[0].send_signal(signal.SIGKILL)
+            killed.append(cluster.kill_a_worker())
 
     remote = geodecloud.decloud_folder(
         "in", "remote", scheduler=cluster.address, told=kill, **options
     )
-    assert killed
+    assert killed == [-signal.SIGKILL]
     assert remote.outcomes == local.outcomes
     assert remote.count("done") == 12
 
