@@ -21,6 +21,7 @@ from geodecloud._version import __version__
 from geodecloud.errors import GeodecloudError, GeodecloudWarning
 
 if TYPE_CHECKING:
+    from geodecloud import config
     from geodecloud.folder import decloud_folder
     from geodecloud.metadata import Metadata
     from geodecloud.models.weights import load_model
@@ -51,6 +52,7 @@ __all__ = [
     "Metadata",
     "Options",
     "__version__",
+    "config",
     "decloud_folder",
     "decloud_scene",
     "load_model",
@@ -62,6 +64,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "config":
+        return importlib.import_module("geodecloud.config")
     if name not in _HOMES:
         raise AttributeError(f"module 'geodecloud' has no attribute {name!r}")
     return getattr(importlib.import_module(f"geodecloud.{_HOMES[name]}"), name)

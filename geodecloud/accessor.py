@@ -8,6 +8,7 @@ import xarray as xr
 
 if TYPE_CHECKING:
     from geodecloud.pipeline import Declouded
+    from geodecloud.plan import Plan
 
 
 @xr.register_dataset_accessor("geodecloud")  # type: ignore[no-untyped-call]
@@ -35,6 +36,15 @@ class GeodecloudAccessor:
     def provenance(self, **options: Any) -> xr.DataArray:
         """Provenance codes, ([time,] y, x) uint8, see `geodecloud.composite.Provenance`."""
         return self._decloud(options).provenance
+
+    def plan(self, **options: Any) -> Plan:
+        """What would be done and why: model, bands, radiometry, mask. No pixel is read."""
+        from geodecloud.cube import Cube
+        from geodecloud.options import Options
+        from geodecloud.plan import plan_scene
+
+        chosen = Options.of(options)
+        return plan_scene(Cube.of(self._scene, chosen.bands or ()).metadata, chosen)
 
     def _decloud(self, options: dict[str, Any]) -> Declouded:
         # imported here: registering an accessor must not cost the time of torch

@@ -20,7 +20,7 @@ import click
 from geodecloud._version import __version__
 from geodecloud.command_options import file_format, scene_options, verbosity
 from geodecloud.errors import GeodecloudError
-from geodecloud.terminal import progress_bar, remarks
+from geodecloud.terminal import remarks
 from geodecloud.training.commands import evaluate, simulate, train
 
 log = logging.getLogger("geodecloud")
@@ -83,8 +83,6 @@ def main() -> None:
 def run(
     scene: str,
     out: Path,
-    resolution: int | None,
-    s2_offset: str | float,
     format_name: str,
     creation_options: tuple[str, ...],
     overwrite: bool,
@@ -95,20 +93,15 @@ def run(
 ) -> None:
     """Remove the clouds of one scene and write the scene again."""
     from geodecloud.pipeline import decloud_scene
-    from geodecloud.source import open_source
 
-    reading: dict[str, Any] = {"resolution": resolution, "s2_offset": s2_offset}
     with remarks(quiet, verbose):
-        height, width = open_source(scene, **reading).metadata.grid.shape_yx
-        with progress_bar(height * width, quiet) as progress:
-            report = decloud_scene(
-                scene,
-                out,
-                **reading,
-                format=file_format(format_name, creation_options, overwrite),
-                progress=progress,
-                **options,
-            )
+        report = decloud_scene(
+            scene,
+            out,
+            format=file_format(format_name, creation_options, overwrite),
+            progress=sys.stderr.isatty() and not quiet,
+            **options,
+        )
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(report)))
             return

@@ -18,6 +18,7 @@ from typing import Any
 
 import filelock
 
+from geodecloud import config
 from geodecloud._version import __version__
 from geodecloud.discovery import FoundScene, find_scenes
 from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
@@ -214,11 +215,10 @@ def _do_all(batch: _Batch, jobs: Sequence[_Job], told: Callable[[Outcome], None]
 
 def _for_a_worker(batch: _Batch) -> _Batch:
     """The batch as a thread of a worker does it, from wherever it runs."""
-    own: dict[str, Any] = {"scheduler": "threads", "workers": None}
-    for name in ("mask", "aoi", "model"):
-        if name in batch.options:
-            own[name] = absolute(batch.options[name])
-    return replace(batch, out_dir=batch.out_dir.absolute(), options=batch.options | own)
+    options = config.get() | batch.options | {"scheduler": "threads", "workers": None}
+    for name in {"mask", "aoi", "model"} & options.keys():
+        options[name] = absolute(options[name])
+    return replace(batch, out_dir=batch.out_dir.absolute(), options=options)
 
 
 def _absolute(job: _Job) -> _Job:

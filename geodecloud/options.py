@@ -94,13 +94,19 @@ class Options:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Options:
-        """Make options from keywords; an unknown one is an error that names its neighbour.
+        """Make options from keywords, and the defaults of `geodecloud.config` where there is none.
+
+        An unknown one is an error that names its neighbour.
 
         Raises
         ------
         OptionError
             If a keyword is unknown or a value makes no sense.
         """
+        from geodecloud import config
+
+        given = {name: value for name, value in options.items() if value is not None}
+        options = {**options, **config.get(), **given}
         known = [f.name for f in dataclasses.fields(cls)]
         for name in options:
             if name not in known:

@@ -11,6 +11,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ from geodecloud.scene import (
 from geodecloud.source import Source, open_source
 from geodecloud.stac import describe_item
 from geodecloud.staging import FileFormat, Product, write_text
+from geodecloud.terminal import progress_bar
 from geodecloud.tiler import BLEND_OVERLAP_PX, Window
 from geodecloud.writer import check_target, write_products
 
@@ -161,7 +163,7 @@ def decloud_scene(
     provenance: str | Path | None = None,
     cloud_map: str | Path | None = None,
     format: FileFormat | None = None,
-    progress: Callable[[int], None] = lambda pixels: None,
+    progress: bool | Callable[[int], None] = False,
     **options: Any,
 ) -> Report:
     """Remove clouds from a raster file or Sentinel-2 product and write a raster file like it.
@@ -174,7 +176,8 @@ def decloud_scene(
     stac : write a STAC Item beside the result; None: for Sentinel-2 products
     provenance, cloud_map : further rasters to write, on the same grid
     format : file format, creation options, overwriting
-    progress : called with the number of pixels just written
+    progress : show a bar, on a terminal or in a notebook; or a function to be called with the
+        number of pixels just written
     **options : see `geodecloud.options.Options`
 
     Raises
@@ -238,20 +241,28 @@ def _write(
     result: Declouded,
     file_format: FileFormat,
     options: Options,
-    progress: Callable[[int], None],
+    progress: bool | Callable[[int], None],
 ) -> dict[str, int]:
     """Compute and write all rasters in one pass; the number of pixels of each provenance code."""
     counter = CodeCounter()
     also = [(result.provenance.data, counter)]
     try:
-        with engine(options.scheduler, options.workers) as computer:
-            write_products(products, file_format, computer, progress, also)
+        with ExitStack() as stack:
+            computer = stack.enter_context(engine(options.scheduler, options.workers))
+            if progress is True:
+                height, width = products[0].metadata.grid.shape_yx
+                progress = stack.enter_context(progress_bar(height * width))
+            write_products(products, file_format, computer, progress or _ignore, also)
     except RasterioError as error:
         detail = error.__cause__ or error
         raise SceneIOError(
             f"{source.path} cannot be read, it may be cut off or damaged: {detail}"
         ) from error
     return {code.name.lower(): int(counter.counts[code]) for code in Provenance}
+
+
+def _ignore(pixels: int) -> None:
+    """For those who do not want to know."""
 
 
 def _check_sample(source: Source, plan: Plan) -> None:

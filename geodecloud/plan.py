@@ -53,6 +53,13 @@ class Plan:
     codec: Codec
     mask_kind: str
 
+    def __repr__(self) -> str:
+        bands = ", ".join(str(i + 1) for i in self.channels)
+        return (
+            f"<Plan: model {self.card.name} ({self.why}) for bands {bands}; {self.codec.reason}; "
+            f"mask {self.mask_kind}>"
+        )
+
 
 def plan_scene(metadata: Metadata, options: Options) -> Plan:
     """Decide how a scene is processed, once, and warn of what a careful user should know.

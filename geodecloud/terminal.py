@@ -48,13 +48,13 @@ class _AboveTheBar(logging.Handler):
 
 
 @contextlib.contextmanager
-def progress_bar(pixels: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with MPix/s and time left on a terminal; silence when piped or quiet."""
-    from tqdm import tqdm
+def progress_bar(pixels: int) -> Iterator[Callable[[int], None]]:
+    """A bar with MPix/s and time left, on a terminal or in a notebook."""
+    with warnings.catch_warnings():
+        # in a notebook without ipywidgets it is a bar of text
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from tqdm.auto import tqdm
 
-    hidden = quiet or not sys.stderr.isatty()
     layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} MPix, {rate_noinv_fmt}, {remaining} left"
-    with tqdm(
-        total=pixels / 1e6, unit="MPix", disable=hidden, bar_format=layout, leave=False
-    ) as bar:
+    with tqdm(total=pixels / 1e6, unit="MPix", bar_format=layout, leave=False) as bar:
         yield lambda done: bar.update(done / 1e6) and None

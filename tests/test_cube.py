@@ -127,6 +127,12 @@ def test_reflectance_of_a_dataset_is_declared_by_each_variable(toy_model: Path) 
         assert np.abs(clear[name].values.astype(int) - 100 * i - plain[i]).max() <= 1
 
 
+def test_a_plan_says_what_would_be_done(series: np.ndarray, toy_model: Path) -> None:
+    said = repr(stack(series).geodecloud.plan(model=str(toy_model)))
+    assert "model toy (as asked) for bands 1, 2, 3, 4" in said
+    assert "reflectance = DN / 10000" in said
+
+
 def test_validity_may_differ_by_date(series: np.ndarray, toy_model: Path) -> None:
     valid = np.ones((3, 70, 90), bool)
     valid[1, 20:30, 10:60] = False

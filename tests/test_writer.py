@@ -207,3 +207,21 @@ def test_like_must_describe_the_array(scene: Path, tmp_path: Path) -> None:
     write_scene(array[0].astype("float32"), tmp_path / "one.tif")  # (y, x) is one band
     with rasterio.open(tmp_path / "one.tif") as one, rasterio.open(scene) as src:
         np.testing.assert_array_equal(one.read(1), src.read(1))
+
+
+def test_a_bar_is_shown_if_asked(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    geodecloud.decloud_scene(scene, tmp_path / "a.tif", model="identity")
+    assert "MPix" not in capsys.readouterr().err
+    geodecloud.decloud_scene(scene, tmp_path / "b.tif", model="identity", progress=True)
+    assert "MPix" in capsys.readouterr().err
+
+
+def test_one_date_goes_into_a_file(tmp_path: Path) -> None:
+    series = xr.DataArray(np.ones((2, 3, 4, 5), np.uint8), dims=("time", "band", "y", "x"))
+    with pytest.raises(SceneError, match=r"isel\(time=0\)"):
+        geodecloud.write_scene(series, tmp_path / "out.tif")
+    geodecloud.write_scene(series.isel(time=0).transpose("x", "y", "band"), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as src:
+        assert (src.count, *src.shape) == (3, 4, 5)
