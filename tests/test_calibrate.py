@@ -41,8 +41,14 @@ def test_threshold_is_the_highest_that_still_finds_the_cloud() -> None:
     card = calibrate(Stub(), CARD, [checkered(0.28, 0.16)], examples(1))
     assert card.cloud_threshold == 0.25
     card = calibrate(Stub(), CARD, [checkered(0.9, 0.12)], examples(1))
-    assert card.cloud_threshold == 0.4
+    assert card.cloud_threshold == 0.6
     assert calibrate(Stub(), CARD, [], examples(1)).cloud_threshold == CARD.cloud_threshold
+
+
+def test_clear_ground_that_would_be_harmed_raises_the_threshold() -> None:
+    """Ground at 0.45 is taken for cloud by the map below that, which ruins the clear image."""
+    pair = checkered(0.9, 0.45)
+    assert calibrate(Stub(), CARD, [pair], None).cloud_threshold == 0.6
 
 
 def test_most_hidden_ground_lies_above_the_opaque_threshold() -> None:

@@ -70,6 +70,24 @@ def test_thirteen_unnamed_bands_are_taken_in_esa_order(real_data: Path, tmp_path
     np.testing.assert_array_equal(*images)
 
 
+def test_all_bands_gain_and_do_no_harm(real_data: Path, tmp_path: Path) -> None:
+    """Every second pair, by the default command line; no pair may lose more than 1 dB."""
+    gains = []
+    for cloudy in sorted((real_data / "sen12mscr").glob("*_cloudy.tif"))[::2]:
+        out = tmp_path / "clear.tif"
+        result = CliRunner().invoke(main, [str(cloudy), "--out", str(out), "--overwrite"])
+        assert result.exit_code == 0, result.output
+        assert "model s2-all" in result.stderr
+        images = []
+        for path in (cloudy, out, str(cloudy).replace("_cloudy", "_clear")):
+            with rasterio.open(path) as src:
+                images.append(src.read())
+        gains.append(psnr_db(images[1], images[2]) - psnr_db(images[0], images[2]))
+    assert len(gains) == 11
+    assert np.mean(gains) > 5
+    assert min(gains) > -1
+
+
 @pytest.mark.parametrize("level", [0.05, 0.2])
 def test_even_clear_ground_is_mostly_left_alone(level: float, tmp_path: Path) -> None:
     """A plain field in daylight is no cloud: the map must not fire on brightness alone."""

@@ -55,7 +55,7 @@ def _stretch(
     clear: Array, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Black point and gain of each channel, (3,)."""
-    kind, cast = rng.random(), rng.uniform(0.85, 1.15, 3)
+    kind, cast = rng.random(), rng.uniform(0.95, 1.05, 3)
     if kind < 0.25:
         low, high = np.percentile(clear, [rng.uniform(0, 3), rng.uniform(96, 100)], axis=(1, 2))
         return low - 0.01, rng.uniform(0.6, 1.0) / np.maximum(high - low, 0.06)
@@ -71,8 +71,8 @@ def _in_8_bits(image: Array) -> Array:
 
 
 def _veil(shape_yx: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, Array]:
-    """Opacity (H, W) and colour (3,) of a grey veil over a whole picture."""
+    """Opacity (H, W) and colour (3,) of a veil over a whole picture, grey as clouds are."""
     field = fractal_field(2 * max(shape_yx), 3.6, rng)[: shape_yx[0], : shape_yx[1]]
     veil = rng.uniform(0.15, 0.7) * (1 + rng.uniform(0, 0.25) * field)
-    colour = rng.uniform(0.35, 0.8) + rng.uniform(-0.06, 0.06, 3)
+    colour = rng.uniform(0.4, 0.8) + rng.uniform(-0.02, 0.02, 3)
     return np.clip(veil, 0, 0.85).astype(np.float32), colour.astype(np.float32)
