@@ -139,7 +139,8 @@ def batch(
 
     Stopped or killed, it goes on where it was: give the same command again.
     """
-    from geodecloud.folder import decloud_folder, format_table
+    from geodecloud.folder import decloud_folder
+    from geodecloud.summary import format_table
 
     def tell(outcome: Any) -> None:
         log.info("%s: %s %s", outcome.scene, outcome.state, outcome.reason)

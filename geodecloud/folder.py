@@ -6,8 +6,6 @@ journal; the summary and the footprints are written from it.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +20,6 @@ from geodecloud import config
 from geodecloud._version import __version__
 from geodecloud.discovery import FoundScene, find_scenes
 from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
-from geodecloud.footprint import lonlat_footprint
 from geodecloud.grid import Grid
 from geodecloud.journal import (
     FOLDER,
@@ -38,7 +35,8 @@ from geodecloud.pipeline import Report, decloud_scene
 from geodecloud.plan import mask_path
 from geodecloud.scene import absolute, touches_aoi
 from geodecloud.source import open_source
-from geodecloud.staging import FileFormat, write_text
+from geodecloud.staging import FileFormat
+from geodecloud.summary import FolderReport, Outcome, write_footprints, write_summary
 
 log = logging.getLogger(__name__)
 
@@ -52,49 +50,6 @@ _SCENE_ERRORS = (
     LookupError,
     ArithmeticError,
 )
-SUMMARY, FOOTPRINTS = "summary.csv", "footprints.gpkg"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one scene; a row of the summary.
-
-    Attributes
-    ----------
-    state : "done"; "skipped": was done before and has not changed; "failed"; "copy" of another
-        scene; "outside" the area of interest; "to do" in a dry run
-    valid_px : pixels with data
-    observed, restored, synthesised, left : shares of them, 0 to 1
-    """
-
-    scene: str
-    state: str
-    out: str = ""
-    reason: str = ""
-    model: str = ""
-    grid: str = ""
-    valid_px: int | None = None
-    observed: float | None = None
-    restored: float | None = None
-    synthesised: float | None = None
-    left: float | None = None
-
-
-@dataclass(frozen=True)
-class FolderReport:
-    """What became of all of them, in the order they were found."""
-
-    out_dir: str
-    outcomes: tuple[Outcome, ...]
-
-    @property
-    def failed(self) -> tuple[Outcome, ...]:
-        """Those that could not be done."""
-        return tuple(outcome for outcome in self.outcomes if outcome.state == "failed")
-
-    def count(self, state: str) -> int:
-        """How many are in a state."""
-        return sum(outcome.state == state for outcome in self.outcomes)
 
 
 @dataclass(frozen=True)
@@ -185,8 +140,8 @@ def decloud_folder(
             log.info("removed %s, left by a run that was killed", path)
         jobs = [_plan_job(batch, scene) for scene in _without_clashes(scenes, batch)]
         outcomes = _do_all(batch, jobs, told)
-        _write_summary(batch.out_dir, outcomes)
-        _write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
+        write_summary(batch.out_dir, outcomes)
+        write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
     return FolderReport(str(out_dir), tuple(outcomes))
 
 
@@ -369,48 +324,3 @@ def _only_one(out_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _write_summary(out_dir: Path, outcomes: Sequence[Outcome]) -> None:
-    """``summary.csv``: the state of the results, the same whichever run has made them."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, asdict(Outcome("", "")).keys(), lineterminator="\n")
-    writer.writeheader()
-    for outcome in outcomes:
-        writer.writerow(asdict(_as_result(outcome)))
-    write_text(out_dir / SUMMARY, text.getvalue())
-
-
-def _as_result(outcome: Outcome) -> Outcome:
-    return replace(outcome, state="done") if outcome.state == "skipped" else outcome
-
-
-def _write_footprints(
-    out_dir: Path, outcomes: Sequence[Outcome], grids: Sequence[Grid | None]
-) -> None:
-    """``footprints.gpkg``: the summary with the scenes' outlines, for a map."""
-    import geopandas
-
-    rows = [asdict(_as_result(outcome)) for outcome in outcomes]
-    outlines = [None if grid is None else lonlat_footprint(grid) for grid in grids]
-    frame = geopandas.GeoDataFrame(rows, geometry=outlines, crs="EPSG:4326")
-    part = out_dir / FOLDER / FOOTPRINTS
-    part.unlink(missing_ok=True)
-    if rows:
-        frame.to_file(part, layer="scenes", driver="GPKG")
-        part.replace(out_dir / FOOTPRINTS)
-
-
-def format_table(report: FolderReport) -> str:
-    """The outcomes as a table for people."""
-    lines = [f"{'state':<8} {'clear':>7} {'restored':>9} {'invented':>9}  scene"]
-    for outcome in report.outcomes:
-        shares = [outcome.observed, outcome.restored, outcome.synthesised]
-        cells = ["" if share is None else f"{100 * share:.1f} %" for share in shares]
-        name = Path(outcome.scene).name
-        lines.append(f"{outcome.state:<8} {cells[0]:>7} {cells[1]:>9} {cells[2]:>9}  {name}")
-        if outcome.reason:
-            lines.append(f"{'':<38}{outcome.reason}")
-    states = dict.fromkeys(outcome.state for outcome in report.outcomes)
-    counts = ", ".join(f"{report.count(state)} {state}" for state in states)
-    return "\n".join([*lines, f"{len(report.outcomes)} scenes: {counts or 'none found'}"])

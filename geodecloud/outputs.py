@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 
@@ -15,6 +15,9 @@ from geodecloud.metadata import Metadata
 from geodecloud.source import Source
 from geodecloud.staging import Product
 from geodecloud.storage import is_remote
+
+if TYPE_CHECKING:
+    from geodecloud.pipeline import Declouded
 
 LAYOUTS = ("stack", "bands")
 
@@ -45,6 +48,23 @@ def plan_images(
         Product(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask=mask)
         for i, name in enumerate(names)
     ]
+
+
+def plan_layers(
+    metadata: Metadata,
+    result: Declouded,
+    provenance: str | Path | None,
+    cloud_map: str | Path | None,
+) -> list[Product]:
+    """The rasters that say something about the image, where they are wanted."""
+    layers = []
+    if provenance is not None:
+        about = metadata.single_band("uint8", 0, "provenance")
+        layers.append(Product(provenance, result.provenance.data, about, "nearest"))
+    if cloud_map is not None:
+        about = metadata.single_band("float32", float("nan"), "cloud_map")
+        layers.append(Product(cloud_map, result.cloud_map.data, about))
+    return layers
 
 
 def item_path(source: Source, dst: str | Path, layout: str, stac: bool | None) -> Path | None:

@@ -31,7 +31,7 @@ from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
 from geodecloud.options import NOT_THE_RESULT, Options
-from geodecloud.outputs import folder_for, item_path, plan_images, written_files
+from geodecloud.outputs import folder_for, item_path, plan_images, plan_layers, written_files
 from geodecloud.parallel import Indexed, cpu_count, engine, map_blocks_with_halo
 from geodecloud.plan import Plan, check_reflectance, mask_path, plan_scene
 from geodecloud.scene import (
@@ -195,11 +195,7 @@ def decloud_scene(
     array = source.open(side)
     result = decloud(array, chosen, metadata)
     _check_sample(source, result.plan)
-    log.info("%s: %s, %d bands of %s", src, metadata.grid, metadata.count, metadata.dtypes[0])
-    log.info("model %s: %s", result.plan.card.name, result.plan.why)
-    log.info("%s", result.plan.codec.reason)
-    if result.plan.card.kind == "identity" and metadata.radiometry:
-        log.info("declared: %s", metadata.radiometry)
+    _tell(source, result.plan)
 
     reading = {"resolution": resolution, "s2_offset": s2_offset}
     tagged = metadata.with_tags(**_tags(source, result.plan, chosen, reading))
@@ -207,12 +203,7 @@ def decloud_scene(
         tagged = tagged.without_statistics()
     mask = array.coords[VALID].data if metadata.has_mask else None
     products = plan_images(source, result.image.data, tagged, mask, dst, layout)
-    if provenance is not None:
-        about = metadata.single_band("uint8", 0, "provenance")
-        products.append(Product(provenance, result.provenance.data, about, "nearest"))
-    if cloud_map is not None:
-        about = metadata.single_band("float32", float("nan"), "cloud_map")
-        products.append(Product(cloud_map, result.cloud_map.data, about))
+    products += plan_layers(metadata, result, provenance, cloud_map)
     file_format = format or FileFormat()
     with folder_for(dst, layout):
         if item is not None:
@@ -263,6 +254,18 @@ def _write(
 
 def _ignore(pixels: int) -> None:
     """For those who do not want to know."""
+
+
+def _tell(source: Source, plan: Plan) -> None:
+    """Say what was decided, before the long work."""
+    metadata = source.metadata
+    log.info(
+        "%s: %s, %d bands of %s", source.path, metadata.grid, metadata.count, metadata.dtypes[0]
+    )
+    log.info("model %s: %s", plan.card.name, plan.why)
+    log.info("%s", plan.codec.reason)
+    if plan.card.kind == "identity" and metadata.radiometry:
+        log.info("declared: %s", metadata.radiometry)
 
 
 def _check_sample(source: Source, plan: Plan) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ from geodecloud.bands import SENTINEL2_NM
 from geodecloud.errors import OptionError, SceneError, SceneIOError
 from geodecloud.grid import Grid
 from geodecloud.metadata import SCL, Metadata
-from geodecloud.product_metadata import ProductFacts, decide_offsets, read_facts
+from geodecloud.offsets import decide_offsets, doubt_offset
+from geodecloud.product_metadata import ProductFacts, read_facts
 from geodecloud.product_pixels import NODATA, BandPixels, ClassPixels, unreadable
 from geodecloud.safe import BandFile, ProductFiles
 from geodecloud.scene import ONE_THREAD, chunk_px, open_raster
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 log = logging.getLogger(__name__)
-
-#: Share of pixels that may have less reflectance than this before the offset is doubted.
-_DARK, _DARK_SHARE = -0.03, 0.05
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Sentinel2Product:
     ----------
     product : its files
     resolution : nominal pixel size in m of the scene: 10, 20 or 60; None: the finest it holds
-    s2_offset : "auto", "none" or DN, see `geodecloud.product_metadata.decide_offsets`
+    s2_offset : "auto", "none" or DN, see `geodecloud.offsets.decide_offsets`
     """
 
     product: ProductFiles
@@ -136,40 +134,47 @@ class Sentinel2Product:
         SceneIOError, SceneError
             If one cannot be read, or they do not fit together.
         """
-        return {name: grid.shape_yx for name, (grid, _) in self._grids.items()}
+        return {name: look.grid.shape_yx for name, look in self._looks.items()}
 
     @cached_property
-    def _grids(self) -> dict[str, tuple[Grid, str]]:
+    def _looks(self) -> dict[str, _Look]:
         files = [*self.bands, *([self.scl] if self.scl else [])]
         looks = {file.name: self._look(file) for file in files}
         _check_together(self.path, files, looks)
         return looks
 
-    def _look(self, file: BandFile) -> tuple[Grid, str]:
-        """Grid and dtype of one band file; the tile's own place where the file has none."""
-        grid, dtype = _look(file)
-        facts = self.facts
-        if grid.has_place or facts.crs is None or facts.origin_xy is None:
-            return grid, dtype
+    def _look(self, file: BandFile) -> _Look:
+        """What a band file says; it lies where the tile does if it has no place of its own."""
+        look, facts = _look(file), self.facts
+        if look.grid.has_place or facts.crs is None or facts.origin_xy is None:
+            return look
         (left, top), size = facts.origin_xy, file.resolution_m
         place = Affine(size, 0, left, 0, -size, top)
-        return Grid(CRS.from_string(facts.crs), place, grid.shape_yx), dtype
+        return replace(look, grid=Grid(CRS.from_string(facts.crs), place, look.grid.shape_yx))
+
+    def _radiometry(self) -> tuple[list[float], list[float], str]:
+        """Scale and offset of each band, and who says so."""
+        looks = [self._looks[file.name] for file in self.bands]
+        product, facts = self.product, self.facts
+        silent = product.product_xml is None and facts.offsets_dn is None and not product.is_safe
+        if silent and self.s2_offset == "auto" and any(look.scale != 1 for look in looks):
+            return [look.scale for look in looks], [look.offset for look in looks], "as files say"
+        names = [file.band for file in self.bands]
+        offsets, why = decide_offsets(facts, product, names, self.s2_offset)
+        quantum = facts.quantification
+        return [1 / quantum] * len(names), [offsets[name] / quantum for name in names], why
 
     @cached_property
     def metadata(self) -> Metadata:
         """What the scene says about itself, as for any other raster."""
-        grid = next(
-            self._grids[f.name][0] for f in self.bands if f.resolution_m == self.resolution_m
-        )
-        facts, names = self.facts, [file.band for file in self.bands]
-        offsets, why = decide_offsets(facts, self.product, names, self.s2_offset)
-        quantum = facts.quantification
+        look = next(self._looks[f.name] for f in self.bands if f.resolution_m == self.resolution_m)
+        scales, offsets, why = self._radiometry()
         return Metadata(
-            grid=grid,
-            dtypes=(self._grids[self.bands[0].name][1],) * len(names),
-            descriptions=tuple(names),
-            scales=(1 / quantum,) * len(names),
-            offsets=tuple(offsets[name] / quantum for name in names),
+            grid=look.grid,
+            dtypes=(look.dtype,) * len(self.bands),
+            descriptions=tuple(file.band for file in self.bands),
+            scales=tuple(scales),
+            offsets=tuple(offsets),
             nodata=NODATA,
             has_classes=self.scl is not None,
             radiometry=why,
@@ -237,6 +242,8 @@ class Sentinel2Product:
             "long_name": metadata.descriptions,
             "scales": metadata.scales,
             "offsets": metadata.offsets,
+            "scale_factor": metadata.scales[0],
+            **({} if len(set(metadata.offsets)) > 1 else {"add_offset": metadata.offsets[0]}),
             "_FillValue": NODATA,
             "radiometry": metadata.radiometry,
             **about,
@@ -283,69 +290,46 @@ class Sentinel2Product:
         return file.resolution_m != self.resolution_m
 
 
-def doubt_offset(sample: NDArray[Any], metadata: Metadata) -> list[str]:
-    """Hold the offset against the pixels: providers add, remove and mislabel it.
+@dataclass(frozen=True)
+class _Look:
+    """What one band file says of itself."""
 
-    Parameters
-    ----------
-    sample : (band, y, x) DN, 0 is nodata
-    """
-    valid = (sample != NODATA).all(axis=0)
-    if valid.sum() < 100:
-        return []
-    dn = sample[:, valid].astype(np.float64)
-    scales, offsets = np.asarray(metadata.scales), np.asarray(metadata.offsets)
-    reflectance = dn * scales[:, None] + offsets[:, None]
-    dark = (reflectance < _DARK).mean(axis=1)
-    if (offsets < 0).any() and dark.max() > _DARK_SHARE:
-        band = metadata.descriptions[int(dark.argmax())]
-        return [
-            f"with the offset, {100 * dark.max():.0f} % of band {band} has a reflectance below "
-            f"{_DARK:g}: it looks as if the provider had applied it already. If so, give "
-            "--s2-offset none"
-        ]
-    darkest = np.percentile(dn, 1, axis=1)
-    if (offsets == 0).all() and darkest.min() >= 1000:
-        return [
-            f"no band has pixels below 1000 DN (the darkest 1 % end at {darkest.min():.0f}), as in "
-            "products with an offset of -1000. If these DN have it, give --s2-offset -1000; over "
-            "bright ground or full cloud they may be right"
-        ]
-    return []
+    grid: Grid
+    dtype: str
+    scale: float
+    offset: float
 
 
-def _look(file: BandFile) -> tuple[Grid, str]:
-    """Grid and dtype of one band file."""
+def _look(file: BandFile) -> _Look:
+    """Look at one band file without its pixels."""
     if os.path.exists(file.path) and os.path.getsize(file.path) == 0:
         raise SceneIOError(f"{file.path} is empty (0 bytes); download the product again")
     with open_raster(file.path) as src:
         if src.count != 1:
             raise SceneError(f"{file.path} holds {src.count} bands where one is expected")
-        return Grid.of(src), src.dtypes[0]
+        return _Look(Grid.of(src), src.dtypes[0], src.scales[0], src.offsets[0])
 
 
-def _check_together(
-    path: str, files: Sequence[BandFile], looks: dict[str, tuple[Grid, str]]
-) -> None:
+def _check_together(path: str, files: Sequence[BandFile], looks: dict[str, _Look]) -> None:
     """All files must cover the same ground, those of one pixel size with the same pixels."""
-    first = looks[files[0].name][0]
+    first, usual = looks[files[0].name].grid, looks[files[0].name].dtype
     slack = 0.01 * max(first.res_xy)
     for file in files:
-        grid, dtype = looks[file.name]
+        grid, dtype = looks[file.name].grid, looks[file.name].dtype
         if dtype not in (("uint8",) if file.band == "SCL" else ("uint16", "int16")):
             raise SceneError(
                 f"{file.path} holds {dtype}, which band {file.band} of a product is not"
             )
-        if dtype != looks[files[0].name][1] and file.band != "SCL":
-            raise SceneError(f"{path} mixes bands of {dtype} and {looks[files[0].name][1]}")
+        if dtype != usual and file.band != "SCL":
+            raise SceneError(f"{path} mixes bands of {dtype} and {usual}")
         if grid.crs != first.crs or np.abs(np.subtract(grid.bounds, first.bounds)).max() > slack:
             raise SceneError(
                 f"{path} holds bands of different places: {files[0].name} covers {first}, and "
                 f"{file.name} {grid}"
             )
         twin = next(f for f in files if f.resolution_m == file.resolution_m)
-        if looks[twin.name][0].shape_yx != grid.shape_yx:
+        if looks[twin.name].grid.shape_yx != grid.shape_yx:
             raise SceneError(
                 f"{path} holds bands of different sizes at {file.resolution_m} m: {twin.name} is "
-                f"{looks[twin.name][0]}, and {file.name} {grid}"
+                f"{looks[twin.name].grid}, and {file.name} {grid}"
             )

@@ -267,6 +267,25 @@ def test_killed_at_any_moment_it_ends_the_same(
     assert [p for p in out.rglob(".*") if p.name != ".geodecloud"] == []
 
 
+def test_interrupted_it_leaves_nothing_half_done(
+    twelve: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "geodecloud", "batch", str(twelve), "--out-dir", str(out)]
+    process = subprocess.Popen(
+        [*command, "--model", str(toy_model), "--mask", "none"], stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list((out / ".geodecloud").rglob("*.json")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130, told
+    assert "Interrupted" in told
+    assert [path.name for path in out.rglob(".*")] == [".geodecloud"]
+    again = batch(twelve, "--out-dir", out, "--model", toy_model, "--mask", "none")
+    assert len(list(out.rglob("*_decloud.tif"))) == 10, again.output
+
+
 def test_leftovers_are_removed(toy_model: Path, tmp_path: Path) -> None:
     root, out = tmp_path / "in", tmp_path / "out"
     write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40))

@@ -111,6 +111,19 @@ def test_scl_does_not_depend_on_chunks(product: Path, toy_model: Path) -> None:
     assert np.abs(np.subtract(*(image.image.values.astype(int) for image in images))).max() <= 1
 
 
+def test_scl_of_a_series_of_dates(product: Path, toy_model: Path) -> None:
+    """Each date has its own classes; the second has none but ground."""
+    first = geodecloud.open_scene(product).compute()
+    second = first.copy(deep=True).assign_coords(time=first.time + np.timedelta64(5, "D"))
+    second["scl"][:] = 4
+    series = xr.concat([first, second], "time", coords="all", compat="override", join="override")
+    clear = series.geodecloud.remove_clouds(model=toy_model, mask="scl")
+    one = first.geodecloud.remove_clouds(model=toy_model, mask="scl")
+    np.testing.assert_array_equal(clear[0], one)
+    assert (one != first).any()
+    np.testing.assert_array_equal(clear[1], second)
+
+
 def test_scl_needs_a_classification(scene: Path) -> None:
     with pytest.raises(OptionError, match="L2A product"):
         geodecloud.remove_clouds(geodecloud.open_scene(scene), mask="scl")

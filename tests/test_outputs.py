@@ -49,6 +49,16 @@ def test_one_file_per_band_has_the_products_names(
             assert cog_validate(path)[0]
 
 
+def test_bands_written_are_a_product_again(product: Path, tmp_path: Path) -> None:
+    """With the Item the offset is in it, without it in the files."""
+    for stac in (True, False):
+        out = tmp_path / f"bands{stac}"
+        geodecloud.decloud_scene(product, out, layout="bands", model="identity", stac=stac)
+        array = geodecloud.open_scene(out)
+        assert array.attrs["offsets"] == pytest.approx((-0.1,) * 4)
+        np.testing.assert_array_equal(array.values, geodecloud.open_scene(product).values)
+
+
 def test_names_of_resampled_bands_say_so(real_data: Path, tmp_path: Path) -> None:
     documents = "S2A_MSIL1C_20210908T042701_N0301_R133_T46RER_20210908T070248.SAFE"
     source = build_from_documents(

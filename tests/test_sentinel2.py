@@ -21,7 +21,7 @@ from rasterio.vrt import WarpedVRT
 import geodecloud
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneError, SceneIOError
 from geodecloud.metadata import Metadata
-from geodecloud.sentinel2 import doubt_offset
+from geodecloud.offsets import doubt_offset
 from geodecloud.source import open_source
 
 SAFE_ZIP = "s2_l1c_safe/S2A_MSIL1C_20180629T000241_N0206_R030_T56JMM_20180629T012042.SAFE.zip"

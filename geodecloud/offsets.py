@@ -1,0 +1,97 @@
+"""The offset of a product's DN: what the documents say, and what speaks against it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.errors import SceneError
+from geodecloud.metadata import Metadata
+from geodecloud.product_metadata import ProductFacts
+from geodecloud.product_pixels import NODATA
+from geodecloud.safe import ProductFiles
+
+#: From this processing baseline on, ESA's products have an offset.
+FIRST_BASELINE_WITH_OFFSET = (4, 0)
+#: What that offset has been in every product so far, DN.
+USUAL_OFFSET_DN = -1000.0
+#: Share of pixels that may have less reflectance than this before the offset is doubted.
+_DARK, _DARK_SHARE = -0.03, 0.05
+
+
+def decide_offsets(
+    facts: ProductFacts, files: ProductFiles, bands: list[str], asked: str | float
+) -> tuple[dict[str, float], str]:
+    """The DN offset of each band, and why, in words.
+
+    Parameters
+    ----------
+    asked : "auto": as the documents say; "none"; or a number in DN for all bands
+
+    Raises
+    ------
+    SceneError
+        If the product's own metadata should be there and is not, or leaves a band out.
+    """
+    if asked == "none":
+        return dict.fromkeys(bands, 0.0), "no offset, as asked"
+    if not isinstance(asked, str):
+        return dict.fromkeys(bands, float(asked)), f"offset {asked:g} DN, as asked"
+    if files.is_safe and files.product_xml is None:
+        raise SceneError(
+            f"{files.path} has lost its product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which "
+            "says how DN are to be read. Download it again, or say it: --s2-offset -1000 (baseline "
+            "04.00 and later) or --s2-offset none"
+        )
+    if facts.offsets_dn is not None:
+        if missing := [band for band in bands if band not in facts.offsets_dn]:
+            raise SceneError(
+                f"{files.path}: {facts.why}, but nothing for {', '.join(missing)}. Say it for all "
+                "bands: --s2-offset -1000 or --s2-offset none"
+            )
+        return {band: facts.offsets_dn[band] for band in bands}, facts.why
+    if facts.baseline is None:
+        return dict.fromkeys(bands, 0.0), (
+            "no document says what DN mean, taken as without offset; if the product is of baseline "
+            "04.00 or later, give --s2-offset -1000"
+        )
+    numbers = tuple(int(part) for part in re.findall(r"\d+", facts.baseline)[:2])
+    offset = USUAL_OFFSET_DN if numbers >= FIRST_BASELINE_WITH_OFFSET else 0.0
+    return dict.fromkeys(bands, offset), (
+        f"offset {offset:g} DN as products of baseline {facts.baseline} have it; the product's own "
+        "MTD_MSIL1C.xml or MTD_MSIL2A.xml is not here to say so"
+    )
+
+
+def doubt_offset(sample: NDArray[Any], metadata: Metadata) -> list[str]:
+    """Hold the offset against the pixels: providers add, remove and mislabel it.
+
+    Parameters
+    ----------
+    sample : (band, y, x) DN, 0 is nodata
+    """
+    valid = (sample != NODATA).all(axis=0)
+    if valid.sum() < 100:
+        return []
+    dn = sample[:, valid].astype(np.float64)
+    scales, offsets = np.asarray(metadata.scales), np.asarray(metadata.offsets)
+    reflectance = dn * scales[:, None] + offsets[:, None]
+    dark = (reflectance < _DARK).mean(axis=1)
+    if (offsets < 0).any() and dark.max() > _DARK_SHARE:
+        band = metadata.descriptions[int(dark.argmax())]
+        return [
+            f"with the offset, {100 * dark.max():.0f} % of band {band} has a reflectance below "
+            f"{_DARK:g}: it looks as if the provider had applied it already. If so, give "
+            "--s2-offset none"
+        ]
+    darkest = np.percentile(dn, 1, axis=1)
+    if (offsets == 0).all() and darkest.min() >= 1000:
+        return [
+            f"no band has pixels below 1000 DN (the darkest 1 % end at {darkest.min():.0f}), as in "
+            "products with an offset of -1000. If these DN have it, give --s2-offset -1000; over "
+            "bright ground or full cloud they may be right"
+        ]
+    return []

@@ -1,0 +1,103 @@
+"""What became of the scenes of a batch: as a table, as CSV, and as outlines for a map."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from geodecloud.footprint import lonlat_footprint
+from geodecloud.grid import Grid
+from geodecloud.journal import FOLDER
+from geodecloud.staging import write_text
+
+SUMMARY, FOOTPRINTS = "summary.csv", "footprints.gpkg"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scene; a row of the summary.
+
+    Attributes
+    ----------
+    state : "done"; "skipped": was done before and has not changed; "failed"; "copy" of another
+        scene; "outside" the area of interest; "to do" in a dry run
+    valid_px : pixels with data
+    observed, restored, synthesised, left : shares of them, 0 to 1
+    """
+
+    scene: str
+    state: str
+    out: str = ""
+    reason: str = ""
+    model: str = ""
+    grid: str = ""
+    valid_px: int | None = None
+    observed: float | None = None
+    restored: float | None = None
+    synthesised: float | None = None
+    left: float | None = None
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What became of all of them, in the order they were found."""
+
+    out_dir: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """Those that could not be done."""
+        return tuple(outcome for outcome in self.outcomes if outcome.state == "failed")
+
+    def count(self, state: str) -> int:
+        """How many are in a state."""
+        return sum(outcome.state == state for outcome in self.outcomes)
+
+
+def write_summary(out_dir: Path, outcomes: Sequence[Outcome]) -> None:
+    """``summary.csv``: the state of the results, the same whichever run has made them."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, asdict(Outcome("", "")).keys(), lineterminator="\n")
+    writer.writeheader()
+    for outcome in outcomes:
+        writer.writerow(asdict(_as_result(outcome)))
+    write_text(out_dir / SUMMARY, text.getvalue())
+
+
+def _as_result(outcome: Outcome) -> Outcome:
+    return replace(outcome, state="done") if outcome.state == "skipped" else outcome
+
+
+def write_footprints(
+    out_dir: Path, outcomes: Sequence[Outcome], grids: Sequence[Grid | None]
+) -> None:
+    """``footprints.gpkg``: the summary with the scenes' outlines, for a map."""
+    import geopandas
+
+    rows = [asdict(_as_result(outcome)) for outcome in outcomes]
+    outlines = [None if grid is None else lonlat_footprint(grid) for grid in grids]
+    frame = geopandas.GeoDataFrame(rows, geometry=outlines, crs="EPSG:4326")
+    part = out_dir / FOLDER / FOOTPRINTS
+    part.unlink(missing_ok=True)
+    if rows:
+        frame.to_file(part, layer="scenes", driver="GPKG")
+        part.replace(out_dir / FOOTPRINTS)
+
+
+def format_table(report: FolderReport) -> str:
+    """The outcomes as a table for people."""
+    lines = [f"{'state':<8} {'clear':>7} {'restored':>9} {'invented':>9}  scene"]
+    for outcome in report.outcomes:
+        shares = [outcome.observed, outcome.restored, outcome.synthesised]
+        cells = ["" if share is None else f"{100 * share:.1f} %" for share in shares]
+        name = Path(outcome.scene).name
+        lines.append(f"{outcome.state:<8} {cells[0]:>7} {cells[1]:>9} {cells[2]:>9}  {name}")
+        if outcome.reason:
+            lines.append(f"{'':<38}{outcome.reason}")
+    states = dict.fromkeys(outcome.state for outcome in report.outcomes)
+    counts = ", ".join(f"{report.count(state)} {state}" for state in states)
+    return "\n".join([*lines, f"{len(report.outcomes)} scenes: {counts or 'none found'}"])
