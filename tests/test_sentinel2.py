@@ -214,6 +214,25 @@ def test_offsets_are_matched_by_the_documents_band_numbers(tmp_path: Path) -> No
         geodecloud.open_scene(partly)
 
 
+def test_level_1c_with_an_offset(real_data: Path, tmp_path: Path) -> None:
+    """Baseline 04.00: the list stands elsewhere and under another name than in level 2A."""
+    name = "S2A_MSIL1C_20210908T042701_N0301_R133_T46RER_20210908T070248.SAFE"
+    source = build_from_documents(real_data / "s2_metadata" / name, tmp_path / name, size=60)
+    document = source / "MTD_MSIL1C.xml"
+    entries = "".join(
+        f'<RADIO_ADD_OFFSET band_id="{i}">{-1000 - i}</RADIO_ADD_OFFSET>' for i in range(13)
+    )
+    text = document.read_text().replace(
+        "<Reflectance_Conversion>",
+        f"<Radiometric_Offset_List>{entries}</Radiometric_Offset_List><Reflectance_Conversion>",
+    )
+    document.write_text(text.replace("03.01", "04.00"))
+    array = geodecloud.open_scene(source)
+    np.testing.assert_allclose(array.attrs["offsets"], [(-1000 - i) / 10000 for i in range(13)])
+    assert "RADIO_ADD_OFFSET -1012 to -1000 in MTD_MSIL1C.xml" in array.attrs["radiometry"]
+    assert array.attrs["processing_baseline"] == "04.00"
+
+
 @pytest.mark.parametrize(("asked", "expected"), [("none", 0), (-1000.0, -0.1), ("auto", -0.1)])
 def test_offset_can_be_said(product: Path, asked: str | float, expected: float) -> None:
     array = geodecloud.open_scene(product, s2_offset=asked)
@@ -400,6 +419,10 @@ def test_cut_off_band_is_told_and_leaves_nothing(product: Path, tmp_path: Path) 
         with pytest.raises(SceneIOError, match=r"B04_10m\.jp2"):
             geodecloud.decloud_scene(product, tmp_path / "o.tif", model="identity", mask="none")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    # in xarray too, where GDAL's own threads would give zeros for a whole read
+    band.write_bytes(whole[: int(len(whole) * 0.9)])
+    with pytest.raises(SceneIOError, match=r"B04_10m\.jp2"):
+        geodecloud.open_scene(product).load()
 
 
 def test_files_without_a_place_lie_where_the_tile_does(documented: Path, tmp_path: Path) -> None:
