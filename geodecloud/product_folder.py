@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -84,7 +85,8 @@ class ZipFolder:
         try:
             with zipfile.ZipFile(self.root) as archive, archive.open(name) as file:
                 content = file.read(_MOST_BYTES + 1)  # what the header says may not be true
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+            # RuntimeError: it is encrypted, or packed in a way Python cannot undo
             raise SceneIOError(f"{self.root}: {name} cannot be read: {error}") from error
         _check_size(f"{self.root}: {name}", len(content))
         return content

@@ -475,6 +475,17 @@ def test_damaged_archive_is_told(tmp_path: Path) -> None:
         geodecloud.open_scene(tmp_path / "x.SAFE.zip")
 
 
+def test_damaged_document_in_an_archive_is_told(product: Path, tmp_path: Path) -> None:
+    archive = zip_product(product, tmp_path / "x.zip")
+    with zipfile.ZipFile(archive) as file:
+        start = file.getinfo(f"{product.name}/MTD_MSIL2A.xml").header_offset
+    content = bytearray(archive.read_bytes())
+    content[start + 140 : start + 180] = bytes(40)
+    archive.write_bytes(content)
+    with pytest.raises(SceneIOError, match=r"MTD_MSIL2A\.xml cannot be read"):
+        geodecloud.open_scene(archive)
+
+
 def test_loop_of_links_ends(product: Path) -> None:
     os.symlink(product, product / "GRANULE" / "again", target_is_directory=True)
     assert geodecloud.open_scene(product).shape == (4, SIZE, SIZE)
