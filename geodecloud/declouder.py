@@ -183,8 +183,8 @@ class Recipe:
     ----------
     card : of the model
     source : the model's name or path
-    device, precision, batch_size, threads : as wished, see `Declouder`; "auto" is decided where
-        the work is done, so that a worker with a GPU uses it
+    device, precision, batch_size : as wished, see `Declouder`; "auto" is decided where the work is
+        done, so that a worker with a GPU uses it
     """
 
     card: ModelCard
@@ -192,18 +192,12 @@ class Recipe:
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | str = "auto"
-    threads: int | None = None
 
     def load(self) -> Declouder:
         """The declouder, loaded once per process."""
         with _LOADING:  # two threads must not load it twice
             return _load(
-                self.source,
-                self.card.sha256,
-                self.device,
-                self.precision,
-                self.batch_size,
-                self.threads,
+                self.source, self.card.sha256, self.device, self.precision, self.batch_size
             )
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
@@ -212,11 +206,15 @@ class Recipe:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(source: str, sha256: str, *wishes: Any) -> Declouder:
+def _load(
+    source: str, sha256: str, device: str, precision: str, batch_size: int | str
+) -> Declouder:
     model = load_model(source)
     if model.card.sha256 != sha256:
         raise WeightsError(
             f"model {source} is another one here than where the work was planned (sha256 "
             f"{model.card.sha256[:12]}…, not {sha256[:12]}…); bring the same file to all workers"
         )
-    return Declouder(model, *wishes)
+    # blocks run side by side on threads of ours; another number of torch's own sums in another
+    # order, and the last digit of the result would depend on the number of workers
+    return Declouder(model, device, precision, batch_size, threads=1)

@@ -60,21 +60,29 @@ def fit(
     halo_px: int,
     keep_window: bool = False,
 ) -> Footprint:
-    """Shrink a footprint until it fits: fewer workers, then smaller chunks and windows.
+    """Shrink a footprint until it fits: smaller chunks and windows, then fewer workers.
 
-    None of these changes the result, except for models that blend: `keep_window` is for them.
+    Windows of 256 px cost no time, a worker less does. None of these changes the result, except for
+    models that blend: `keep_window` is for them.
 
     Raises
     ------
     WindowPlanError
         If nothing fits; the message says how much is needed.
     """
-    smaller = [
-        Footprint(workers, wish.chunk_px, wish.window_px) for workers in range(wish.workers, 0, -1)
+    tries = [
+        (workers, *sizes)
+        for workers in range(wish.workers, 0, -1)
+        for sizes in ((wish.chunk_px, wish.window_px), (512, 256))
     ]
-    for chunk_px, window_px in [(512, 256), (256, 256), (256, 128)]:
-        window_px = wish.window_px if keep_window else min(window_px, wish.window_px)
-        smaller.append(Footprint(1, min(chunk_px, wish.chunk_px), window_px))
+    smaller = [
+        Footprint(
+            workers,
+            min(chunk_px, wish.chunk_px),
+            wish.window_px if keep_window else min(window_px, wish.window_px),
+        )
+        for workers, chunk_px, window_px in [*tries, (1, 256, 256), (1, 256, 128)]
+    ]
     for footprint in smaller:
         if footprint.bytes(bands, itemsize, halo_px) <= limit:
             return footprint

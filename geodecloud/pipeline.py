@@ -311,14 +311,12 @@ def _block_declouder(
     metadata: Metadata, plan: Plan, options: Options, may_have_gaps: bool
 ) -> BlockDeclouder:
     """Hand every decision to the function that each block runs."""
-    workers = options.workers or cpu_count()
     declouder = Recipe(
         plan.card,
         absolute(plan.source) if plan.source.endswith(".safetensors") else plan.source,
         options.device,
         options.precision,
         options.batch_size,
-        threads=max(1, cpu_count() // workers),
     )
     if options.scheduler in (None, "threads"):
         declouder.load()  # a device that is not there is known before the first block

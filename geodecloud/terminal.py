@@ -22,6 +22,8 @@ def remarks(quiet: bool, verbose: int) -> Iterator[None]:
     log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
     with warnings.catch_warnings():
         warnings.simplefilter("always", GeodecloudWarning)
+        # rasterio's about its own rasters in memory, when an area of interest is drawn
+        warnings.filterwarnings("ignore", "Dataset has no geotransform")
         before = warnings.showwarning
 
         def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
