@@ -160,7 +160,9 @@ def draw_batches(
     examples: Dataset[Example], config: Config, fabric: Fabric, start: int
 ) -> Iterator[list[Example]]:
     """The batches of each step from `start` on, drawn by processes beside this one."""
-    rest = range(start * config.accumulate * config.batch, config.examples)
+    # examples are numbered without end; each of several devices draws as many as one alone
+    each = config.accumulate * config.batch * fabric.world_size
+    rest = range(start * each, config.steps * each)
     loader = DataLoader(
         Subset(examples, rest), config.batch, num_workers=config.loaders, drop_last=True
     )
