@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from geodecloud.metadata import Metadata
     from geodecloud.models.weights import load_model
     from geodecloud.options import Options
-    from geodecloud.pipeline import decloud_scene, remove_clouds
+    from geodecloud.pipeline import remove_clouds
+    from geodecloud.run import decloud_scene
     from geodecloud.scene import read_metadata
     from geodecloud.source import open_scene
     from geodecloud.staging import FileFormat
@@ -37,7 +38,7 @@ _HOMES = {
     "Metadata": "metadata",
     "Options": "options",
     "decloud_folder": "folder",
-    "decloud_scene": "pipeline",
+    "decloud_scene": "run",
     "load_model": "models.weights",
     "open_scene": "source",
     "read_metadata": "scene",

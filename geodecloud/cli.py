@@ -92,7 +92,7 @@ def run(
     **options: Any,
 ) -> None:
     """Remove the clouds of one scene and write the scene again."""
-    from geodecloud.pipeline import decloud_scene
+    from geodecloud.run import decloud_scene
 
     with remarks(quiet, verbose):
         report = decloud_scene(

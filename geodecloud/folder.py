@@ -31,8 +31,8 @@ from geodecloud.journal import (
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.options import NOT_THE_RESULT, Options
 from geodecloud.parallel import Threads, engine
-from geodecloud.pipeline import Report, decloud_scene
 from geodecloud.plan import mask_path
+from geodecloud.run import Report, decloud_scene
 from geodecloud.scene import absolute, touches_aoi
 from geodecloud.source import open_source
 from geodecloud.staging import FileFormat

@@ -23,7 +23,7 @@ from geodecloud.errors import BandError, OptionError
 from geodecloud.metadata import SCL, VALID, Metadata
 from geodecloud.options import Options
 from geodecloud.parallel import Indexed, map_blocks_with_halo
-from geodecloud.reflectance import Codec, decide_codec
+from geodecloud.reflectance import Codec
 from geodecloud.scene import open_mask
 from geodecloud.tiler import Window
 
@@ -111,16 +111,7 @@ def _from_s2cloudless(cube: Cube, pixels: Indexed, metadata: Metadata, options: 
             f"has no {', '.join(sorted(missing))}"
         )
     channels = tuple(band - 1 for band in match_bands(metadata.names, _S2CLOUDLESS_BANDS))
-    codec = decide_codec(
-        np.dtype(metadata.dtypes[0]),
-        [metadata.names[i] for i in channels],
-        [metadata.scales[i] for i in channels],
-        [metadata.offsets[i] for i in channels],
-        metadata.nodata,
-        options.scale,
-        options.offset,
-        metadata.radiometry,
-    )
+    codec = metadata.codec(channels, options.scale, options.offset)
     metres = metadata.grid.res_xy[0] if metadata.grid.has_place else 10.0
     function = _S2Cloudless(
         codec,

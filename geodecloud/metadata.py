@@ -20,6 +20,7 @@ from rasterio.rpc import RPC
 
 from geodecloud.bands import SENTINEL2_NM
 from geodecloud.grid import Grid
+from geodecloud.reflectance import Codec, decide_codec
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -156,6 +157,27 @@ class Metadata:
             nodata=None if nodata is None else float(nodata),
             has_classes=SCL in array.coords,
             radiometry=attrs.get("radiometry"),
+        )
+
+    def codec(
+        self, channels: Sequence[int], scale: float | None = None, offset: float | None = None
+    ) -> Codec:
+        """How DN of some bands become reflectance, see `geodecloud.reflectance.decide_codec`.
+
+        Parameters
+        ----------
+        channels : 0-based bands
+        scale, offset : of the caller; each wins over what the scene says
+        """
+        return decide_codec(
+            np.dtype(self.dtypes[0]),
+            [self.names[i] for i in channels],
+            [self.scales[i] for i in channels],
+            [self.offsets[i] for i in channels],
+            self.nodata,
+            scale,
+            offset,
+            self.radiometry,
         )
 
     def single_band(self, dtype: str, nodata: float | None, description: str) -> Metadata:

@@ -18,7 +18,7 @@ from geodecloud.metadata import Metadata
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
 from geodecloud.options import MASK_WORDS, Options
-from geodecloud.reflectance import Codec, decide_codec
+from geodecloud.reflectance import Codec
 from geodecloud.tiler import BLEND_OVERLAP_PX, check_window
 
 log = logging.getLogger(__name__)
@@ -176,16 +176,7 @@ def _codec(
     if card.kind == "identity":
         reason = "the identity model works on DN as they are"
         return Codec((1.0,) * count, (0.0,) * count, dtype.name, metadata.nodata, reason)
-    return decide_codec(
-        dtype,
-        [metadata.names[i] for i in channels],
-        [metadata.scales[i] for i in channels],
-        [metadata.offsets[i] for i in channels],
-        metadata.nodata,
-        options.scale,
-        options.offset,
-        metadata.radiometry,
-    )
+    return metadata.codec(channels, options.scale, options.offset)
 
 
 def check_reflectance(sample: NDArray[Any], plan: Plan) -> None:

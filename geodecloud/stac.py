@@ -46,7 +46,7 @@ def describe_item(
     source_path, facts : of the product it was derived from; `facts.time` must be known
     metadata : of the scene
     products : rasters that were written
-    pixels : by provenance code, see `geodecloud.pipeline.Report`
+    pixels : by provenance code, see `geodecloud.run.Report`
     lineage : what was done, in one sentence
     """
     outline = lonlat_footprint(metadata.grid)

@@ -12,7 +12,6 @@ import xarray as xr
 
 from geodecloud.bands import SENTINEL2_NM, canonical_name, describe
 from geodecloud.errors import BandError, OptionError
-from geodecloud.reflectance import decide_codec
 from geodecloud.scene import open_raster, read_metadata
 from geodecloud.staging import FileFormat
 from geodecloud.training.clouds import SKIES, simulate_clouds
@@ -29,7 +28,7 @@ def simulate_file(
     Parameters
     ----------
     clear : raster with band names; reflectance is decided as everywhere
-        (`geodecloud.reflectance.decide_codec`)
+        (`geodecloud.metadata.Metadata.codec`)
     out : folder; gets NAME_cloudy.tif, NAME_clear.tif, NAME_opacity.tif, NAME_shadow.tif
     seed : of the sky; each file name has a sky of its own
     sky : one of `geodecloud.training.clouds.SKIES`; None: drawn
@@ -51,13 +50,7 @@ def simulate_file(
             f"no band of {clear} has a known wavelength: {describe(metadata.names)}. Name the bands "
             "B01 to B12, for example with: rio edit-info or gdal_edit"
         )
-    codec = decide_codec(
-        np.dtype(metadata.dtypes[0]),
-        [names[i] for i in known],
-        [metadata.scales[i] for i in known],
-        [metadata.offsets[i] for i in known],
-        metadata.nodata,
-    )
+    codec = metadata.codec(known)
     with open_raster(clear) as src:
         dn = src.read()
     gaps = np.zeros(dn.shape, bool)
