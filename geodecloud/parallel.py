@@ -248,8 +248,10 @@ def engine(scheduler: str | None, workers: int | None) -> Iterator[Engine]:
     OptionError
         If `scheduler` is neither.
     """
-    # importing distributed costs half a second: without it there is no active client either
-    if scheduler == "threads" or (scheduler is None and "distributed" not in sys.modules):
+    # importing distributed costs half a second: without it there is no active client either; and
+    # a task that waits for tasks of its own scheduler would hold the thread they need
+    no_client = "distributed" not in sys.modules or _on_a_worker()
+    if scheduler == "threads" or (scheduler is None and no_client):
         yield Threads(workers)
         return
     from geodecloud.cluster import connect

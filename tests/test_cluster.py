@@ -119,6 +119,25 @@ def test_the_callers_own_client_is_used(
     np.testing.assert_array_equal(rasterio.open(tmp_path / "client.tif").read(), eager)
 
 
+TASK_IN_A_TASK = """
+import sys, distributed, geodecloud
+scene, out, model = sys.argv[1:]
+local = dict(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None)
+with distributed.LocalCluster(**local) as one, distributed.Client(one) as client:
+    client.submit(geodecloud.decloud_scene, scene, out, model=model).result(timeout=60)
+"""
+
+
+def test_a_task_of_the_callers_own_does_not_wait_for_itself(
+    big: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    """One thread, client and worker in one process: no thread is left for tasks within a task."""
+    args = [str(path) for path in (big, tmp_path / "task.tif", toy_model)]
+    subprocess.run([sys.executable, "-c", TASK_IN_A_TASK, *args], check=True, timeout=120)
+    geodecloud.decloud_scene(big, tmp_path / "plain.tif", model=str(toy_model))
+    assert same_pixels(tmp_path / "task.tif", tmp_path / "plain.tif")
+
+
 def test_a_worker_may_die(cluster: Processes, big: Path, toy_model: Path, tmp_path: Path) -> None:
     killed = []
 
