@@ -87,6 +87,9 @@ class DirectionalPass(nn.Module):
 
     @staticmethod
     def _one_step(x: Tensor, dim: int, reverse: bool, w: Tensor, b: Tensor) -> Tensor:
+        # under autocast the features are of half precision and parameters are not: mixed, all that
+        # follows would be float32 and twice as wide
+        w, b = w.to(x.dtype), b.to(x.dtype)
         n = x.shape[dim]
         near, far = x.narrow(dim, 0, n - 1), x.narrow(dim, 1, n - 1)
         sender, receiver = (far, near) if reverse else (near, far)

@@ -83,7 +83,8 @@ class SimulatedClouds(Dataset[Example]):
         skies = {"clear": 1.0} if untouched else None
         pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
         if rng.random() < recipe.display_share:
-            return draw_picture(pair, rng, veiled=False if untouched else None)
+            veiled = False if untouched else None
+            return draw_picture(pair, rng, veiled, names != recipe.composites[0])
         return pair
 
     def _composite(self, crop: Array, rng: np.random.Generator) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 Quick-looks, Sentinel-2's true-colour image, web maps and most data sets of pictures are stretched
 reflectance, and how they were stretched nobody says. So each pair is drawn with a stretch of its
-own, from ESA's plain gain to the hard contrast of web maps, and a part of the veils is laid over
-the picture rather than the ground: a stretch after the veil would undo it.
+own: the hard contrast of web maps, the plain gain of ESA's true-colour image, the root of the
+LandsatLook quick-looks of the USGS. A part of the veils is laid over the picture rather than the
+ground: a stretch after the veil would undo it.
 """
 
 from __future__ import annotations
@@ -14,29 +15,37 @@ from numpy.typing import NDArray
 from geodecloud.training.clouds import Array, SimulatedPair, fractal_field
 
 #: How often a veil is laid over the finished picture of a pair.
-_VEILED = 0.25
+_VEILED = 0.4
+#: How a picture was stretched -> how often, in true and in false colour.
+_STRETCHES = {"web": (0.5, 0.15), "gain": (0.25, 0.1), "root": (0.1, 0.65), "level": (0.15, 0.1)}
 
 
 def draw_picture(
-    pair: SimulatedPair, rng: np.random.Generator, veiled: bool | None = None
+    pair: SimulatedPair,
+    rng: np.random.Generator,
+    veiled: bool | None = None,
+    false_colour: bool = False,
 ) -> SimulatedPair:
     """Draw both images of a pair as one 8-bit picture each, with one random stretch.
 
-    ``v = clip((reflectance - black) * gain) ** gamma`` per channel, in steps of 1 / 255. A quarter
-    of the pictures have a gain like that of ESA's true-colour image, a quarter are stretched to the
-    percentiles of the clear one, as web maps are, and half bring its median to any brightness: a
-    bright, even ground must be known as such, or every desert is a veil.
+    ``v = clip((reflectance - black) * gain) ** gamma`` per channel, in steps of 1 / 255:
+
+    * *web*: stretched to the percentiles of the clear image, as web maps are;
+    * *gain*: one gain for all channels, as ESA's true-colour image has;
+    * *root*: gamma near 0.5, as in LandsatLook, mostly of false colour (B11, B08, B04);
+    * *level*: the median brought to any brightness: a bright, even ground must be known as such,
+      or every desert is a veil.
 
     Parameters
     ----------
     veiled : whether a veil is laid over the cloudy picture; None: now and then
+    false_colour : whether the bands are not blue, green and red
 
     Returns
     -------
     The pair in [0, 1]; where a veil was added, ``opacity`` has it
     """
-    black, gain = _stretch(pair.clear, rng)
-    gamma = rng.uniform(0.6, 1.2)
+    black, gain, gamma = _stretch(pair.clear, rng, false_colour)
 
     def stretch(image: Array) -> Array:
         above = (image - black[:, None, None]) * gain[:, None, None]
@@ -52,18 +61,23 @@ def draw_picture(
 
 
 def _stretch(
-    clear: Array, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Black point and gain of each channel, (3,)."""
-    kind, cast = rng.random(), rng.uniform(0.95, 1.05, 3)
-    if kind < 0.25:
+    clear: Array, rng: np.random.Generator, false_colour: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Black point and gain of each channel, (3,), and gamma."""
+    shares = [both[false_colour] for both in _STRETCHES.values()]
+    kind = str(rng.choice(list(_STRETCHES), p=shares))
+    cast = rng.uniform(0.95, 1.05, 3)
+    if kind == "web":
         low, high = np.percentile(clear, [rng.uniform(0, 3), rng.uniform(96, 100)], axis=(1, 2))
-        return low - 0.01, rng.uniform(0.6, 1.0) / np.maximum(high - low, 0.06)
+        gain = rng.uniform(0.6, 1.0) / np.maximum(high - low, 0.06)
+        return low - 0.01, gain, rng.uniform(0.6, 1.2)
     black = np.full(3, rng.uniform(-0.02, 0.03))
-    if kind < 0.5:
-        return black, rng.uniform(2.0, 4.5) * cast
+    if kind == "gain":
+        return black, rng.uniform(2.0, 4.5) * cast, rng.uniform(0.8, 1.1)
+    if kind == "root":
+        return black * 0.5, rng.uniform(0.9, 1.8) * cast, rng.uniform(0.45, 0.6)
     level = float(np.median(clear - black[:, None, None]))
-    return black, rng.uniform(0.1, 0.8) / max(level, 0.02) * cast
+    return black, rng.uniform(0.1, 0.8) / max(level, 0.02) * cast, rng.uniform(0.6, 1.2)
 
 
 def _in_8_bits(image: Array) -> Array:
@@ -73,6 +87,6 @@ def _in_8_bits(image: Array) -> Array:
 def _veil(shape_yx: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, Array]:
     """Opacity (H, W) and colour (3,) of a veil over a whole picture, grey as clouds are."""
     field = fractal_field(2 * max(shape_yx), 3.6, rng)[: shape_yx[0], : shape_yx[1]]
-    veil = rng.uniform(0.15, 0.7) * (1 + rng.uniform(0, 0.25) * field)
-    colour = rng.uniform(0.4, 0.8) + rng.uniform(-0.02, 0.02, 3)
+    veil = rng.uniform(0.15, 0.75) * (1 + rng.uniform(0, 0.25) * field)
+    colour = rng.uniform(0.35, 0.75) + rng.uniform(-0.02, 0.02, 3)
     return np.clip(veil, 0, 0.85).astype(np.float32), colour.astype(np.float32)
