@@ -22,8 +22,9 @@ from pathlib import Path
 import click
 import numpy as np
 import rasterio
-from identity import write_scene
+from identity import BANDS
 
+from geodecloud.bench_scene import write_scene
 from geodecloud.block import BlockDeclouder
 from geodecloud.metadata import Metadata
 from geodecloud.options import Options
@@ -102,7 +103,7 @@ def main(size: int, repeat: int) -> None:
     workers = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as name:
         scene, out = Path(name, "scene.tif"), Path(name, "out.tif")
-        write_scene(scene, size)
+        write_scene(scene, size, BANDS)
         block = block_of(scene)
         seconds: dict[str, list[float]] = {"thread loop by hand": [], "Dask engine": []}
         pixels = []

@@ -24,10 +24,10 @@ import time
 from pathlib import Path
 
 import click
-import numpy as np
 import rasterio
-from rasterio.transform import from_origin
 from rasterio.windows import Window
+
+from geodecloud.bench_scene import write_scene
 
 BANDS = ("B02", "B03", "B04", "B08")
 
@@ -38,36 +38,6 @@ with rasterio.Env(GDAL_CACHEMAX=256 * 2**20):
         COMPRESS="DEFLATE", PREDICTOR="YES", BIGTIFF="IF_SAFER", NUM_THREADS="ALL_CPUS",
         OVERVIEW_RESAMPLING="average")
 """
-
-
-def write_scene(path: Path, size: int) -> None:
-    """Smooth relief plus noise: it compresses about as well as a real scene does."""
-    rng = np.random.default_rng(1)
-    x = np.arange(size)[None, :]
-    profile = {
-        "driver": "GTiff",
-        "width": size,
-        "height": size,
-        "count": 4,
-        "dtype": "uint16",
-        "nodata": 0,
-        "crs": "EPSG:32633",
-        "transform": from_origin(399960, 5300040, 10, 10),
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "deflate",
-        "zlevel": 1,
-        "num_threads": "all_cpus",
-    }
-    with rasterio.open(path, "w", **profile) as dst:
-        dst.descriptions = BANDS
-        for top in range(0, size, 512):
-            y = np.arange(top, min(top + 512, size))[:, None]
-            relief = 900 + 500 * np.sin(x / 97) * np.cos(y / 61) + 300 * np.sin((x + 2 * y) / 800)
-            noise = rng.integers(0, 64, (4, *relief.shape))
-            bands = np.stack([relief * gain for gain in (0.5, 0.7, 0.6, 2.0)]) + noise + 100
-            dst.write(bands.astype(np.uint16), window=Window(0, top, size, y.size))
 
 
 def measure(command: list[str]) -> tuple[float, float]:
@@ -94,7 +64,7 @@ def main(
     """Time both ways in turn and print a table."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
         scene = Path(work) / "scene.tif"
-        write_scene(scene, size)
+        write_scene(scene, size, BANDS)
         out = [str(Path(work) / name) for name in ("gdal.tif", "geodecloud.tif")]
         ways = {
             "GDAL alone": [sys.executable, "-c", GDAL_ALONE, str(scene), out[0]],

@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 import geopandas
 import rasterio
-from identity import measure, write_scene
+from identity import BANDS, measure, write_scene
 from shapely import box
 
 
@@ -47,7 +47,7 @@ def write_area(path: Path, size: int) -> None:
 def main(size: int, limits: str, models: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         scene, out, area = (Path(name, file) for file in ("scene.tif", "out.tif", "area.gpkg"))
-        write_scene(scene, size)
+        write_scene(scene, size, BANDS)
         write_area(area, size)
         print("| model | limit | seconds | peak GB | same pixels |\n|---|---|---|---|---|")
         for model in models.split(","):

@@ -17,9 +17,7 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import shutil
-import sys
 import tempfile
 import time
 import warnings
@@ -30,6 +28,8 @@ import click
 import numpy as np
 import rasterio
 from rasterio.transform import from_origin
+
+from geodecloud.bench_scene import Stopwatch, peak_gb
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"
 STEM = "GRANULE/L2A_T33UXQ_A000001_20230625T104621/IMG_DATA"
@@ -83,46 +83,15 @@ def clear(source: Path, out: Path, model: str, workers: int, answer: multiproces
     from geodecloud.product_pixels import BandPixels
 
     warnings.simplefilter("ignore")
-    moments: dict[str, list[tuple[float, float]]] = {"reading": [], "computing": []}
-
-    def timed(kind: str, method):
-        def call(*args, **kwargs):
-            begin = time.perf_counter()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                moments[kind].append((begin, time.perf_counter()))
-
-        return call
-
-    BandPixels.read = timed("reading", BandPixels.read)
-    BlockDeclouder.__call__ = timed("computing", BlockDeclouder.__call__)
+    watch = Stopwatch()
+    BandPixels.read = watch.timed("reading", BandPixels.read)
+    BlockDeclouder.__call__ = watch.timed("computing", BlockDeclouder.__call__)
     begin = time.perf_counter()
     decloud_scene(source, out, model=model, workers=workers)
     seconds = time.perf_counter() - begin
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    answer.put({"seconds": seconds, "peak_gb": peak, **shares(moments)})
-
-
-def shares(moments: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
-    """Seconds in which at least one thread was reading, computing, or one of each at once."""
-    events = sorted(
-        (when, kind, step)
-        for kind, spans in moments.items()
-        for span in spans
-        for when, step in zip(span, (1, -1), strict=True)
-    )
-    busy = {"reading": 0, "computing": 0}
-    total = {"reading_s": 0.0, "computing_s": 0.0, "both_s": 0.0}
-    before = events[0][0] if events else 0.0
-    for when, kind, step in events:
-        passed, before = when - before, when
-        total["reading_s"] += passed * (busy["reading"] > 0)
-        total["computing_s"] += passed * (busy["computing"] > 0)
-        total["both_s"] += passed * (busy["reading"] > 0 and busy["computing"] > 0)
-        busy[kind] += step
-    return total
+    split = {f"{kind}_s": watch.seconds(kind) for kind in ("reading", "computing")}
+    split["both_s"] = watch.seconds_of_both("reading", "computing")
+    answer.put({"seconds": seconds, "peak_gb": peak_gb(), **split})
 
 
 @click.command()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.backends import Margins
 from geodecloud.composite import (
     FEATHER_PX,
     HIDING,
@@ -27,6 +28,7 @@ from geodecloud.reflectance import Codec
 from geodecloud.stitcher import Mosaic
 from geodecloud.tiler import (
     BLEND_OVERLAP_PX,
+    BLENDED_PX,
     PlannedWindow,
     Window,
     plan_overlapping,
@@ -36,7 +38,7 @@ from geodecloud.tiler import (
 Array = NDArray[np.float32]
 
 #: The mask's margin and soft edge look this much further than the pixels asked for.
-_MASK_REACH_PX = FEATHER_PX + MARGIN_PX
+MASK_REACH_PX = FEATHER_PX + MARGIN_PX
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class BlockDeclouder:
     mask_kind : see `geodecloud.plan.Plan`
     strict : see `geodecloud.composite.judge`
     extent : the whole scene
-    window_px : wished side of a window
+    window_px : wished side of a window; None: as the backend likes it
     reach_px : context around a window, at least what the network needs; None: no limit, blend
     fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
     alpha : 0-based band that is a mask and no data, or None
@@ -65,7 +67,7 @@ class BlockDeclouder:
     mask_kind: str
     strict: bool
     extent: Window
-    window_px: int
+    window_px: int | None
     reach_px: int | None
     fill_px: int
     alpha: int | None = None
@@ -74,13 +76,18 @@ class BlockDeclouder:
     def context_px(self) -> int:
         """Context the prediction of one pixel needs."""
         if self.reach_px is None:
-            return self.window_px + self.fill_px  # all windows that touch a pixel lie within
+            return self._blended_px + self.fill_px  # all windows that touch a pixel lie within
         return self.reach_px + self.fill_px
 
     @property
     def halo_px(self) -> int:
         """Context a block must bring: for the prediction, and for the mask's soft edge."""
-        return self.context_px + _MASK_REACH_PX
+        return self.context_px + MASK_REACH_PX
+
+    @property
+    def _blended_px(self) -> int:
+        """Side of the windows of a model that blends: its result depends on it."""
+        return self.window_px or BLENDED_PX
 
     def __call__(
         self,
@@ -109,7 +116,7 @@ class BlockDeclouder:
         """
         has_data, usable = self._validity(dn, valid)
         allowed = np.ones_like(usable) if allowed is None else allowed
-        region = core.grow(_MASK_REACH_PX, self.extent)
+        region = core.grow(MASK_REACH_PX, self.extent)
         view = region.relative_to(padded).slices_yx
         has_data, usable_here, allowed = has_data[view], usable[view], allowed[view]
         wanted = usable_here & allowed
@@ -186,14 +193,14 @@ class BlockDeclouder:
                 restored[:, *where], opacity[where] = patch, seen
         return restored, opacity
 
-    def _predict(self, patches: Array) -> tuple[Array, Array]:
-        """Restored bands and opacity of a batch; a band the scene lacks is a plane of zeros."""
+    def _predict(self, patches: Array, margins: Margins | None = None) -> tuple[Array, Array]:
+        """Restored bands and opacity of cores; a band the scene lacks is a plane of zeros."""
         count, declouder = len(self.declouder.card.channels), self.declouder.load()
         if count <= len(self.slots):
-            return declouder.predict(patches)
+            return declouder.predict(patches, margins)
         batch = np.zeros((len(patches), count, *patches.shape[2:]), np.float32)
         batch[:, self.slots] = patches
-        restored, opacity = declouder.predict(batch)
+        restored, opacity = declouder.predict(batch, margins)
         return restored[:, self.slots], opacity
 
     def _place_windows(
@@ -201,23 +208,23 @@ class BlockDeclouder:
     ) -> Iterator[tuple[PlannedWindow, Array, Array]]:
         """Predict the windows that hold a wanted pixel; yields (plan, core patch, opacity)."""
         assert self.reach_px is not None
-        reach = self.reach_px
+        declouder = self.declouder.load()
         plans = [
             plan
-            for plan in plan_windows(region, self.window_px, reach, padded)
+            for plan in plan_windows(
+                region, self.window_px or declouder.window_px, self.reach_px, padded
+            )
             if wanted[plan.core.relative_to(region).slices_yx].any()
         ]
-        for batch in _same_shape_batches(plans, self.declouder.load().batch_size):
+        for batch in _like_batches(plans, declouder.batch_size):
             patches = [image[:, *plan.padded.relative_to(padded).slices_yx] for plan in batch]
-            restored, opacity = self._predict(np.stack(patches))
-            for plan, patch, seen in zip(batch, restored, opacity, strict=True):
-                rows, cols = plan.core.relative_to(plan.padded).slices_yx
-                yield plan, patch[:, rows, cols], seen[rows, cols]
+            restored, opacity = self._predict(np.stack(patches), margins_of(batch[0]))
+            yield from zip(batch, restored, opacity, strict=True)
 
     def _blend_windows(self, image: Array, region: Window, padded: Window) -> Array:
         """Predict overlapping windows of the scene's lattice and blend: (C + 1, H, W)."""
         mosaic = Mosaic(len(self.channels) + 1, region)
-        windows = plan_overlapping(self.extent, self.window_px, BLEND_OVERLAP_PX, region)
+        windows = plan_overlapping(self.extent, self._blended_px, BLEND_OVERLAP_PX, region)
         for window in windows:
             patch = image[:, *window.relative_to(padded).slices_yx]
             restored, opacity = self._predict(np.ascontiguousarray(patch)[None])
@@ -225,9 +232,21 @@ class BlockDeclouder:
         return mosaic.result()
 
 
-def _same_shape_batches(plans: list[PlannedWindow], size: int) -> list[list[PlannedWindow]]:
-    """Group windows of equal shape into batches of at most `size`."""
-    groups: dict[tuple[int, int], list[PlannedWindow]] = {}
+def margins_of(plan: PlannedWindow) -> Margins:
+    """Context on each side of a window's core."""
+    core, padded = plan.core, plan.padded
+    top, left = core.row_off - padded.row_off, core.col_off - padded.col_off
+    return Margins(
+        top=top,
+        right=padded.width - core.width - left,
+        bottom=padded.height - core.height - top,
+        left=left,
+    )
+
+
+def _like_batches(plans: list[PlannedWindow], size: int) -> list[list[PlannedWindow]]:
+    """Group windows of equal shape and margins into batches of at most `size`."""
+    groups: dict[tuple[tuple[int, int], Margins], list[PlannedWindow]] = {}
     for plan in plans:
-        groups.setdefault(plan.padded.shape_yx, []).append(plan)
+        groups.setdefault((plan.padded.shape_yx, margins_of(plan)), []).append(plan)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]

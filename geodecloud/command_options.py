@@ -83,7 +83,11 @@ _SCENE_OPTIONS = [
         "--aoi", type=click.Path(), help="Vector file; outside nothing changes or is computed."
     ),
     click.option(
-        "--window", default=384, show_default=True, type=int, help="Side of a window, px."
+        "--window",
+        default="auto",
+        show_default=True,
+        type=PixelsOrAuto(),
+        help="Side of a window, px.",
     ),
     click.option(
         "--halo",
@@ -107,6 +111,13 @@ _SCENE_OPTIONS = [
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+    ),
+    click.option(
+        "--backend",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "torch", "openvino"]),
+        help="What runs the network.",
     ),
     click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one per core]"),
     click.option(

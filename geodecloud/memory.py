@@ -9,19 +9,31 @@ from geodecloud.errors import OptionError, WindowPlanError
 
 #: Interpreter, libraries and GDAL's cache, before the first chunk.
 _BASE = 0.75e9
-#: Bytes one worker holds for each pixel of a window, halo included: the features of a few
-#: layers of 32 channels (measured: 0.45 GB for 456 px).
-_WINDOW = 2200
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 @dataclass(frozen=True)
+class WindowCost:
+    """What a backend holds while it computes windows.
+
+    Attributes
+    ----------
+    bytes_per_px : of a window, halo included: the features of a few layers
+    shared : whether callers take turns, and there is one window at a time
+    """
+
+    bytes_per_px: int
+    shared: bool
+
+
+@dataclass(frozen=True)
 class Footprint:
-    """What is held at once: `workers` chunks of `chunk_px`, each with a window of `window_px`."""
+    """What is held at once: `workers` chunks of `chunk_px`, and windows of `window_px`."""
 
     workers: int
     chunk_px: int
     window_px: int
+    cost: WindowCost
 
     def bytes(self, bands: int, itemsize: int, halo_px: int) -> float:
         """Estimate the peak for a scene of so many bands and bytes per DN, on the high side."""
@@ -31,7 +43,9 @@ class Footprint:
         per_pixel = 4 * bands * itemsize + 40 * min(bands, 13)
         # the graph reads a row of chunks ahead for the halo of the one before
         ahead = 24 * self.chunk_px**2 * bands * itemsize
-        return _BASE + ahead + self.workers * (chunk * per_pixel + window * _WINDOW)
+        windows = 1 if self.cost.shared else self.workers
+        window *= self.cost.bytes_per_px
+        return _BASE + ahead + self.workers * chunk * per_pixel + windows * window
 
 
 def parse_bytes(text: str) -> float:
@@ -80,6 +94,7 @@ def fit(
             workers,
             min(chunk_px, wish.chunk_px),
             wish.window_px if keep_window else min(window_px, wish.window_px),
+            wish.cost,
         )
         for workers, chunk_px, window_px in [*tries, (1, 256, 256), (1, 256, 128)]
     ]

@@ -33,12 +33,12 @@ class Options:
         raster, non-zero = cloud
     strict : never write a pixel whose ground was not visible
     aoi : vector file; pixels outside stay as they are and are not computed
-    window : wished side of a window, px. On a CPU stay below 440 (docs/performance.md): a layer's
-        features then stay below the 32 MiB from which glibc maps fresh pages for each call
+    window : wished side of a window, px; "auto": what the backend likes (docs/performance.md)
     halo : context around a window, px; "auto": what the model needs
     batch_size : windows in one call of the network, or "auto"
     device : "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision : "auto", "fp32", "fp16" or "bf16"
+    backend : "auto", "torch" or "openvino"
     workers : threads; None: one per core. A cluster has its own
     scheduler : "threads", or the address of a Dask scheduler such as "tcp://10.0.0.1:8786". None:
         a `distributed.Client` active in this process, and threads where there is none
@@ -53,11 +53,12 @@ class Options:
     mask: str | Path = "auto"
     strict: bool = False
     aoi: str | Path | None = None
-    window: int = 384
+    window: int | str = "auto"
     halo: int | str = "auto"
     batch_size: int | str = "auto"
     device: str = "auto"
     precision: str = "auto"
+    backend: str = "auto"
     workers: int | None = None
     scheduler: str | None = None
     max_memory: str | None = None
@@ -70,13 +71,13 @@ class Options:
         object.__setattr__(self, "model", str(self.model))
         if not isinstance(self.mask, str | Path):
             raise OptionError(f"mask is 'auto', 'none' or a path, not a {type(self.mask).__name__}")
-        for name in ("device", "precision"):
+        for name in ("device", "precision", "backend"):
             if not isinstance(getattr(self, name), str):
                 raise OptionError(f"{name} is a word such as 'auto', not {getattr(self, name)!r}")
-        if not isinstance(self.window, int) or not isinstance(self.workers, int | None):
-            raise OptionError(
-                f"window and workers are whole numbers, not {self.window!r} and {self.workers!r}"
-            )
+        if self.window != "auto" and not isinstance(self.window, int):
+            raise OptionError(f"window is 'auto' or a number of px, not {self.window!r}")
+        if not isinstance(self.workers, int | None):
+            raise OptionError(f"workers is a whole number, not {self.workers!r}")
         if isinstance(self.bands, str):
             raise OptionError(
                 f"bands is a sequence of names or indexes, not the text {self.bands!r}"
@@ -91,6 +92,10 @@ class Options:
             raise OptionError(f"batch_size is 'auto' or at least 1, not {self.batch_size!r}")
         if self.workers is not None and self.workers < 1:
             raise OptionError(f"workers is at least 1, not {self.workers}")
+
+    def window_px(self, otherwise: int) -> int:
+        """Side of a window asked for, or what is to be where it is "auto"."""
+        return otherwise if self.window == "auto" else int(self.window)
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Options:

@@ -35,19 +35,25 @@ def cpu_count() -> int:
 
     On a thread of a Dask worker it is one: the other threads have scenes of their own.
     """
-    return 1 if _on_a_worker() else int(CPU_COUNT)
+    return int(CPU_COUNT) if _worker() is None else 1
 
 
-def _on_a_worker() -> bool:
+def threads_here() -> int:
+    """Cores all threads of this process may use together; of a Dask worker, those it was given."""
+    worker = _worker()
+    return int(CPU_COUNT if worker is None else worker.state.nthreads)
+
+
+def _worker() -> Any:
+    """The Dask worker this thread belongs to, or None."""
     if "distributed" not in sys.modules:
-        return False
+        return None
     from distributed import get_worker
 
     try:
-        get_worker()
+        return get_worker()
     except ValueError:  # its way of saying no
-        return False
-    return True
+        return None
 
 
 def map_blocks_with_halo(
@@ -250,7 +256,7 @@ def engine(scheduler: str | None, workers: int | None) -> Iterator[Engine]:
     """
     # importing distributed costs half a second: without it there is no active client either; and
     # a task that waits for tasks of its own scheduler would hold the thread they need
-    no_client = "distributed" not in sys.modules or _on_a_worker()
+    no_client = "distributed" not in sys.modules or _worker() is not None
     if scheduler == "threads" or (scheduler is None and no_client):
         yield Threads(workers)
         return

@@ -122,7 +122,9 @@ def _block_declouder(
         absolute(plan.source) if plan.source.endswith(".safetensors") else plan.source,
         options.device,
         options.precision,
+        options.backend,
         options.batch_size,
+        options.workers,
     )
     if options.scheduler in (None, "threads"):
         declouder.load()  # a device that is not there is known before the first block
@@ -137,7 +139,7 @@ def _block_declouder(
         mask_kind=plan.mask_kind,
         strict=options.strict,
         extent=Window(0, 0, width, height),
-        window_px=options.window,
+        window_px=None if options.window == "auto" else int(options.window),
         reach_px=reach_px,
         # the card's reach, not the halo asked for: the result must not depend on the halo
         fill_px=(plan.card.halo_px or 0 if plan.card.halo_px is not None else BLEND_OVERLAP_PX)

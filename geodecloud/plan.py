@@ -19,7 +19,7 @@ from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
 from geodecloud.options import MASK_WORDS, Options
 from geodecloud.reflectance import Codec
-from geodecloud.tiler import BLEND_OVERLAP_PX, check_window
+from geodecloud.tiler import BLEND_OVERLAP_PX, BLENDED_PX, check_window
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,7 @@ def plan_scene(metadata: Metadata, options: Options) -> Plan:
     OptionError, WindowPlanError, WeightsError
         If an option makes no sense for this model.
     """
-    source, why = options.model, "as asked"
-    if source == "auto":
-        choice = choose_model(_asked_names(metadata, options))
-        source, why = choice.name, choice.reason
+    source, why = choose_source(metadata, options)
     card = get_card(source)
     channels, slots = _channels(metadata, card, options)
     if card.kind != "identity":
@@ -95,6 +92,20 @@ def plan_scene(metadata: Metadata, options: Options) -> Plan:
             f"model {card.name} does not restore bands {', '.join(passing)}: they stay as they are"
         )
     return Plan(card, source, why, channels, slots, codec, _mask_kind(metadata, card, options))
+
+
+def choose_source(metadata: Metadata, options: Options) -> tuple[str, str]:
+    """The model's name or path, and why it is this one.
+
+    Raises
+    ------
+    BandError
+        If it is to be chosen by the bands, and no model fits them.
+    """
+    if options.model != "auto":
+        return options.model, "as asked"
+    choice = choose_model(_asked_names(metadata, options))
+    return choice.name, choice.reason
 
 
 def _asked_names(metadata: Metadata, options: Options) -> list[str | None]:
@@ -205,8 +216,9 @@ def check_reflectance(sample: NDArray[Any], plan: Plan) -> None:
 
 
 def _check_halo(card: ModelCard, options: Options) -> None:
-    check_window(options.window, 0 if options.halo == "auto" else int(options.halo))
-    if card.halo_px is None and options.window <= 2 * BLEND_OVERLAP_PX:
+    window_px = options.window_px(BLENDED_PX)
+    check_window(window_px, 0 if options.halo == "auto" else int(options.halo))
+    if card.halo_px is None and window_px <= 2 * BLEND_OVERLAP_PX:
         raise WindowPlanError(
             f"model {card.name} has no limit to its reach: its windows overlap by "
             f"{BLEND_OVERLAP_PX} px on each side and must be wider than {2 * BLEND_OVERLAP_PX} px"

@@ -16,6 +16,7 @@ import numpy as np
 from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
+from geodecloud.backends import choose_backend, window_cost
 from geodecloud.composite import Provenance
 from geodecloud.errors import GeodecloudWarning, SceneIOError
 from geodecloud.memory import Footprint, fit, parse_bytes
@@ -25,7 +26,7 @@ from geodecloud.options import NOT_THE_RESULT, Options
 from geodecloud.outputs import folder_for, item_path, plan_images, plan_layers, written_files
 from geodecloud.parallel import cpu_count, engine
 from geodecloud.pipeline import Declouded, decloud
-from geodecloud.plan import Plan, check_reflectance, mask_path
+from geodecloud.plan import Plan, check_reflectance, choose_source, mask_path
 from geodecloud.scene import (
     chunk_px,
     source_files,
@@ -34,7 +35,7 @@ from geodecloud.source import Source, open_source
 from geodecloud.stac import describe_item
 from geodecloud.staging import FileFormat, Product, write_text
 from geodecloud.terminal import progress_bar
-from geodecloud.tiler import BLEND_OVERLAP_PX
+from geodecloud.tiler import BLEND_OVERLAP_PX, BLENDED_PX
 from geodecloud.writer import check_target, write_products
 
 if TYPE_CHECKING:
@@ -192,12 +193,16 @@ def _within_memory(options: Options, metadata: Metadata) -> tuple[Options, int]:
     side = chunk_px(metadata.grid.shape_yx)
     if options.max_memory is None:
         return options, side
-    wish = Footprint(options.workers or cpu_count(), side, options.window)
+    card = get_card(choose_source(metadata, options)[0])
+    backend = choose_backend(card, options.device, options.precision, options.backend)
+    window_px, cost = window_cost(backend, options.precision)
+    blends = card.halo_px is None
+    window_px = options.window_px(BLENDED_PX if blends else window_px)
+    wish = Footprint(options.workers or cpu_count(), side, window_px, cost)
     itemsize = np.dtype(metadata.dtypes[0]).itemsize
     limit = parse_bytes(options.max_memory)
     # the windows of a model of unlimited reach are blended: another size is another result
-    blends = options.model != "auto" and get_card(options.model).halo_px is None
-    halo_px = options.window if blends else BLEND_OVERLAP_PX
+    halo_px = window_px if blends else BLEND_OVERLAP_PX
     found = fit(wish, limit, metadata.count, itemsize, halo_px, keep_window=blends)
     if found != wish:
         log.info(

@@ -36,7 +36,7 @@ def chunk_px(shape_yx: tuple[int, int]) -> int:
 
     Small scenes get small chunks, so that every core has one to work on.
     """
-    return 1024 if max(shape_yx) > 2048 else 384
+    return 1024 if max(shape_yx) > 2048 else 512
 
 
 def open_raster(path: str | Path) -> DatasetReader:

@@ -19,6 +19,8 @@ _SLACK = 1 / 8
 MAX_WINDOW_PX = 1 << 16
 #: Context of models whose reach has no limit; their windows overlap by as much and are blended.
 BLEND_OVERLAP_PX = 64
+#: Side of those windows, where none is asked for.
+BLENDED_PX = 384
 
 
 class Window(NamedTuple):
@@ -96,11 +98,14 @@ def check_window(window_px: int, halo_px: int) -> None:
 def plan_windows(
     region: Window, window_px: int, halo_px: int, extent: Window
 ) -> list[PlannedWindow]:
-    """Cut a region into cores of equal size, about `window_px` wide and high.
+    """Cut a region into cores of equal size, each about the area of a square of `window_px`.
+
+    Of all regular cuts whose windows, halo included, have no more pixels than a square window
+    of ``9/8 * window_px`` with its halo, the one that computes the fewest pixels is taken.
 
     Laws: the cores cover every pixel of `region` exactly once; every padded window lies in
-    `extent` and contains all its core's neighbours within `halo_px` that `extent` has; no
-    core side exceeds ``9/8 * window_px``.
+    `extent` and contains all its core's neighbours within `halo_px` that `extent` has; no padded
+    window has more than ``(9/8 * window_px + 2 * halo_px) ** 2`` pixels.
 
     Parameters
     ----------
@@ -117,16 +122,33 @@ def plan_windows(
     check_window(window_px, halo_px)
     if 0 in region.shape_yx:
         return []
-    rows = _split(region.row_off, region.height, window_px)
-    cols = _split(region.col_off, region.width, window_px)
-    cores = [Window(x, y, w, h) for y, h in rows for x, w in cols]
+    rows, cols = _fewest_pixels(region.shape_yx, window_px, halo_px)
+    cores = [
+        Window(x, y, width, height)
+        for y, height in _split(region.row_off, region.height, rows)
+        for x, width in _split(region.col_off, region.width, cols)
+    ]
     return [PlannedWindow(core, core.grow(halo_px, extent)) for core in cores]
 
 
-def _split(start: int, length: int, window_px: int) -> list[tuple[int, int]]:
-    """Split a length into the fewest nearly equal parts; yields (offset, size)."""
-    most = max(window_px, int(window_px * (1 + _SLACK)))
-    parts = -(-length // most)
+def _fewest_pixels(shape_yx: tuple[int, int], window_px: int, halo_px: int) -> tuple[int, int]:
+    """Rows and columns of windows that compute the fewest pixels, halo included."""
+    height, width = shape_yx
+    most = (max(window_px, int(window_px * (1 + _SLACK))) + 2 * halo_px) ** 2
+    tries: list[tuple[int, int, int]] = []
+    for rows in range(1, min(height, -(-2 * height // window_px)) + 1):
+        padded = -(-height // rows) + 2 * halo_px
+        widest = most // padded - 2 * halo_px
+        if widest < 1:
+            continue
+        cols = -(-width // widest)
+        tries.append((rows * cols * padded * (-(-width // cols) + 2 * halo_px), rows, cols))
+    _, rows, cols = min(tries)
+    return rows, cols
+
+
+def _split(start: int, length: int, parts: int) -> list[tuple[int, int]]:
+    """Split a length into nearly equal parts: (offset, size) of each."""
     edges = [start + length * i // parts for i in range(parts + 1)]
     return [(a, b - a) for a, b in pairwise(edges)]
 

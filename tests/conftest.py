@@ -73,7 +73,7 @@ def textured_dn(
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     bands = [
-        1500 + 900 * np.sin(x / (7 + b)) * np.cos(y / (11 - b)) + 4 * x + 2 * y
+        1500 + 900 * np.sin(x / (7 + b)) * np.cos(y / (11 - b % 9)) + 4 * x + 2 * y
         for b in range(count)
     ]
     dn = np.stack(bands) + rng.normal(0, 120, (count, height, width))

@@ -143,7 +143,7 @@ BAD_OPTIONS = {
     "unknown model": (["--model", "nope"], "shipped models: s2-10m", 1),
     "window 0": (["--window", "0"], "window of 0 px", 1),
     "window huge": (["--window", "99999999"], "window of 99999999 px", 1),
-    "window text": (["--window", "big"], "not a valid integer", 2),
+    "window text": (["--window", "big"], "neither 'auto' nor a whole number", 2),
     "halo too small": (["--halo", "8"], "depends on", 1),
     "halo negative": (["--halo", "-1"], "halo of -1 px", 1),
     "halo text": (["--halo", "wide"], "neither 'auto' nor", 2),

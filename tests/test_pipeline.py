@@ -19,6 +19,7 @@ from scipy.ndimage import uniform_filter
 from shapely import box
 
 import geodecloud
+from geodecloud.backends import Margins
 from geodecloud.block import BlockDeclouder
 from geodecloud.composite import MARGIN_PX, Provenance
 from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError
@@ -76,16 +77,17 @@ def test_result_does_not_depend_on_the_cut(
 class FarSighted:
     """Stands in for a declouder; every output pixel is the mean of all 81 x 81 around it."""
 
-    batch_size = 1
+    batch_size, window_px = 1, 30
 
     def load(self) -> FarSighted:
         return self
 
     card = ModelCard(name="far", summary="", halo_px=40, has_cloud_map=True)
 
-    def predict(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, patches: np.ndarray, margins: Margins) -> tuple[np.ndarray, np.ndarray]:
         mean = uniform_filter(patches, (1, 1, 81, 81), mode="constant")
-        return mean, np.ones((len(patches), *patches.shape[2:]), np.float32)
+        mean = mean[..., *margins.core(mean.shape)]
+        return mean, np.ones((len(mean), *mean.shape[2:]), np.float32)
 
 
 def test_fill_of_gaps_does_not_depend_on_the_cut() -> None:

@@ -39,6 +39,7 @@ PATHS = {
     "models.weights",
     "models.catalogue",
     "report",
+    "bench_scene",
 }
 
 
@@ -111,7 +112,7 @@ def test_environment_is_equal_to_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = list(project["dependencies"])
-    for extra in ("cluster", "s2cloudless", "s3", "metrics", "train", "test", "dev"):
+    for extra in ("cluster", "openvino", "s2cloudless", "s3", "metrics", "train", "test", "dev"):
         wanted += extras[extra]
     expected = requirements([line for line in wanted if not line.startswith("geodecloud")])
     expected["pytorch"] = expected.pop("torch")

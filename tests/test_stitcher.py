@@ -105,7 +105,7 @@ def test_no_step_is_left_where_one_window_ends():
 @pytest.mark.parametrize("lost", [0, 2, 5])
 def test_a_missing_window_is_noticed(lost):
     scene = Window(3, 2, 30, 20)
-    cores = [plan.core for plan in plan_windows(scene, 10, 0, scene)]
+    cores = [Window(x, y, 10, 10) for y in (2, 12) for x in (3, 13, 23)]
     mosaic = Mosaic(1, scene)
     for number, core in enumerate(cores):
         if number != lost:

@@ -61,13 +61,36 @@ def test_cores_cover_every_pixel_of_the_region_once_and_nothing_else(both, windo
     assert total == region.width * region.height
 
 
-@given(extents_with_region(), st.integers(1, 40))
-def test_cores_are_nearly_equal_and_at_most_an_eighth_above_the_wish(both, window_px):
+@given(extents_with_region(), st.integers(1, 40), st.integers(0, 30))
+def test_cores_are_nearly_equal_and_windows_within_the_wish(both, window_px, halo_px):
     extent, region = both
-    cores = [plan.core for plan in plan_windows(region, window_px, 0, extent)]
-    for sides in ([c.width for c in cores], [c.height for c in cores]):
-        assert max(sides) <= 9 / 8 * window_px
+    plans = plan_windows(region, window_px, halo_px, extent)
+    for sides in ([p.core.width for p in plans], [p.core.height for p in plans]):
         assert max(sides) - min(sides) <= 1
+    most = (9 / 8 * window_px + 2 * halo_px) ** 2
+    assert all(p.padded.width * p.padded.height <= most for p in plans)
+
+
+@given(extents_with_region(most=40), st.integers(4, 40), st.integers(0, 12))
+def test_no_regular_cut_within_the_wish_computes_less(both, window_px, halo_px):
+    """Against all numbers of rows and columns, by brute force."""
+    _, region = both
+    plans = plan_windows(region, window_px, halo_px, region)
+    rows = len({p.core.row_off for p in plans})
+    cols = len({p.core.col_off for p in plans})
+    most = (int(9 / 8 * window_px) + 2 * halo_px) ** 2
+
+    def pixels_of(rows, cols):
+        high, wide = -(-region.height // rows) + 2 * halo_px, -(-region.width // cols) + 2 * halo_px
+        return rows * cols * high * wide if high * wide <= most else None
+
+    every = [
+        found
+        for r in range(1, min(region.height, -(-2 * region.height // window_px)) + 1)
+        for c in range(1, region.width + 1)
+        if (found := pixels_of(r, c)) is not None
+    ]
+    assert pixels_of(rows, cols) == min(every)
 
 
 @given(extents_with_region(most=18), st.integers(1, 12), st.integers(0, 20))
@@ -115,11 +138,12 @@ def test_relative_window_finds_the_same_pixels_in_the_cut_out_array(both):
     ("height", "width", "window_px", "sizes_yx"),
     [
         (1, 1, 256, [(1, 1)]),
-        (1, 203, 101, [(1, 101), (1, 102)]),
+        (1, 203, 50, [(1, 101), (1, 102)]),
         (101, 1, 256, [(101, 1)]),
         (101, 203, 256, [(101, 203)]),  # smaller than a window
         (256, 257, 256, [(256, 257)]),  # one pixel more than a window is no window of its own
         (9, 10, 8, [(9, 5), (9, 5)]),  # beyond the slack it is
+        (20, 600, 128, [(20, 300), (20, 300)]),  # a window may be wider where it is less high
         (3, 2, 1, [(1, 1)] * 6),
     ],
 )

@@ -6,12 +6,11 @@ No pickle is read here, except by `import_published`, and there with ``weights_o
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -19,8 +18,7 @@ from geodecloud.errors import SceneIOError, WeightsError
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.catalogue import IDENTITY, SHIPPED, find_weights
 from geodecloud.models.spanet import DIRECTIONS, SPANet
-
-_CARD_KEY = "geodecloud"
+from geodecloud.models.tensors import CARD_KEY, hash_tensors, read_tensors
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Model:
 
 
 class Identity(nn.Module):
-    """The model that changes nothing and sees no cloud: plumbing, tests, benchmarks."""
+    """The model that changes nothing and sees no cloud, as a network."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the batch itself and a cloud map of zeros (N, 1, H, W)."""
@@ -45,13 +43,8 @@ class Identity(nn.Module):
 
 
 def tensor_hash(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of the tensors, in order of name."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+    """SHA-256 of tensors, see `geodecloud.models.tensors.hash_tensors`."""
+    return hash_tensors({name: t.detach().cpu().numpy() for name, t in tensors.items()})
 
 
 def build_network(card: ModelCard) -> nn.Module:
@@ -77,7 +70,7 @@ def save_weights(network: nn.Module, card: ModelCard, path: str | Path) -> Model
     tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
     card = dataclasses.replace(card, sha256=tensor_hash(tensors))
     try:
-        save_file(tensors, str(path), metadata={_CARD_KEY: card.to_json()})
+        save_file(tensors, str(path), metadata={CARD_KEY: card.to_json()})
     except (SafetensorError, OSError) as error:
         raise SceneIOError(f"cannot write weights to {path}: {error}") from error
     return card
@@ -117,25 +110,9 @@ def load_model(name_or_path: str | Path) -> Model:
 
 
 def read_weights(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    """Read card and tensors of one file and check them against each other's hash."""
-    try:
-        with safe_open(str(path), framework="pt") as weights:
-            metadata = weights.metadata() or {}
-            tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a readable safetensors file ({error}). A published .pth checkpoint "
-            "is turned into one with: geodecloud models import CHECKPOINT --out FILE.safetensors"
-        ) from error
-    if _CARD_KEY not in metadata:
-        raise WeightsError(f"{path} holds tensors but no geodecloud model card: not one of ours")
-    card = ModelCard.from_json(metadata[_CARD_KEY])
-    if (found := tensor_hash(tensors)) != card.sha256:
-        raise WeightsError(
-            f"{path} is damaged: its tensors hash to {found[:12]}…, its card says "
-            f"{card.sha256[:12]}…. Copy or download it again"
-        )
-    return card, tensors
+    """Read card and tensors of one file, see `geodecloud.models.tensors.read_tensors`."""
+    card, arrays = read_tensors(path)
+    return card, {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def import_published(checkpoint: str | Path, out: str | Path, name: str) -> ModelCard:

@@ -1,0 +1,179 @@
+"""Engines that run a network on a batch of windows; which one is `open_backend`'s to say.
+
+All of them keep one promise: the cores of the windows come out as the network, run on the whole
+scene, would have them. They differ in speed, and in the last digits.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.backends.accelerators import has_accelerator
+from geodecloud.errors import DeviceError
+from geodecloud.memory import WindowCost
+from geodecloud.models.card import ModelCard
+from geodecloud.models.catalogue import find_weights
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[np.float32]
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+BACKENDS = ("auto", "torch", "openvino")
+#: Precisions OpenVINO is asked for; it has fp16 on few CPUs, and elsewhere would fall back silently.
+_OPENVINO_PRECISIONS = ("auto", "fp32", "bf16")
+
+
+#: Backend -> side of the windows it likes, and what they cost on this machine's memory (measured
+#: by benchmarks/memory.py; torch is that on a CPU).
+_WINDOWS = {
+    "identity": (1024, WindowCost(100, shared=False)),
+    "openvino": (768, WindowCost(1300, shared=True)),
+    "torch": (384, WindowCost(2200, shared=False)),
+}
+
+
+def window_cost(backend: str, precision: str) -> tuple[int, WindowCost]:
+    """Side of the windows a backend likes, and what they cost."""
+    window_px, cost = _WINDOWS[backend]
+    if backend == "openvino" and precision == "bf16":
+        cost = WindowCost(cost.bytes_per_px // 2, cost.shared)
+    return window_px, cost
+
+
+class Margins(NamedTuple):
+    """Px of context around the cores of a batch. Less than the network's reach: the scene ends there."""
+
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+    left: int = 0
+
+    def core(self, shape_yx: tuple[int, ...]) -> tuple[slice, slice]:
+        """Index of the core in an array whose last axes are (y, x)."""
+        height, width = shape_yx[-2:]
+        return slice(self.top, height - self.bottom), slice(self.left, width - self.right)
+
+
+class Backend(Protocol):
+    """Runs one network on one device.
+
+    Attributes
+    ----------
+    name : "torch", "openvino" or "identity", with device and precision
+    batch_size : windows of one call that it likes
+    window_px : side of a window that it likes
+    """
+
+    name: str
+    batch_size: int
+    window_px: int
+
+    def run(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
+        """Restore the cores of a batch of windows of one shape.
+
+        Parameters
+        ----------
+        patches : (N, C, H, W) float32, finite, with their context
+        margins : where the cores lie in them
+
+        Returns
+        -------
+        restored : (N, C, h, w) float32, not clipped
+        attention : (N, h, w) float32
+        """
+
+
+class IdentityBackend:
+    """Changes nothing and sees no cloud: plumbing, tests, benchmarks."""
+
+    name, batch_size, window_px = "identity", 1, 1024
+
+    def run(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
+        """Return the cores, and an attention of zeros."""
+        cores = patches[..., *margins.core(patches.shape)]
+        return cores, np.zeros((len(cores), *cores.shape[2:]), np.float32)
+
+
+def choose_backend(card: ModelCard, device: str, precision: str, backend: str) -> str:
+    """Which backend runs a model: "identity", "openvino" or "torch". Imports neither of them.
+
+    On a CPU OpenVINO, where it is installed, and knows the network and the precision; else torch
+    (measured in docs/performance.md).
+
+    Raises
+    ------
+    DeviceError
+        If what is asked for by name is unknown here, or cannot do it.
+    """
+    if backend not in BACKENDS:
+        raise DeviceError(f"backend {backend!r} is unknown; use {', '.join(BACKENDS)}")
+    if precision not in PRECISIONS:
+        raise DeviceError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
+    if card.kind == "identity":
+        return "identity"
+    if backend == "torch":
+        return "torch"
+    hindrance = _hindrance(card, device, precision)
+    if backend == "openvino" and hindrance:
+        raise DeviceError(f"OpenVINO cannot run this: {hindrance}; use --backend torch")
+    return "torch" if hindrance else "openvino"
+
+
+def _hindrance(card: ModelCard, device: str, precision: str) -> str | None:
+    """What keeps OpenVINO from running a model; None: nothing."""
+    if device != "cpu" and not (device == "auto" and not has_accelerator()):
+        return f"it is for CPUs here, and the device is {device!r}"
+    if precision not in _OPENVINO_PRECISIONS:
+        return f"precision {precision} is not among {', '.join(_OPENVINO_PRECISIONS)}"
+    if card.architecture.get("passes", "one-step") != "one-step":
+        return f"model {card.name} has recurrent passes"
+    if importlib.util.find_spec("openvino") is None:
+        return "it is not installed (pip install openvino)"
+    return None
+
+
+def open_backend(
+    card: ModelCard,
+    source: str,
+    device: str = "auto",
+    precision: str = "auto",
+    backend: str = "auto",
+    threads: int = 1,
+) -> Backend:
+    """Load a model's weights into the backend that `choose_backend` names.
+
+    Parameters
+    ----------
+    source : the model's name or path
+    device : "auto", "cpu", "cuda", "cuda:N" or "mps"; auto takes the first of cuda, mps, cpu
+    precision : "auto", "fp32", "fp16" or "bf16"; auto is fp16 on cuda, else fp32
+    threads : cores that OpenVINO may use. torch uses one for each call: several callers run side
+        by side, and another number would sum in another order
+
+    Raises
+    ------
+    DeviceError
+        If device, precision or backend do not exist here.
+    WeightsError
+        If the weights cannot be used.
+    """
+    chosen = choose_backend(card, device, precision, backend)
+    if chosen == "identity":
+        return IdentityBackend()
+    if chosen == "openvino":
+        from geodecloud.backends.openvino_cpu import OpenVINOBackend
+        from geodecloud.models.tensors import read_tensors
+
+        card, tensors = read_tensors(find_weights(source))
+        return OpenVINOBackend(card, tensors, precision, threads)
+    if hindrance := _hindrance(card, device, precision):
+        log.debug("not OpenVINO: %s", hindrance)
+    from geodecloud.backends.torch_device import TorchBackend
+    from geodecloud.models.weights import load_model
+
+    return TorchBackend(load_model(source).network, device, precision)

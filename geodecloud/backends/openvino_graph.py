@@ -1,0 +1,168 @@
+"""SPANet as an OpenVINO graph, from a weights file's tensors, for windows in the midst of a scene.
+
+The same network as `geodecloud.models.spanet`, by the same names; a test holds the two together. It is
+written out again because what is fast here cannot be said there:
+
+* A one-step pass is a depthwise convolution of two taps with its ReLU fused into it, not slices and
+  a concatenation. Only where the scene ends, the first row or column is the input itself.
+* What a window needs of its halo shrinks from layer to layer, so on every side that lies within the
+  scene the features are cropped after each group of blocks.
+* The blend ``x + A * (g - x)`` is left to the caller, in float32 whatever the precision here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from geodecloud.models.card import ModelCard
+
+Node = Any
+Tensors = Mapping[str, NDArray[Any]]
+
+#: The neighbour each directional pass listens to (dy, dx), in the order of spanet.DIRECTIONS.
+_NEIGHBOURS = ((-1, 0), (0, 1), (1, 0), (0, -1))
+_ENTRY, _SABS, _BLOCKS, _EXIT = 3, 4, 3, 2
+_BLOCK_REACH_PX = 2
+
+
+class Sides(NamedTuple):
+    """Which sides of a window lie within the scene; where False, the scene ends there."""
+
+    top: bool = False
+    right: bool = False
+    bottom: bool = False
+    left: bool = False
+
+
+def build_graph(card: ModelCard, tensors: Tensors, inner: Sides) -> ov.Model:
+    """Graph of one model for windows of any size: image -> (ground or image, attention).
+
+    Parameters
+    ----------
+    inner : sides on which the window has at least the network's reach as context; the outputs lack
+        so many px there
+    """
+    return _Builder(card, tensors, inner).build()
+
+
+class _Builder:
+    def __init__(self, card: ModelCard, tensors: Tensors, inner: Sides) -> None:
+        self.tensors, self.inner = tensors, inner
+        self.channels, self.reach_px = len(card.channels), card.halo_px or 0
+        self.direction_weights = bool(card.architecture.get("direction_weights", False))
+        # of the whole reach, what entry and exit need; the rest is shared by the four SAB
+        self.entry_px, self.exit_px = 1 + _ENTRY * _BLOCK_REACH_PX, _EXIT * _BLOCK_REACH_PX + 1
+        self.sab_px = (self.reach_px - self.entry_px - self.exit_px) // _SABS
+
+    def build(self) -> ov.Model:
+        image = ops.parameter(ov.PartialShape([1, self.channels, -1, -1]), np.float32)
+        x = ops.relu(self.convolve(image, "conv_in", padding=1))
+        for i in range(_ENTRY):
+            x = self.block(x, f"entry.{i}")
+        x = self.crop(x, self.entry_px)
+        attention: Node = None
+        for sab in range(_SABS):
+            attention = self.attend(x)
+            for i in range(_BLOCKS):
+                x = self.block(x, f"attentive.{sab}.{i}", attention)
+            x = self.crop(x, self.sab_px)
+        for i in range(_EXIT):
+            x = self.block(x, f"exit.{i}")
+        ground = self.crop(self.convolve(x, "conv_out", padding=1), self.exit_px)
+        return ov.Model([ground, self.crop(attention, self.sab_px + self.exit_px)], [image])
+
+    def block(self, x: Node, name: str, attention: Node = None) -> Node:
+        """``ReLU(x + A * f(x))``."""
+        change = ops.relu(self.convolve(x, f"{name}.conv1"))
+        change = ops.relu(self.convolve(change, f"{name}.conv2", padding=2, dilation=2))
+        change = self.convolve(change, f"{name}.conv3")
+        if attention is not None:
+            change = ops.multiply(change, attention)
+        return ops.relu(ops.add(x, change))
+
+    def attend(self, x: Node) -> Node:
+        """The attention module (SAM)."""
+        weights: Node = None
+        if self.direction_weights:
+            weights = ops.relu(self.convolve(x, "attention.directions.0", padding=1))
+            weights = ops.relu(self.convolve(weights, "attention.directions.2", padding=1))
+            weights = ops.sigmoid(self.convolve(weights, "attention.directions.4"))
+        heard = self.mix(self.convolve(x, "attention.conv1"), "pass1", "conv2", weights)
+        heard = self.mix(heard, "pass2", "conv3", weights)
+        return ops.sigmoid(self.convolve(ops.relu(heard), "attention.conv_out"))
+
+    def mix(self, x: Node, directional: str, convolution: str, weights: Node) -> Node:
+        """The four maps of a pass, weighted, through a 1x1 convolution, one after the other."""
+        kernels = self.tensors[f"attention.{convolution}.weight"]
+        bias = self.tensors[f"attention.{convolution}.bias"]
+        width, mixed = len(kernels), None
+        for i in range(len(_NEIGHBOURS)):
+            heard = self.listen(x, f"attention.{directional}", i)
+            if weights is not None:
+                heard = ops.multiply(heard, _slice(weights, 1, i, i + 1))
+            term = _convolve(heard, kernels[:, i * width : (i + 1) * width])
+            mixed = _add_bias(term, bias) if mixed is None else ops.add(mixed, term)
+        return mixed
+
+    def listen(self, x: Node, name: str, direction: int) -> Node:
+        """One directional map: ``ReLU(w * x[t-1] + b + x[t])``, the first row or column is ``x``."""
+        w, b = (self.tensors[f"{name}.{part}"][direction] for part in ("weight", "bias"))
+        step_yx = _NEIGHBOURS[direction]
+        axis, after = (2, step_yx[0] > 0) if step_yx[0] else (3, step_yx[1] > 0)
+        kernel = np.zeros((len(w), 1, 1, *((2, 1) if axis == 2 else (1, 2))), np.float32)
+        taps = kernel.reshape(len(w), 2)
+        taps[:, int(after)], taps[:, int(not after)] = w, 1
+        one = [int(axis == 2), int(axis == 3)]
+        begin, end = ([0, 0], one) if after else (one, [0, 0])
+        heard = ops.group_convolution(x, ops.constant(kernel), [1, 1], begin, end, [1, 1])
+        heard = ops.relu(_add_bias(heard, b))
+        if self.inner[direction]:
+            return heard
+        # the same convolution, so that no digit depends on how the scene is cut
+        if after:
+            return ops.concat([_slice(heard, axis, 0, -1), _slice(x, axis, -1, None)], axis)
+        return ops.concat([_slice(x, axis, 0, 1), _slice(heard, axis, 1, None)], axis)
+
+    def convolve(self, x: Node, name: str, padding: int = 0, dilation: int = 1) -> Node:
+        out = _convolve(x, self.tensors[f"{name}.weight"], padding, dilation)
+        bias = self.tensors.get(f"{name}.bias")
+        return out if bias is None else _add_bias(out, bias)
+
+    def crop(self, x: Node, px: int) -> Node:
+        """Without the outermost `px` on the inner sides."""
+        begin = [px * self.inner.top, px * self.inner.left]
+        end = [-px if side else _END for side in (self.inner.bottom, self.inner.right)]
+        if not px or not any(self.inner):
+            return x
+        return ops.slice(x, *(_integers(v) for v in (begin, end, [1, 1], [2, 3])))
+
+
+_END = np.iinfo(np.int64).max
+
+
+def _integers(values: list[int]) -> Node:
+    return ops.constant(np.array(values, np.int64))
+
+
+def _slice(x: Node, axis: int, start: int, stop: int | None) -> Node:
+    bounds = ([start], [_END if stop is None else stop], [1], [axis])
+    return ops.slice(x, *(_integers(v) for v in bounds))
+
+
+def _per_channel(values: NDArray[Any]) -> Node:
+    return ops.constant(values.reshape(1, -1, 1, 1).astype(np.float32))
+
+
+def _add_bias(x: Node, bias: NDArray[Any]) -> Node:
+    return ops.add(x, _per_channel(bias))
+
+
+def _convolve(x: Node, kernel: NDArray[Any], padding: int = 0, dilation: int = 1) -> Node:
+    pads, kernel = [padding, padding], np.ascontiguousarray(kernel, np.float32)
+    return ops.convolution(x, ops.constant(kernel), [1, 1], pads, pads, [dilation, dilation])

@@ -1,0 +1,315 @@
+"""How fast this machine clears scenes: each backend and precision, against reference and peak.
+
+All figures of one call are measured in one run, in turn; ratios within it are what to look at.
+Inference is timed on the windows a scene would be cut into, and counted net of their halo.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geodecloud.backends import Array, Margins, choose_backend, open_backend
+from geodecloud.backends.accelerators import has_accelerator
+from geodecloud.bench_scene import clear_scene
+from geodecloud.block import MASK_REACH_PX, margins_of
+from geodecloud.declouder import Declouder
+from geodecloud.errors import DeviceError
+from geodecloud.models.card import ModelCard
+from geodecloud.models.catalogue import get_card
+from geodecloud.parallel import threads_here
+from geodecloud.scene import chunk_px
+from geodecloud.tiler import PlannedWindow, Window, plan_windows
+
+log = logging.getLogger(__name__)
+
+#: The graph as published, run as published. Not part of the package: it lies beside it.
+REFERENCE = Path(__file__).parents[1] / "benchmarks" / "naive.py"
+_REFERENCE_PX = 512
+#: Sides of the square matrices whose product is the peak.
+_PRODUCTS = (1024, 2048, 4096)
+#: Multiplications and additions per pixel of the network: 0.231 million, each counted as two.
+_FLOP_PER_PX = 2 * 0.231e6
+#: Windows that tell the error against float32; the reference for it is torch, window by window.
+_COMPARED = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run the network.
+
+    Attributes
+    ----------
+    name : backend, device, precision
+    mpix_per_s : 10^6 pixels a second, net of halo; and with it, as the arithmetic sees it
+    ratio : to the reference; None where that is not here
+    of_peak : share of the machine's best matrix product in this precision; None: not measured
+    max_error, psnr_db, bias : against float32 by torch, in reflectance; None for the reference
+    """
+
+    name: str
+    mpix_per_s: float
+    gross_mpix_per_s: float
+    ratio: float | None = None
+    of_peak: float | None = None
+    max_error: float | None = None
+    psnr_db: float | None = None
+    bias: float | None = None
+
+
+def run(
+    model: str, size: int, inference: bool, scene: bool, precisions: Sequence[str], as_json: bool
+) -> str:
+    """What ``geodecloud bench`` prints.
+
+    Parameters
+    ----------
+    model : a shipped model's name or a file
+    size : side of the synthetic scene in px
+    inference : time each backend and precision
+    scene : time a run from file to file
+    precisions : of that run
+    as_json : one JSON object instead of Markdown tables
+    """
+    card = get_card(model)
+    found: dict[str, Any] = {"scene": f"{size} x {size} px, model {card.name}"}
+    if scene:  # first: what follows takes memory
+        found["runs"] = {}
+        for precision in precisions:
+            log.info("a scene from file to file in %s", precision)
+            energy, began = joules(), time.perf_counter()
+            row = clear_scene(card, model, size, precision=precision)
+            if energy is not None:
+                row["watts"] = ((joules() or 0) - energy) / (time.perf_counter() - began)
+            found["runs"][precision] = row
+    if inference:
+        found |= measure(card, model, size)
+    found["machine"] = machine()
+    return json.dumps(found, indent=2) if as_json else _tables(found)
+
+
+def _tables(found: dict[str, Any]) -> str:
+    lines = [f"{found['scene']}; {found['machine']}"]
+    if "rows" in found:
+        peaks = ", ".join(f"{p} {v:.0f}" for p, v in found["peak_gflops"].items())
+        lines += ["", f"Best matrix product, GFLOP/s: {peaks}", ""]
+        lines.append(_table([_inference_row(row) for row in found["rows"]]))
+    if "runs" in found:
+        rows = [
+            {"run": name, **{k: f"{v:.2f}" for k, v in row.items()}}
+            for name, row in found["runs"].items()
+        ]
+        lines += ["", _table(rows)]
+    return "\n".join(lines)
+
+
+def _inference_row(row: dict[str, Any]) -> dict[str, str]:
+    def show(name: str, form: str) -> str:
+        return "-" if row[name] is None else format(row[name], form)
+
+    return {
+        "inference": row["name"],
+        "MPix/s net": show("mpix_per_s", ".3f"),
+        "gross": show("gross_mpix_per_s", ".3f"),
+        "ratio": show("ratio", ".1f"),
+        "of peak": show("of_peak", ".0%"),
+        "max error": show("max_error", ".1e"),
+        "PSNR dB": show("psnr_db", ".1f"),
+        "bias": show("bias", ".1e"),
+    }
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def measure(card: ModelCard, model: str, size: int) -> dict[str, Any]:
+    """Time the reference and every backend and precision of this machine.
+
+    Returns
+    -------
+    ``peak_gflops`` by precision, and ``rows`` as dicts, see `Row`
+    """
+    peaks = {p: _peak_gflops(p) for p in ("fp32", "bf16")}
+    rows = []
+    reference = None
+    if REFERENCE.is_file():
+        log.info("the published graph")
+        reference = _reference_mpix_per_s(len(card.channels))
+        rows.append(Row("published graph, torch eager, fp32, 512 px", reference, reference))
+    for device, precision, backend in _ways(card):
+        declouder = Declouder(
+            card, open_backend(card, model, device, precision, backend, threads_here())
+        )
+        log.info("%s", declouder.backend.name)
+        net, gross = scene_rate(declouder, size)
+        share = gross * _FLOP_PER_PX / 1e3 / peaks[precision] if device == "cpu" else None
+        errors = _errors(declouder, model)
+        ratio = net / reference if reference else None
+        rows.append(Row(declouder.backend.name, net, gross, ratio, share, *errors))
+    return {"peak_gflops": peaks, "rows": [dataclasses.asdict(row) for row in rows]}
+
+
+def machine() -> str:
+    """Processor, cores, and versions of what computes."""
+    import torch
+
+    versions = [f"torch {torch.__version__}"]
+    if importlib.util.find_spec("openvino") is not None:
+        versions.append(f"openvino {metadata.version('openvino')}")
+    if torch.cuda.is_available():
+        versions.append(torch.cuda.get_device_name())
+    return (
+        f"{_processor()}, {threads_here()} cores, Python {platform.python_version()}, "
+        + ", ".join(versions)
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _ways(card: ModelCard) -> Iterator[tuple[str, str, str]]:
+    """Device, precision and backend of everything that runs here."""
+    for backend in ("torch", "openvino"):
+        for precision in ("fp32", "bf16"):
+            try:
+                choose_backend(card, "cpu", precision, backend)
+            except DeviceError:
+                continue
+            yield "cpu", precision, backend
+    if has_accelerator():
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "mps"
+        for precision in ("fp32", "fp16"):
+            yield device, precision, "torch"
+
+
+def plan_scene_windows(size: int, window_px: int, reach_px: int) -> list[PlannedWindow]:
+    """The windows a scene of `size` px is cut into, chunk by chunk, as the pipeline does."""
+    extent, side = Window(0, 0, size, size), chunk_px((size, size))
+    plans: list[PlannedWindow] = []
+    for row in range(0, size, side):
+        for col in range(0, size, side):
+            chunk = Window(col, row, min(side, size - col), min(side, size - row))
+            region = chunk.grow(MASK_REACH_PX, extent)
+            plans += plan_windows(region, window_px, reach_px, extent)
+    return plans
+
+
+def scene_rate(declouder: Declouder, size: int) -> tuple[float, float]:
+    """10^6 pixels of the scene a second, and with halo."""
+    plans = plan_scene_windows(size, declouder.window_px, declouder.card.halo_px or 0)
+    side = max(max(p.padded.shape_yx) for p in plans)
+    image = _image(len(declouder.card.channels), side)
+
+    def run(plan: PlannedWindow) -> None:
+        height, width = plan.padded.shape_yx
+        declouder.predict(np.ascontiguousarray(image[None, :, :height, :width]), margins_of(plan))
+
+    for plan in {(p.padded.shape_yx, margins_of(p)): p for p in plans}.values():
+        run(plan)  # compiled, and its memory mapped
+        if declouder.backend.name.startswith("torch on cpu"):
+            break
+    with ThreadPoolExecutor(threads_here()) as pool:
+        began = time.perf_counter()
+        list(pool.map(run, plans))
+        seconds = time.perf_counter() - began
+    gross = sum(p.padded.width * p.padded.height for p in plans)
+    return size * size / seconds / 1e6, gross / seconds / 1e6
+
+
+def _reference_mpix_per_s(channels: int) -> float:
+    """The published graph on windows of 512 px without halo, as it was published."""
+    import torch
+
+    spec = importlib.util.spec_from_file_location("naive", REFERENCE)
+    assert spec is not None
+    assert spec.loader is not None
+    naive = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(naive)
+    network = naive.PublishedGenerator(channels).eval()
+    batch = torch.from_numpy(_image(channels, _REFERENCE_PX)[None])
+    with torch.no_grad():
+        network(batch)
+        began = time.perf_counter()
+        for _ in range(3):
+            network(batch)
+    return 3 * _REFERENCE_PX**2 / (time.perf_counter() - began) / 1e6
+
+
+def _errors(declouder: Declouder, model: str) -> tuple[float, float, float]:
+    """Largest error, PSNR in dB and bias of the restored image against float32 by torch."""
+    exact = Declouder(declouder.card, open_backend(declouder.card, model, "cpu", "fp32", "torch"))
+    differences = []
+    for seed in range(_COMPARED):
+        patch = _image(len(declouder.card.channels), 328, seed)[None]
+        margins = Margins(*(declouder.card.halo_px or 0,) * 4)
+        ours, theirs = (d.predict(patch, margins)[0] for d in (declouder, exact))
+        differences.append(ours.astype(np.float64) - theirs)
+    difference = np.stack(differences)
+    mse = float(np.mean(difference**2))
+    psnr_db = float(10 * np.log10(1 / mse)) if mse else float("inf")
+    return float(np.abs(difference).max()), psnr_db, float(difference.mean())
+
+
+def _peak_gflops(precision: str) -> float:
+    """The best of a few large matrix products, 10^9 operations a second on all cores."""
+    import torch
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    before, best = torch.get_num_threads(), 0.0
+    torch.set_num_threads(threads_here())
+    try:
+        for side in _PRODUCTS:
+            a = torch.rand(side, side).to(dtype)
+            a @ a
+            for _ in range(3):
+                began = time.perf_counter()
+                a @ a
+                best = max(best, 2 * side**3 / (time.perf_counter() - began) / 1e9)
+    finally:
+        torch.set_num_threads(before)
+    return best
+
+
+def _image(channels: int, side: int, seed: int = 0) -> Array:
+    """Reflectance of hills with a bright cloud, (C, side, side): nothing in it is 0 or flat."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    hills = (
+        0.12
+        + 0.05 * np.sin(x / 37 + seed) * np.cos(y / 23)
+        + 0.01 * rng.standard_normal((side, side))
+    )
+    cloud = np.exp(-((x - side / 2) ** 2 + (y - side / 3) ** 2) / (side / 5) ** 2)
+    bands = [hills * (1 + 0.1 * c) * (1 - cloud) + 0.7 * cloud for c in range(channels)]
+    return np.stack(bands).astype(np.float32)
+
+
+def joules() -> float | None:
+    """The processor's energy counter, where the kernel lets it be read; it wraps around."""
+    counter = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+    if not os.access(counter, os.R_OK):
+        return None
+    return int(counter.read_text()) / 1e6

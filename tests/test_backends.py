@@ -1,0 +1,284 @@
+"""Every backend against the network itself, run by torch on the whole image."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from conftest import make_toy_model, textured_dn, write_raster
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geodecloud.backends import Backend, Margins, choose_backend, open_backend
+from geodecloud.backends.torch_device import Lane, TorchBackend
+from geodecloud.declouder import Declouder
+from geodecloud.errors import DeviceError, SceneError
+from geodecloud.models.card import ModelCard
+from geodecloud.models.catalogue import IDENTITY, get_card, shipped_cards
+from geodecloud.models.weights import load_model
+
+SHIPPED = [name for name in shipped_cards() if name != "identity"]
+
+
+def image_for(card: ModelCard, height: int, width: int, seed: int = 0) -> np.ndarray:
+    dn = textured_dn(len(card.channels), height, width, seed)
+    return (dn / 10000).astype(np.float32)
+
+
+def whole(model: str | Path, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The oracle: plain torch, float32."""
+    with torch.inference_mode():
+        restored, attention = load_model(model).network(torch.from_numpy(image)[None])
+    return restored[0].numpy(), attention[0, 0].numpy()
+
+
+def opened(model: str | Path, backend: str, precision: str = "fp32", threads: int = 2) -> Backend:
+    card = get_card(str(model))
+    return open_backend(card, str(model), "cpu", precision, backend, threads)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize("shape_yx", [(1, 1), (1, 40), (50, 1), (2, 3), (101, 83)])
+@pytest.mark.parametrize("model", [*SHIPPED, "toy"])
+def test_scene_of_any_size_in_one_window(
+    model: str, shape_yx: tuple[int, int], backend: str, toy_model: Path
+) -> None:
+    path = toy_model if model == "toy" else model
+    image = image_for(get_card(str(path)), *shape_yx)
+    restored, attention = opened(path, backend).run(image[None], Margins())
+    expected = whole(path, image)
+    np.testing.assert_allclose(restored[0], expected[0], atol=2e-5)
+    np.testing.assert_allclose(attention[0], expected[1], atol=2e-5)
+
+
+@pytest.mark.parametrize("sides", list(itertools.product([False, True], repeat=4)))
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_window_at_every_kind_of_place(
+    sides: tuple[bool, ...], backend: str, toy_model: Path
+) -> None:
+    """Within the scene on some sides, at its edge on the others."""
+    reach = get_card(str(toy_model)).halo_px
+    assert reach == 40
+    image = image_for(get_card(str(toy_model)), 130, 140)
+    top, right, bottom, left = (20 if side else 0 for side in sides)
+    part = image[:, top : 130 - bottom, left : 140 - right]
+    # context beside the core: more than the reach on one side, and less where the scene ends
+    margins = Margins(
+        *(
+            extra if side else small
+            for side, extra, small in zip(sides, (40, 43, 41, 40), (0, 5, 0, 9), strict=True)
+        )
+    )
+    rows, cols = margins.core(part.shape)
+    restored, attention = opened(toy_model, backend).run(part[None].copy(), margins)
+    expected = whole(toy_model, image)
+    where = (slice(top + rows.start, top + rows.stop), slice(left + cols.start, left + cols.stop))
+    np.testing.assert_allclose(restored[0], expected[0][:, *where], atol=2e-5)
+    np.testing.assert_allclose(attention[0], expected[1][where], atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def published_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("image") / "image.safetensors"
+    return make_toy_model(path, output="image", direction_weights=False, width=8)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(36, 45), st.integers(0, 2**16))
+def test_windows_within_a_scene_are_the_whole_image(
+    published_kind: Path, height: int, width: int, halo_px: int, seed: int
+) -> None:
+    image = image_for(get_card(str(published_kind)), height + 90, width + 90, seed)
+    margins = Margins(*(halo_px,) * 4)
+    begin = 45 - halo_px
+    patch = image[:, begin : 45 + height + halo_px, begin : 45 + width + halo_px]
+    restored, _ = opened(published_kind, "openvino").run(np.ascontiguousarray(patch)[None], margins)
+    expected = whole(published_kind, image)[0][:, 45 : 45 + height, 45 : 45 + width]
+    np.testing.assert_allclose(restored[0], expected, atol=2e-5)
+
+
+def test_order_and_number_of_windows_do_not_matter(toy_model: Path) -> None:
+    """Graphs of other sides give up their memory for each other, and must come back whole."""
+    backend = opened(toy_model, "openvino")
+    images = np.stack([image_for(get_card(str(toy_model)), 90, 100, seed) for seed in range(3)])
+    places = [Margins(), Margins(40, 40, 40, 40), Margins(0, 40, 0, 0)]
+    first = [backend.run(images, place) for place in places]
+    for place, before in zip(places[::-1], first[::-1], strict=True):
+        again = backend.run(images[::-1].copy(), place)
+        np.testing.assert_array_equal(again[0][::-1], before[0])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_result_does_not_depend_on_the_number_of_cores(precision: str) -> None:
+    image = image_for(get_card("s2-10m"), 120, 150)[None]
+    one, two = (
+        opened("s2-10m", "openvino", precision, threads).run(image, Margins()) for threads in (1, 2)
+    )
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize("model", SHIPPED)
+def test_bf16_on_real_scenes_is_near_float32(model: str, backend: str, real_data: Path) -> None:
+    """At least 54 dB, and no bias: what docs/performance.md promises."""
+    from geodecloud.training.pairs import read_pairs
+
+    card = get_card(model)
+    names = [
+        "B01",
+        "B02",
+        "B03",
+        "B04",
+        "B05",
+        "B06",
+        "B07",
+        "B08",
+        "B8A",
+        "B09",
+        "B10",
+        "B11",
+        "B12",
+    ]
+    pairs = read_pairs(real_data / "sen12mscr", card.channel_names, names)[:6]
+    half = opened(model, backend, "bf16")
+    differences = []
+    for pair in pairs:
+        restored, _ = half.run(pair.cloudy[None].copy(), Margins())
+        differences.append((restored[0] - whole(model, pair.cloudy)[0]).ravel())
+    difference = np.concatenate(differences).astype(np.float64)
+    assert 10 * np.log10(1 / np.mean(difference**2)) >= 54
+    assert abs(difference.mean()) <= 0.0005
+
+
+def test_auto_takes_openvino_where_it_can(toy_model: Path, tmp_path: Path) -> None:
+    card = get_card(str(toy_model))
+    assert choose_backend(card, "cpu", "auto", "auto") == "openvino"
+    assert choose_backend(card, "cpu", "bf16", "auto") == "openvino"
+    assert choose_backend(card, "cpu", "fp16", "auto") == "torch"
+    assert choose_backend(card, "cuda:1", "auto", "auto") == "torch"
+    assert choose_backend(card, "cpu", "auto", "torch") == "torch"
+    assert choose_backend(IDENTITY, "cpu", "auto", "openvino") == "identity"
+    path = make_toy_model(tmp_path / "recurrent.safetensors", passes="recurrent")
+    recurrent = get_card(str(path))
+    assert choose_backend(recurrent, "cpu", "auto", "auto") == "torch"
+    with pytest.raises(DeviceError, match=r"recurrent passes; use --backend torch"):
+        choose_backend(recurrent, "cpu", "auto", "openvino")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "backend", "message"),
+    [
+        ("cpu", "auto", "jax", r"backend 'jax' is unknown; use auto, torch, openvino"),
+        ("cpu", "fp8", "auto", r"precision 'fp8' is unknown; use auto, fp32"),
+        ("cuda", "auto", "openvino", r"for CPUs here, and the device is 'cuda'"),
+        ("cpu", "fp16", "openvino", r"precision fp16 is not among auto, fp32, bf16"),
+        ("tpu", "auto", "torch", r"device 'tpu' is unknown"),
+        ("cuda:9", "auto", "torch", r"this machine has \d CUDA devices; use --device auto"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    device: str, precision: str, backend: str, message: str, toy_model: Path
+) -> None:
+    with pytest.raises(DeviceError, match=message):
+        open_backend(get_card(str(toy_model)), str(toy_model), device, precision, backend)
+
+
+def test_without_openvino_torch_runs(monkeypatch: pytest.MonkeyPatch, toy_model: Path) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    card = get_card(str(toy_model))
+    assert choose_backend(card, "cpu", "auto", "auto") == "torch"
+    with pytest.raises(DeviceError, match="pip install openvino"):
+        choose_backend(card, "cpu", "auto", "openvino")
+
+
+def test_a_batch_that_does_not_fit_is_halved() -> None:
+    sizes = []
+
+    class Greedy(torch.nn.Module):
+        def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            sizes.append(len(batch))
+            if len(batch) > 2:
+                raise torch.OutOfMemoryError
+            return batch + 1, batch[:, :1]
+
+    patches = np.random.default_rng(0).random((7, 2, 5, 6), dtype=np.float32)
+    backend = TorchBackend(Greedy(), "cpu", "fp32")
+    restored, attention = backend.run(patches, Margins(top=1, left=2))
+    np.testing.assert_array_equal(restored, patches[:, :, 1:, 2:] + 1)
+    np.testing.assert_array_equal(attention, patches[:, 0, 1:, 2:])
+    assert sizes == [7, 3, 1, 2, 4, 2, 2]
+
+
+def test_one_window_too_large_is_said() -> None:
+    class Bottomless(torch.nn.Module):
+        def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(DeviceError, match="one window of 6 x 5 px; use a smaller --window"):
+        TorchBackend(Bottomless(), "cpu", "fp32").run(np.zeros((1, 2, 5, 6), np.float32), Margins())
+
+
+def test_lane_keeps_its_buffers_and_not_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way to an accelerator and back, walked on a CPU."""
+    lane = Lane(torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    with torch.inference_mode():
+        results = []
+        for shape in [(2, 3, 8, 9), (1, 3, 4, 5), (4, 3, 10, 9)]:
+            batch = torch.from_numpy(rng.random(shape, dtype=np.float32))
+            with lane.active():
+                there = lane.bring(batch)
+                results.append((batch, lane.fetch((there * 2, there[:, 0]))))
+    for batch, (restored, attention) in results:
+        np.testing.assert_array_equal(restored, 2 * batch.numpy())
+        np.testing.assert_array_equal(attention, batch[:, 0].numpy())
+
+
+def test_declouder_keeps_what_the_card_promises(toy_model: Path) -> None:
+    card = get_card(str(toy_model))
+    declouder = Declouder(card, opened(toy_model, "openvino"))
+    assert "toy, openvino on cpu in fp32" in repr(declouder)
+    with pytest.raises(SceneError, match="takes 4 bands"):
+        declouder.predict(np.zeros((1, 3, 8, 8), np.float32))
+    restored, _ = declouder.predict(np.full((1, 4, 8, 8), 40, np.float32))
+    assert restored.max() <= card.value_range[1]
+
+
+def test_a_scene_is_cleared_without_torch(tmp_path: Path) -> None:
+    """Importing torch takes longer than a small scene."""
+    if choose_backend(get_card("s2-10m"), "auto", "auto", "auto") != "openvino":
+        pytest.skip("this machine has an accelerator, and torch is to use it")
+    scene = write_raster(tmp_path / "scene.tif", textured_dn(4, 60, 70))
+    code = (
+        "import sys, geodecloud;"
+        f"geodecloud.decloud_scene({str(scene)!r}, {str(tmp_path / 'out.tif')!r}, scale=1e-4);"
+        "print('torch' in sys.modules, 'openvino' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+    with rasterio.open(tmp_path / "out.tif") as dst:
+        assert dst.shape == (60, 70)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_backends_agree_on_a_scene(backend: str, toy_model: Path, tmp_path: Path) -> None:
+    import geodecloud
+
+    dn = textured_dn(4, 101, 203)
+    scene = write_raster(tmp_path / "scene.tif", dn)
+    out = tmp_path / "out.tif"
+    geodecloud.decloud_scene(
+        scene, out, model=str(toy_model), mask="none", backend=backend, window=48
+    )
+    image = (dn / 10000).astype(np.float32)
+    expected = np.clip(whole(toy_model, image)[0], -0.1, 1.6) * 10000
+    with rasterio.open(out) as dst:
+        np.testing.assert_allclose(dst.read(), np.clip(expected, 0, None), atol=0.51)
