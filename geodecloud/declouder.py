@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from geodecloud.parallel import threads_here
 log = logging.getLogger(__name__)
 
 _LOADING = threading.Lock()
+_LOADED: weakref.WeakSet[Declouder] = weakref.WeakSet()
 
 
 class Declouder:
@@ -121,4 +123,12 @@ def _load(
             f"{card.sha256[:12]}…, not {sha256[:12]}…); bring the same file to all workers"
         )
     opened = open_backend(card, source, device, precision, backend, threads)
-    return Declouder(card, opened, None if batch_size == "auto" else int(batch_size))
+    declouder = Declouder(card, opened, None if batch_size == "auto" else int(batch_size))
+    _LOADED.add(declouder)
+    return declouder
+
+
+def release_memory() -> None:
+    """Give back what the models loaded in this process keep in memory between two windows."""
+    for declouder in list(_LOADED):
+        declouder.backend.release()

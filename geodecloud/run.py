@@ -18,6 +18,7 @@ from rasterio.errors import RasterioError
 from geodecloud._version import __version__
 from geodecloud.backends import choose_backend, window_cost
 from geodecloud.composite import Provenance
+from geodecloud.declouder import release_memory
 from geodecloud.errors import GeodecloudWarning, SceneIOError
 from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
@@ -155,7 +156,9 @@ def _write(
             if progress is True:
                 height, width = products[0].metadata.grid.shape_yx
                 progress = stack.enter_context(progress_bar(height * width))
-            write_products(products, file_format, computer, progress or _ignore, also)
+            write_products(
+                products, file_format, computer, progress or _ignore, also, release_memory
+            )
     except RasterioError as error:
         detail = error.__cause__ or error
         raise SceneIOError(

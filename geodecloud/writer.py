@@ -91,6 +91,7 @@ def write_products(
     computer: Engine,
     progress: Callable[[int], None] = lambda pixels: None,
     also: Sequence[tuple[da.Array, Any]] = (),
+    computed: Callable[[], None] = lambda: None,
 ) -> None:
     """Compute and write several rasters in one pass over the scene.
 
@@ -100,6 +101,7 @@ def write_products(
     computer : threads or a cluster
     progress : called with the number of pixels of the first product just written
     also : further arrays of the same pass, with what takes their blocks
+    computed : called when the last block is there, before the files are finished
 
     Raises
     ------
@@ -126,6 +128,7 @@ def write_products(
             [*(p.pixels for p in products), *(array for array, _ in (*masks, *also))],
             [*targets, *(target for _, target in (*masks, *also))],
         )
+        computed()
         for stage in staged:
             stage.finish()
         for stage in staged:

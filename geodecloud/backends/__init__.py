@@ -28,21 +28,20 @@ BACKENDS = ("auto", "torch", "openvino")
 _OPENVINO_PRECISIONS = ("auto", "fp32", "bf16")
 
 
-#: Backend -> side of the windows it likes, and what they cost on this machine's memory (measured
-#: by benchmarks/memory.py; torch is that on a CPU).
+#: Backend -> side of the windows it likes, and what they cost (docs/performance.md). The larger, the
+#: less halo; torch is that on a CPU, where a layer of 32 channels should stay below 32 MiB: beyond, the
+#: C library maps fresh pages for each call.
 _WINDOWS = {
     "identity": (1024, WindowCost(100, shared=False)),
     "openvino": (768, WindowCost(1300, shared=True)),
+    "openvino bf16": (1024, WindowCost(700, shared=True)),
     "torch": (384, WindowCost(2200, shared=False)),
 }
 
 
 def window_cost(backend: str, precision: str) -> tuple[int, WindowCost]:
     """Side of the windows a backend likes, and what they cost."""
-    window_px, cost = _WINDOWS[backend]
-    if backend == "openvino" and precision == "bf16":
-        cost = WindowCost(cost.bytes_per_px // 2, cost.shared)
-    return window_px, cost
+    return _WINDOWS.get(f"{backend} {precision}", _WINDOWS[backend])
 
 
 class Margins(NamedTuple):
@@ -87,6 +86,9 @@ class Backend(Protocol):
         attention : (N, h, w) float32
         """
 
+    def release(self) -> None:
+        """Give back the memory kept for the next window; the next one takes it again."""
+
 
 class IdentityBackend:
     """Changes nothing and sees no cloud: plumbing, tests, benchmarks."""
@@ -97,6 +99,9 @@ class IdentityBackend:
         """Return the cores, and an attention of zeros."""
         cores = patches[..., *margins.core(patches.shape)]
         return cores, np.zeros((len(cores), *cores.shape[2:]), np.float32)
+
+    def release(self) -> None:
+        """Nothing is kept."""
 
 
 def choose_backend(card: ModelCard, device: str, precision: str, backend: str) -> str:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from geodecloud.backends import Array, Margins
+from geodecloud.backends import Array, Margins, window_cost
 from geodecloud.backends.openvino_graph import Sides, Tensors, build_graph
 from geodecloud.errors import DeviceError
 from geodecloud.models.card import ModelCard
 
 log = logging.getLogger(__name__)
 
+#: Graphs kept compiled, 30 MB each: those of a row of chunks, and one more. Another takes 0.2 s.
+_GRAPHS = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -38,11 +40,12 @@ class OpenVINOBackend:
         If the CPU does not have the precision.
     """
 
-    batch_size, window_px = 1, 768
+    batch_size = 1
 
     def __init__(self, card: ModelCard, tensors: Tensors, precision: str, threads: int) -> None:
         self.precision = "fp32" if precision == "auto" else precision
         self.name = f"openvino on cpu in {self.precision}"
+        self.window_px, _ = window_cost("openvino", self.precision)
         self._card, self._tensors = card, tensors
         self._blends = card.architecture.get("output", "image") == "blend"
         self._core, self._turn = ov.Core(), threading.Lock()
@@ -57,8 +60,9 @@ class OpenVINOBackend:
             # several processes on one machine would all be pinned to its first cores
             "ENABLE_CPU_PINNING": False,
         }
-        self._compiled: dict[Sides, tuple[Any, Any]] = {}
-        self._in_memory: Sides | None = None
+        self._compiled: dict[Sides, Any] = {}
+        self._last: Sides | None = None
+        self._request: Any = None
 
     def run(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
         """See `geodecloud.backends.Backend`."""
@@ -69,7 +73,7 @@ class OpenVINOBackend:
         restored, attentions = [], []
         for patch in patches:
             with self._turn:
-                request = self._request(inner)
+                request = self._request_for(inner)
                 outputs = request.infer([np.ascontiguousarray(patch[None])], share_inputs=True)
                 # copies: the next window overwrites these
                 ground, attention = (
@@ -84,13 +88,27 @@ class OpenVINOBackend:
             attentions.append(attention[0])
         return np.stack(restored), np.stack(attentions)
 
-    def _request(self, inner: Sides) -> Any:
-        """The graph for windows with these inner sides; only one keeps its features in memory."""
-        if inner not in self._compiled:
-            graph = build_graph(self._card, self._tensors, inner)
-            compiled = self._core.compile_model(graph, "CPU", self._config)
-            self._compiled[inner] = compiled, compiled.create_infer_request()
-        if self._in_memory not in (None, inner):
-            self._compiled[self._in_memory][0].release_memory()
-        self._in_memory = inner
-        return self._compiled[inner][1]
+    def release(self) -> None:
+        """See `geodecloud.backends.Backend`."""
+        with self._turn:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Free the features of the last window, and its inputs and outputs."""
+        if self._last is not None:
+            self._request = None
+            self._compiled[self._last].release_memory()
+            self._last = None
+
+    def _request_for(self, inner: Sides) -> Any:
+        """The graph for windows with these inner sides; only one graph has memory at a time."""
+        if inner != self._last:
+            self._forget()
+            if inner not in self._compiled:
+                if len(self._compiled) == _GRAPHS:
+                    del self._compiled[next(iter(self._compiled))]
+                graph = build_graph(self._card, self._tensors, inner)
+                self._compiled[inner] = self._core.compile_model(graph, "CPU", self._config)
+            self._request = self._compiled[inner].create_infer_request()
+            self._last = inner
+        return self._request

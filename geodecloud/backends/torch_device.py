@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geodecloud.backends import PRECISIONS, Array, Margins
+from geodecloud.backends import PRECISIONS, Array, Margins, window_cost
 from geodecloud.errors import DeviceError
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,7 @@ class TorchBackend:
             precision = "fp16" if self.device.type == "cuda" else "fp32"
         self.precision = precision
         self.name = f"torch on {self.device} in {precision}"
-        # on a CPU a layer of 32 channels should stay below 32 MiB: beyond, the C library maps
-        # fresh pages for each call
-        self.window_px = 384 if self.device.type == "cpu" else 1024
+        self.window_px = 1024 if self.device.type != "cpu" else window_cost("torch", precision)[0]
         self.batch_size = 1 if self.device.type == "cpu" else self._most_windows()
         moved: Any = network  # torch types one signature of `to` only
         self._network = moved.to(self.device, memory_format=torch.channels_last)
@@ -88,6 +86,11 @@ class TorchBackend:
         log.info("%s ran out of memory with %d windows, trying %d", self.device, len(patches), half)
         first, second = (self.run(part, margins) for part in (patches[:half], patches[half:]))
         return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+    def release(self) -> None:
+        """See `geodecloud.backends.Backend`."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _forward(self, batch: Tensor, margins: Margins) -> tuple[Array, Array]:
         if self.device.type == "cpu":
