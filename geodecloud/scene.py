@@ -140,17 +140,38 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
 
 
 def read_sample(path: str | Path) -> NDArray[Any]:
-    """Some pixels of a scene, (band, y, x), at most about 256 x 256, from overviews if any."""
+    """Some pixels of a scene, (band, y, x), at most about 256 x 256.
+
+    The whole scene thinned out where it is small or has overviews, else sixteen patches side by side:
+    to thin out a file without overviews GDAL reads all of it.
+    """
     with open_raster(path) as src:
-        shrink = max(1, max(src.shape) // 256)
-        shape = (src.count, max(1, src.height // shrink), max(1, src.width // shrink))
         try:
+            if min(src.shape) > 1024 and not src.overviews(1):
+                return _patches(src)
+            shrink = max(1, max(src.shape) // 256)
+            shape = (src.count, max(1, src.height // shrink), max(1, src.width // shrink))
             return src.read(out_shape=shape)  # type: ignore[no-any-return,unused-ignore]
         except RasterioError as error:
             detail = error.__cause__ or error
             raise SceneIOError(
                 f"{path} cannot be read, it may be cut off or damaged: {detail}"
             ) from error
+
+
+def _patches(src: DatasetReader) -> NDArray[Any]:
+    """Four by four patches of 64 px, spread over a raster, (band, 256, 256)."""
+    side, count = 64, 4
+    sample = np.empty((src.count, count * side, count * side), src.dtypes[0])
+    for i, j in np.ndindex(count, count):
+        top, left = (
+            (2 * k + 1) * n // (2 * count) - side // 2
+            for k, n in zip((i, j), src.shape, strict=True)
+        )
+        window = rasterio.windows.Window(left, top, side, side)
+        here = np.s_[:, i * side : (i + 1) * side, j * side : (j + 1) * side]
+        sample[here] = src.read(window=window)
+    return sample
 
 
 def source_files(path: str | Path) -> list[str]:

@@ -29,6 +29,7 @@ from geodecloud.options import Options
 from geodecloud.parallel import map_blocks_with_halo
 from geodecloud.pipeline import decloud
 from geodecloud.reflectance import Codec
+from geodecloud.scene import read_sample
 from geodecloud.tiler import Window
 
 
@@ -407,3 +408,21 @@ def test_selected_bands_keep_their_names(toy_model: Path, tmp_path: Path) -> Non
     clear = turned.geodecloud.remove_clouds(model=str(toy_model), mask="none")
     expected = whole_image(toy_model, dn[[3, 2, 1, 5]])[[3, 2, 1, 0]]
     np.testing.assert_allclose(clear.values, expected, atol=0.51)
+
+
+def test_sample_of_a_large_file_is_spread_over_it(tmp_path: Path) -> None:
+    """Each pixel says where it is: the patches lie around the centres of sixteen fields."""
+    y, x = np.mgrid[:1100, :2100]
+    path = write_raster(tmp_path / "large.tif", np.stack([y, x]).astype(np.uint16))
+    rows, cols = read_sample(path)
+    assert rows.shape == (256, 256)
+    assert set(np.unique(rows)) == {v for c in (137, 412, 687, 962) for v in range(c - 32, c + 32)}
+    assert set(np.unique(cols)) == {
+        v for c in (262, 787, 1312, 1837) for v in range(c - 32, c + 32)
+    }
+    with rasterio.open(path, "r+") as dst:
+        dst.build_overviews([4])
+    rows, cols = read_sample(path)  # now the whole of it, thinned out
+    assert (rows.min(), cols.min()) < (8, 8)
+    assert rows.max() > 1090
+    assert cols.max() > 2080
