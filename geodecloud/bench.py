@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 #: The graph as published, run as published. Not part of the package: it lies beside it.
 REFERENCE = Path(__file__).parents[1] / "benchmarks" / "naive.py"
 _REFERENCE_PX = 512
+_CPU_PRECISIONS = ("fp32", "bf16")
 #: Sides of the square matrices whose product is the peak.
 _PRODUCTS = (1024, 2048, 4096)
 #: Multiplications and additions per pixel of the network: 0.231 million, each counted as two.
@@ -71,7 +72,13 @@ class Row:
 
 
 def run(
-    model: str, size: int, inference: bool, scene: bool, precisions: Sequence[str], as_json: bool
+    model: str,
+    size: int,
+    inference: bool,
+    scene: bool,
+    precisions: Sequence[str],
+    backends: Sequence[str],
+    as_json: bool,
 ) -> str:
     """What ``geodecloud bench`` prints.
 
@@ -81,14 +88,14 @@ def run(
     size : side of the synthetic scene in px
     inference : time each backend and precision
     scene : time a run from file to file
-    precisions : of that run
+    precisions, backends : only these; empty: all there are
     as_json : one JSON object instead of Markdown tables
     """
     card = get_card(model)
     found: dict[str, Any] = {"scene": f"{size} x {size} px, model {card.name}"}
     if scene:  # first: what follows takes memory
         found["runs"] = {}
-        for precision in precisions:
+        for precision in precisions or _CPU_PRECISIONS:
             log.info("a scene from file to file in %s", precision)
             energy, began = joules(), time.perf_counter()
             row = clear_scene(card, model, size, precision=precision)
@@ -96,7 +103,7 @@ def run(
                 row["watts"] = ((joules() or 0) - energy) / (time.perf_counter() - began)
             found["runs"][precision] = row
     if inference:
-        found |= measure(card, model, size)
+        found |= measure(card, model, size, precisions, backends)
     found["machine"] = machine()
     return json.dumps(found, indent=2) if as_json else _tables(found)
 
@@ -137,14 +144,20 @@ def _table(rows: list[dict[str, str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def measure(card: ModelCard, model: str, size: int) -> dict[str, Any]:
+def measure(
+    card: ModelCard,
+    model: str,
+    size: int,
+    precisions: Sequence[str] = (),
+    backends: Sequence[str] = (),
+) -> dict[str, Any]:
     """Time the reference and every backend and precision of this machine.
 
     Returns
     -------
     ``peak_gflops`` by precision, and ``rows`` as dicts, see `Row`
     """
-    peaks = {p: _peak_gflops(p) for p in ("fp32", "bf16")}
+    peaks = {p: _peak_gflops(p) for p in _CPU_PRECISIONS}
     rows = []
     reference = None
     if REFERENCE.is_file():
@@ -152,6 +165,8 @@ def measure(card: ModelCard, model: str, size: int) -> dict[str, Any]:
         reference = _reference_mpix_per_s(len(card.channels))
         rows.append(Row("published graph, torch eager, fp32, 512 px", reference, reference))
     for device, precision, backend in _ways(card):
+        if (precisions and precision not in precisions) or (backends and backend not in backends):
+            continue
         declouder = Declouder(
             card, open_backend(card, model, device, precision, backend, threads_here())
         )
@@ -191,7 +206,7 @@ def _processor() -> str:
 def _ways(card: ModelCard) -> Iterator[tuple[str, str, str]]:
     """Device, precision and backend of everything that runs here."""
     for backend in ("torch", "openvino"):
-        for precision in ("fp32", "bf16"):
+        for precision in _CPU_PRECISIONS:
             try:
                 choose_backend(card, "cpu", precision, backend)
             except DeviceError:

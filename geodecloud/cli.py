@@ -238,7 +238,8 @@ def models_import(checkpoint: Path, out: Path, name: str | None, overwrite: bool
 @click.option("--size", default=2048, show_default=True, type=click.IntRange(64), help="Scene, px.")
 @click.option("--inference/--no-inference", default=True, help="Time each backend and precision.")
 @click.option("--scene/--no-scene", default=True, help="Time a run from file to file.")
-@click.option("--precision", multiple=True, help="Of that run; may be given more than once.")
+@click.option("--precision", multiple=True, help="Only this; may be given more than once.")
+@click.option("--backend", multiple=True, help="Only this; may be given more than once.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def bench(
     model: str,
@@ -246,12 +247,15 @@ def bench(
     inference: bool,
     scene: bool,
     precision: tuple[str, ...],
+    backend: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Time this machine: every backend and precision, and a scene from file to file."""
     from geodecloud.bench import run
 
-    click.echo(run(model, size, inference, scene, precision or ("fp32", "bf16"), as_json))
+    with remarks(quiet=False, verbose=0):
+        tables = run(model, size, inference, scene, precision, backend, as_json)
+    click.echo(tables)
 
 
 for command in (train, evaluate, simulate):
