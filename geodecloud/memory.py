@@ -76,8 +76,8 @@ def fit(
 ) -> Footprint:
     """Shrink a footprint until it fits: smaller chunks and windows, then fewer workers.
 
-    Windows of 256 px cost no time, a worker less does. None of these changes the result, except for
-    models that blend: `keep_window` is for them.
+    Small windows take longer for their halo, a worker less takes longer still. None of these changes
+    the result, except for models that blend: `keep_window` is for them.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def fit(
     tries = [
         (workers, *sizes)
         for workers in range(wish.workers, 0, -1)
-        for sizes in ((wish.chunk_px, wish.window_px), (512, 256))
+        for sizes in ((wish.chunk_px, wish.window_px), (1024, 512), (512, 384), (512, 256))
     ]
     smaller = [
         Footprint(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rasterio.errors import RasterioError
@@ -33,14 +33,10 @@ from geodecloud.scene import (
     source_files,
 )
 from geodecloud.source import Source, open_source
-from geodecloud.stac import describe_item
 from geodecloud.staging import FileFormat, Product, write_text
 from geodecloud.terminal import progress_bar
 from geodecloud.tiler import BLEND_OVERLAP_PX, BLENDED_PX
 from geodecloud.writer import check_target, write_products
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +119,8 @@ def decloud_scene(
             check_target(item, file_format.overwrite)
         pixels = _write(source, products, result, file_format, chosen, progress)
         if item is not None and source.facts is not None:
+            from geodecloud.stac import describe_item  # pystac takes a while, and few need it
+
             lineage = f"clouds removed with {result.plan.card.name}; {result.plan.codec.reason}"
             about_item = (source.path, source.facts, metadata, products, pixels, lineage)
             write_text(item, describe_item(item, *about_item))
