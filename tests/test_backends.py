@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import torch
 from conftest import make_toy_model, textured_dn, write_raster
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geodecloud.backends import Backend, Margins, choose_backend, open_backend
@@ -89,6 +89,7 @@ def published_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_toy_model(path, output="image", direction_weights=False, width=8)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(36, 45), st.integers(0, 2**16))
 def test_windows_within_a_scene_are_the_whole_image(
     published_kind: Path, height: int, width: int, halo_px: int, seed: int
