@@ -33,7 +33,9 @@ def repeat(source: Path, target: Path, size: int) -> None:
     dn = np.tile(dn, (1, *times))[:, :size, :size]
     plain = {k: profile[k] for k in ("count", "dtype", "nodata")}
     tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512}
-    with rasterio.open(target, "w", driver="GTiff", width=size, height=size, **plain, **tiles) as dst:
+    with rasterio.open(
+        target, "w", driver="GTiff", width=size, height=size, **plain, **tiles
+    ) as dst:
         dst.write(dn)
 
 
@@ -59,7 +61,10 @@ def main(size: int, scenes: tuple[Path, ...]) -> None:
                     )
                     seconds.append(time.perf_counter() - began)
                 megabytes = cog.stat().st_size / 1e6
-                print(f"| {source.stem} | {codec} {level} | {min(seconds):.2f} | {megabytes:.0f} |", flush=True)
+                print(
+                    f"| {source.stem} | {codec} {level} | {min(seconds):.2f} | {megabytes:.0f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

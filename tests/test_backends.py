@@ -108,7 +108,9 @@ def test_order_and_number_of_windows_do_not_matter(toy_model: Path) -> None:
     backend = opened(toy_model, "openvino")
     images = np.stack([image_for(get_card(str(toy_model)), 90, 100, seed) for seed in range(3)])
     places = [Margins(), Margins(40, 40, 40, 40)]
-    places += [Margins(*(40 * (i == side) for i in range(4))) for side in range(4)]  # more than are kept
+    places += [
+        Margins(*(40 * (i == side) for i in range(4))) for side in range(4)
+    ]  # more than are kept
     first = [backend.run(images, place) for place in places]
     backend.release()
     for place, before in zip(places[::-1], first[::-1], strict=True):
