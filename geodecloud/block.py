@@ -209,11 +209,10 @@ class BlockDeclouder:
         """Predict the windows that hold a wanted pixel; yields (plan, core patch, opacity)."""
         assert self.reach_px is not None
         declouder = self.declouder.load()
+        window_px = self.window_px or declouder.window_px
         plans = [
             plan
-            for plan in plan_windows(
-                region, self.window_px or declouder.window_px, self.reach_px, padded
-            )
+            for plan in plan_windows(_around(wanted, region), window_px, self.reach_px, padded)
             if wanted[plan.core.relative_to(region).slices_yx].any()
         ]
         for batch in _like_batches(plans, declouder.batch_size):
@@ -230,6 +229,15 @@ class BlockDeclouder:
             restored, opacity = self._predict(np.ascontiguousarray(patch)[None])
             mosaic.add(window, np.concatenate([restored[0], opacity]), BLEND_OVERLAP_PX)
         return mosaic.result()
+
+
+def _around(wanted: Bool, region: Window) -> Window:
+    """The smallest window around the wanted pixels of a region; there is at least one."""
+    (top, bottom), (left, right) = (
+        (int(found[0]), int(found[-1]) + 1)
+        for found in (np.flatnonzero(wanted.any(axis=axis)) for axis in (1, 0))
+    )
+    return Window(region.col_off + left, region.row_off + top, right - left, bottom - top)
 
 
 def margins_of(plan: PlannedWindow) -> Margins:

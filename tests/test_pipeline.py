@@ -426,3 +426,27 @@ def test_sample_of_a_large_file_is_spread_over_it(tmp_path: Path) -> None:
     assert (rows.min(), cols.min()) < (8, 8)
     assert rows.max() > 1090
     assert cols.max() > 2080
+
+
+def test_only_the_surroundings_of_the_mask_are_computed(
+    toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloud in a corner costs its own pixels and the halo, not the windows it touches."""
+    from geodecloud.declouder import Declouder
+
+    dn, computed = textured_dn(4, 300, 320), []
+    predict = Declouder.predict
+
+    def counted(self: Declouder, patches: np.ndarray, margins: Margins) -> object:
+        computed.append(patches.shape[-2:])
+        return predict(self, patches, margins)
+
+    monkeypatch.setattr(Declouder, "predict", counted)
+    mask = np.zeros((300, 320), bool)
+    mask[100:120, 200:230] = True
+    options = {"model": str(toy_model), "workers": 1}
+    array = as_array(dn)
+    array = array.assign_coords(geodecloud_valid=(("y", "x"), mask))
+    clear = geodecloud.remove_clouds(array, mask="none", window=256, **options)
+    assert computed == [(100, 110)]  # 20 x 30 px, and 40 px of context on each side
+    assert ((clear.values != dn).any(axis=0) <= mask).all()
