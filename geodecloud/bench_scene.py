@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import resource
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,26 +92,18 @@ def clear_scene(card: ModelCard, model: str, size: int, **options: Any) -> dict[
     seconds, mpix_per_s, peak_gb, and the seconds in which some thread read, inferred, wrote the raw
     file or finished the COG; ``waiting`` is when none of these went on
     """
-    context = multiprocessing.get_context("spawn")
+    # each in a process of its own: a forked child's peak would begin with ours
+    alone = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
     with tempfile.TemporaryDirectory() as folder:
         scene, out = Path(folder, "scene.tif"), Path(folder, "clear.tif")
-        # each in a process of its own: a child's peak would begin with ours
-        maker = context.Process(
-            target=write_scene, args=(scene, size, card.channel_names or ("B02",))
-        )
-        maker.start()
-        maker.join()
-        answer = context.Queue()
-        child = context.Process(target=_clear, args=(scene, out, model, options, answer))
-        child.start()
-        result: dict[str, Any] = answer.get()
-        child.join()
-    if "error" in result:
-        raise RuntimeError(result["error"])
+        with alone() as pool:
+            pool.submit(write_scene, scene, size, card.channel_names or ("B02",)).result()
+        with alone() as pool:
+            result = pool.submit(_clear, scene, out, model, options).result()
     return result | {"mpix_per_s": size * size / result["seconds"] / 1e6}
 
 
-def _clear(scene: Path, out: Path, model: str, options: dict[str, Any], answer: Any) -> None:
+def _clear(scene: Path, out: Path, model: str, options: dict[str, Any]) -> dict[str, float]:
     from rioxarray._io import RasterioArrayWrapper
 
     from geodecloud.declouder import Declouder
@@ -127,16 +121,12 @@ def _clear(scene: Path, out: Path, model: str, options: dict[str, Any], answer: 
     for owner, name, kind in places:
         setattr(owner, name, watch.timed(kind, getattr(owner, name)))
     began = time.perf_counter()
-    try:
-        decloud_scene(scene, out, model=model, mask="none", scale=1e-4, offset=0.0, **options)
-    except Exception as error:  # noqa: BLE001  the parent waits for an answer, whatever it is
-        answer.put({"error": repr(error)})
-        return
+    decloud_scene(scene, out, model=model, mask="none", scale=1e-4, offset=0.0, **options)
     seconds = time.perf_counter() - began
     kinds = [kind for _, _, kind in places]
     split = {kind: watch.seconds(kind) for kind in kinds}
     waiting = seconds - watch.seconds(*kinds)
-    answer.put({"seconds": seconds, "peak_gb": peak_gb(), **split, "waiting": waiting})
+    return {"seconds": seconds, "peak_gb": peak_gb(), **split, "waiting": waiting}
 
 
 def peak_gb() -> float:
