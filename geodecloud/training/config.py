@@ -31,7 +31,10 @@ class Config:
     dn_offsets: tuple[str, ...] = ()  # "FILE=NUMBER", added to its DN before the scale
     texture_pairs: tuple[str, ...] = ()  # nearly overcast pairs that lend cloud texture
     texture_share: float = 0.35  # how often their texture is used
-    select_pairs: tuple[str, ...] = ()  # pairs that choose the best step; empty: all
+    select_pairs: tuple[str, ...] = ()  # pairs that choose the best step; empty: all not learnt
+    learn_pairs: tuple[str, ...] = ()  # pairs trained on beside simulated clouds
+    learn_share: float = 0.35  # how often
+    keep_last: bool = False  # keep the last step; the selecting pairs are looked at, no more
     width: int = 32
     passes: str = "one-step"
     direction_weights: bool = False
@@ -78,6 +81,11 @@ class Config:
             raise OptionError(
                 f"{path}: crop_px = {config.crop_px}, but the discriminator sees patches of 16 px and "
                 f"needs crop_px = {LEAST_CROP_PX} or more; or set adversarial_weight = 0"
+            )
+        if both := sorted(set(config.learn_pairs) & set(config.select_pairs)):
+            raise OptionError(
+                f"{path}: pair {both[0]!r} is in learn_pairs and in select_pairs; what is learnt "
+                "cannot choose the best step"
             )
         return config
 

@@ -15,7 +15,7 @@ from geodecloud.errors import SceneError
 from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import Array, SimulatedPair, simulate_clouds
 from geodecloud.training.display import draw_picture
-from geodecloud.training.losses import cloud_mask
+from geodecloud.training.losses import UNKNOWN, cloud_mask
 from geodecloud.training.pairs import Pair
 
 Example = tuple[Tensor, Tensor, Tensor]
@@ -118,7 +118,8 @@ class PairCrops(Dataset[Example]):
     """Crops of pairs as they are; example ``index`` is that of `SimulatedClouds`.
 
     The attention is the true opacity or shadow where the pair has it, else the paper's mask ``M``
-    (`geodecloud.training.losses.cloud_mask`).
+    (`geodecloud.training.losses.cloud_mask`); or `UNKNOWN`, if `map_known` is false, for pairs
+    whose dates differ: the paper's mask would call every change of the ground a cloud.
 
     Raises
     ------
@@ -126,7 +127,14 @@ class PairCrops(Dataset[Example]):
         If an image is smaller than the crop.
     """
 
-    def __init__(self, pairs: Sequence[Pair], crop_px: int, seed: int, length: int) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        crop_px: int,
+        seed: int,
+        length: int,
+        map_known: bool = True,
+    ) -> None:
         for pair in pairs:
             if min(pair.clear.shape[1:]) < crop_px:
                 height, width = pair.clear.shape[1:]
@@ -135,6 +143,7 @@ class PairCrops(Dataset[Example]):
                     f"set crop_px = {min(height, width)} or less"
                 )
         self.pairs, self.crop_px, self.seed, self.length = pairs, crop_px, seed, length
+        self.map_known = map_known
 
     def __len__(self) -> int:
         return self.length
@@ -151,13 +160,29 @@ class PairCrops(Dataset[Example]):
             crops.append(crop[:, ::-1] if flip else crop)
         return _tensors(crops[0], crops[1], crops[2][0])
 
-    @staticmethod
-    def _attention(pair: Pair) -> Array:
+    def _attention(self, pair: Pair) -> Array:
         if pair.opacity is not None and pair.shadow is not None:
             return np.maximum(pair.opacity, pair.shadow)
+        if not self.map_known:
+            return np.full_like(pair.clear[0], UNKNOWN)
         both = (torch.from_numpy(image)[None] for image in (pair.cloudy, pair.clear))
         mask: Array = cloud_mask(*both)[0, 0].numpy()
         return mask
+
+
+class Mixture(Dataset[Example]):
+    """Simulated clouds, and in a `share` of the examples crops of real pairs in their place."""
+
+    def __init__(self, simulated: SimulatedClouds, real: PairCrops, share: float) -> None:
+        self.simulated, self.real, self.share = simulated, real, share
+
+    def __len__(self) -> int:
+        return len(self.simulated)
+
+    def __getitem__(self, index: int) -> Example:
+        """Draw one example."""
+        rng = np.random.default_rng([self.simulated.recipe.seed, index, 1])
+        return (self.real if rng.random() < self.share else self.simulated)[index]
 
 
 def _tensors(cloudy: Array, clear: Array, attention: Array) -> Example:

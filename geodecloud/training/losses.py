@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+#: Attention target of a pixel of which nobody knows whether it is cloud.
+UNKNOWN = -1.0
+
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """``-E log D(x, y) - E log(1 - D(x, G(x)))`` on logits, mean over the patch map.
@@ -43,19 +46,23 @@ def channel_l1_loss(restored: Tensor, clear: Tensor, channel_weights: Sequence[f
 
 
 def attention_loss(attention: Tensor, target: Tensor, kind: Literal["mse", "bce"]) -> Tensor:
-    """Distance of the attention map from the cloud mask ``M``, mean over pixels.
+    """Distance of the attention map from the cloud mask ``M``, mean over the pixels where it is known.
 
     Parameters
     ----------
-    attention, target : Tensor (N, 1, H, W) in [0, 1]
+    attention, target : Tensor (N, 1, H, W) in [0, 1]; the target may be `UNKNOWN`
     kind : "mse" is the paper's ``||A - M||_2^2``; "bce" (cross-entropy) has the same
         minimum but does not stall where the sigmoid is saturated.
     """
+    known = target >= 0
+    target = torch.where(known, target, 0).float()
     if kind == "mse":
-        return F.mse_loss(attention, target)
-    # cross-entropy is not autocast-safe in half precision, and log needs the margin
-    attention = attention.float().clamp(1e-6, 1 - 1e-6)
-    return F.binary_cross_entropy(attention, target.float())
+        distance = F.mse_loss(attention, target, reduction="none")
+    else:
+        # cross-entropy is not autocast-safe in half precision, and log needs the margin
+        attention = attention.float().clamp(1e-6, 1 - 1e-6)
+        distance = F.binary_cross_entropy(attention, target, reduction="none")
+    return (distance * known).sum() / known.sum().clamp(min=1)
 
 
 def cloud_mask(cloudy: Tensor, clear: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from geodecloud.errors import OptionError
 from geodecloud.training.chips import Chip, read_chips
 from geodecloud.training.clouds import Array, SimulatedPair
 from geodecloud.training.config import Config
-from geodecloud.training.dataset import Example, PairCrops, SimulatedClouds
+from geodecloud.training.dataset import Example, Mixture, PairCrops, SimulatedClouds
 from geodecloud.training.display import draw_picture
 from geodecloud.training.pairs import Pair, read_pairs
 
@@ -47,7 +47,8 @@ def read_sources(
     ----------
     clear : folder of clear imagery, trained on under simulated clouds
     train_pairs : folder of pairs, trained on as they are
-    pairs : folder of pairs that choose the best step and lend cloud texture
+    pairs : folder of pairs that choose the best step, lend cloud texture, and are learnt beside
+        simulated clouds, as the config says
 
     Raises
     ------
@@ -65,12 +66,27 @@ def read_sources(
         return Sources(PairCrops(own, config.crop_px, config.seed, config.examples), selecting)
     assert clear is not None
     chips, textures = _read_chips(config, clear), _read_textures(config, pairs)
+    learnt = _learnt(config, chosen)
+    if not config.composites:  # the bands of pairs and chips are the same
+        chips += [Chip(pair.clear, pair.name) for pair in learnt]
     other = dataclasses.replace(config.recipe, seed=config.seed + 1, crop_px=_CHOOSING_PX)
-    return Sources(
-        SimulatedClouds(chips, textures, config.recipe, config.examples),
-        selecting,
-        SimulatedClouds(chips, textures, other, _CHOOSING),
-    )
+    examples = SimulatedClouds(chips, textures, config.recipe, config.examples)
+    choosing = SimulatedClouds(chips, textures, other, _CHOOSING)
+    if not learnt:
+        return Sources(examples, selecting, choosing)
+    real = PairCrops(learnt, config.crop_px, config.seed, config.examples, map_known=False)
+    return Sources(Mixture(examples, real, config.learn_share), selecting, choosing)
+
+
+def _learnt(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs that are trained on beside simulated clouds."""
+    names = {pair.name for pair in pairs}
+    if missing := sorted(set(config.learn_pairs) - names):
+        raise OptionError(
+            f"learn_pairs names {missing[0]!r}, and --pairs holds "
+            f"{', '.join(sorted(names)) or 'nothing'}"
+        )
+    return [pair for pair in pairs if pair.name in config.learn_pairs]
 
 
 def _read_chips(config: Config, folder: Path) -> list[Chip]:
@@ -89,7 +105,8 @@ def _read_textures(config: Config, folder: Path | None) -> list[Array]:
 
 def _selecting(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs that choose the best step; for pictures also drawn as such, and under a veil."""
-    chosen = [p for p in pairs if not config.select_pairs or p.name in config.select_pairs]
+    wanted = config.select_pairs or {pair.name for pair in pairs} - set(config.learn_pairs)
+    chosen = [pair for pair in pairs if pair.name in wanted]
     if not config.display_share:
         return chosen
     drawn = []

@@ -97,7 +97,8 @@ def train(
                 continue
             means = {k: sum(part[k] for part in losses) / len(losses) for k in losses[0]}
             gain, restored = validate(run.generator, run.average, sources.selecting)
-            if fabric.is_global_zero and (not sources.selecting or gain > best):
+            kept = config.keep_last or not sources.selecting or gain > best
+            if fabric.is_global_zero and kept:
                 run.write_average(card, weights)
             best = max(best, gain)
             minutes = round((time.monotonic() - began) / 60, 2)
