@@ -17,12 +17,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.array.core import normalize_chunks
 
-from geodecloud.backends import Array, Margins, choose_backend, open_backend
+from geodecloud.backends import Array, Margins, choose_backend, open_backend, window_cost
 from geodecloud.backends.accelerators import has_accelerator
 from geodecloud.bench_scene import clear_scene
 from geodecloud.block import MASK_REACH_PX, margins_of
@@ -32,7 +34,7 @@ from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import get_card
 from geodecloud.parallel import threads_here
 from geodecloud.scene import chunk_px
-from geodecloud.tiler import PlannedWindow, Window, plan_windows
+from geodecloud.tiler import PlannedWindow, ScenePlan, Window, plan_chunks, plan_windows
 
 log = logging.getLogger(__name__)
 
@@ -220,21 +222,37 @@ def _ways(card: ModelCard) -> Iterator[tuple[str, str, str]]:
             yield device, precision, "torch"
 
 
-def plan_scene_windows(size: int, window_px: int, reach_px: int) -> list[PlannedWindow]:
-    """The windows a scene of `size` px is cut into, chunk by chunk, as the pipeline does."""
-    extent, side = Window(0, 0, size, size), chunk_px((size, size))
+def plan_scene_windows(
+    size: int, window_px: int, reach_px: int, shared: bool
+) -> list[PlannedWindow]:
+    """The windows a scene of `size` px is cut into, chunk by chunk, as the pipeline does.
+
+    `shared`: see `geodecloud.memory.WindowCost`.
+    """
+    extent = Window(0, 0, size, size)
+    if shared:
+        cut = plan_chunks((size, size), window_px, reach_px, MASK_REACH_PX)
+    else:
+        (sizes,) = normalize_chunks(chunk_px((size, size)), (size,))
+        cut = ScenePlan(sizes, sizes)
     plans: list[PlannedWindow] = []
-    for row in range(0, size, side):
-        for col in range(0, size, side):
-            chunk = Window(col, row, min(side, size - col), min(side, size - row))
-            region = chunk.grow(MASK_REACH_PX, extent)
-            plans += plan_windows(region, window_px, reach_px, extent)
+    for row, height in _offsets(cut.rows):
+        for col, width in _offsets(cut.cols):
+            region = Window(col, row, width, height).grow(MASK_REACH_PX, extent)
+            plans += plan_windows(region, window_px, reach_px, extent, cut.ends)
     return plans
+
+
+def _offsets(sizes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """(offset, size) of parts in a row."""
+    return zip(accumulate(sizes, initial=0), sizes, strict=False)
 
 
 def scene_rate(declouder: Declouder, size: int) -> tuple[float, float]:
     """10^6 pixels of the scene a second, and with halo."""
-    plans = plan_scene_windows(size, declouder.window_px, declouder.card.halo_px or 0)
+    _, cost = window_cost(declouder.backend.name.split()[0], "")
+    reach_px = declouder.card.halo_px or 0
+    plans = plan_scene_windows(size, declouder.window_px, reach_px, cost.shared)
     side = max(max(p.padded.shape_yx) for p in plans)
     image = _image(len(declouder.card.channels), side)
 

@@ -58,6 +58,7 @@ class BlockDeclouder:
     reach_px : context around a window, at least what the network needs; None: no limit, blend
     fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
     alpha : 0-based band that is a mask and no data, or None
+    ends : columns at which windows end, see `geodecloud.tiler.plan_chunks`
     """
 
     declouder: Recipe
@@ -71,6 +72,7 @@ class BlockDeclouder:
     reach_px: int | None
     fill_px: int
     alpha: int | None = None
+    ends: tuple[int, ...] = ()
 
     @property
     def context_px(self) -> int:
@@ -136,18 +138,34 @@ class BlockDeclouder:
         verdict = judge(has_data, usable_here, is_cloud, hidden, allowed, self.strict)
 
         inner = core.relative_to(region).slices_yx
-        weight = verdict.weight[inner]
         out = dn[:, *core.relative_to(padded).slices_yx]
-        if weight.any():
-            out = out.copy()
-            channels = list(self.channels)
-            before = self.codec.decode(out[channels])
-            # the change in float32, added in float64: no change gives back the very same DN
-            change = restored[:, *inner] - before.astype(np.float32)
-            with np.errstate(invalid="ignore"):  # gaps may hold NaN; their weight is 0
-                after = np.where(weight > 0, before + weight * change, 0)
-            out[channels] = np.where(weight > 0, self.codec.encode(after), out[channels])
+        out = self._composite(out, restored[:, *inner], verdict.weight[inner])
         return np.ascontiguousarray(out), opacity[inner], verdict.provenance[inner]
+
+    def _composite(
+        self, dn: NDArray[Any], restored: Array, weight: NDArray[np.float64]
+    ) -> NDArray[Any]:
+        """DN with the restored bands put in by weight; a weight of 0 keeps the very same DN."""
+        if not weight.any():
+            return dn
+        dn, channels = dn.copy(), list(self.channels)
+        for rows in _bands_of_rows(len(weight)):
+            share, old = weight[rows], dn[channels, rows]
+            before = self.codec.decode(old)
+            # the change in float32, added in float64: no change gives back the very same DN
+            change = restored[:, rows] - before.astype(np.float32)
+            with np.errstate(invalid="ignore"):  # gaps may hold NaN; their weight is 0
+                after = np.where(share > 0, before + share * change, 0)
+            dn[channels, rows] = np.where(share > 0, self.codec.encode(after), old)
+        return dn
+
+    def _reflectance(self, dn: NDArray[Any]) -> Array:
+        """Reflectance (C, H, W) of the restored bands, in the network's float32."""
+        channels = list(self.channels)
+        image = np.empty((len(channels), *dn.shape[1:]), np.float32)
+        for rows in _bands_of_rows(dn.shape[1]):
+            image[:, rows] = self.codec.decode(dn[channels, rows])
+        return image
 
     def _validity(self, dn: NDArray[Any], valid: Bool | None) -> tuple[Bool, Bool]:
         """Pixels with data in any band, and pixels the model can read."""
@@ -182,8 +200,7 @@ class BlockDeclouder:
         opacity = np.full(region.shape_yx, np.nan, np.float32)
         if not wanted.any():
             return restored, opacity
-        image = self.codec.decode(dn[list(self.channels)]).astype(np.float32)
-        image = fill_gaps(image, usable, self.fill_px)
+        image = fill_gaps(self._reflectance(dn), usable, self.fill_px)
         if self.reach_px is None:
             both = self._blend_windows(image, region, padded)
             restored, opacity = both[:count], both[count]
@@ -210,9 +227,10 @@ class BlockDeclouder:
         assert self.reach_px is not None
         declouder = self.declouder.load()
         window_px = self.window_px or declouder.window_px
+        area = _around(wanted, region)
         plans = [
             plan
-            for plan in plan_windows(_around(wanted, region), window_px, self.reach_px, padded)
+            for plan in plan_windows(area, window_px, self.reach_px, padded, self.ends)
             if wanted[plan.core.relative_to(region).slices_yx].any()
         ]
         for batch in _like_batches(plans, declouder.batch_size):
@@ -229,6 +247,11 @@ class BlockDeclouder:
             restored, opacity = self._predict(np.ascontiguousarray(patch)[None])
             mosaic.add(window, np.concatenate([restored[0], opacity]), BLEND_OVERLAP_PX)
         return mosaic.result()
+
+
+def _bands_of_rows(height: int) -> Iterator[slice]:
+    """Rows of an array, some at a time: what is in float64 on the way stays small."""
+    return (slice(row, row + 64) for row in range(0, height, 64))
 
 
 def _around(wanted: Bool, region: Window) -> Window:

@@ -17,9 +17,11 @@ from typing import Any, Protocol
 
 import dask
 import dask.array as da
+import dask.threaded
 import numpy as np
 from dask.base import tokenize
 from dask.system import CPU_COUNT
+from dask.utils import SerializableLock
 
 from geodecloud.tiler import Window
 
@@ -61,6 +63,7 @@ def map_blocks_with_halo(
     arrays: Sequence[Indexed | None],
     halo_px: int,
     outputs: Sequence[tuple[int | None, Any]],
+    chunks_yx: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
 ) -> list[da.Array]:
     """Apply a function to every chunk, with `halo_px` of context around it.
 
@@ -68,19 +71,19 @@ def map_blocks_with_halo(
     ----------
     function : called once per date as ``function(*blocks, core=Window, padded=Window)``
     arrays : (array, index) with one letter per axis, such as ``(image, "cyx")``: t is dates, c
-        channels; y and x come last, of one size in all of them. The first array's chunks are
-        used; None is handed on as None
+        channels; y and x come last, of one size in all of them. None is handed on as None
     halo_px : context; at the edge of the scene there is less of it, nothing is invented
     outputs : (channels or None, dtype) of each array returned: (channels, y, x) or (y, x)
+    chunks_yx : heights and widths of the chunks; None: those of the first array
 
     Returns
     -------
-    list of dask arrays on the chunks of the first array, with its dates in front; computed
+    list of dask arrays on these chunks, with the dates of the first array in front; computed
     together they share the work
     """
     first, first_index = arrays[0] or (None, "")
     assert first is not None
-    shape_yx, asked_chunks = first.shape[-2:], first.chunks[-2:]
+    shape_yx, asked_chunks = first.shape[-2:], chunks_yx or first.chunks[-2:]
     chunks = dict(zip(first_index, first.chunks, strict=True))
     chunks |= {a: _at_least(n, halo_px) for a, n in zip("yx", asked_chunks, strict=True)}
 
@@ -190,7 +193,9 @@ class Threads:
         One lock: GDAL datasets take one writer at a time.
         """
         with self._pool() as scheduler:
-            da.store(list(sources), list(targets), lock=True, compute=True, **scheduler)
+            # lock=True would import it, too, to ask which kind of lock
+            lock = SerializableLock()
+            da.store(list(sources), list(targets), lock=lock, compute=True, **scheduler)
 
     @property
     def scenes_at_once(self) -> int:
@@ -213,7 +218,8 @@ class Threads:
         """
         pool = ThreadPoolExecutor(self.workers)
         try:
-            yield {"scheduler": "threads", "pool": pool}
+            # by name, dask would import distributed first, a quarter of a second, to look for a client
+            yield {"scheduler": dask.threaded.get, "pool": pool}
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

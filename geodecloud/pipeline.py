@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from geodecloud.block import BlockDeclouder
+from geodecloud.backends import choose_backend, window_cost
+from geodecloud.block import MASK_REACH_PX, BlockDeclouder
 from geodecloud.cube import Cube, Scene, SceneT
 from geodecloud.declouder import Recipe
 from geodecloud.masks import open_clouds, open_data_area
@@ -26,7 +27,7 @@ from geodecloud.scene import (
     chunk_px,
     open_aoi,
 )
-from geodecloud.tiler import BLEND_OVERLAP_PX, Window
+from geodecloud.tiler import BLEND_OVERLAP_PX, ScenePlan, Window, plan_chunks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,10 +78,19 @@ def remove_clouds(scene: SceneT, **options: Any) -> SceneT:
     return decloud(scene, Options.of(options)).image  # type: ignore[no-any-return,unused-ignore]
 
 
-def decloud(scene: Scene, options: Options, metadata: Metadata | None = None) -> Declouded:
+def decloud(
+    scene: Scene,
+    options: Options,
+    metadata: Metadata | None = None,
+    keep_chunks: bool = True,
+) -> Declouded:
     """Remove clouds and say where: image, cloud map and provenance, see `Declouded`.
 
-    `metadata` is what the scene's file says about it; None takes what the scene carries.
+    Parameters
+    ----------
+    metadata : what the scene's file says about it; None takes what the scene carries
+    keep_chunks : compute a lazy scene in its own chunks: they are the caller's choice. A file has
+        none, and what suits the backend is taken
     """
     cube = Cube.of(scene, options.bands or ())
     metadata = metadata or cube.metadata
@@ -93,12 +103,15 @@ def decloud(scene: Scene, options: Options, metadata: Metadata | None = None) ->
     pixels = data if lazy else da.from_array(data, chunks=(*(1,) * (data.ndim - 3), -1, side, side))
     valid, allowed = _areas(cube, pixels.chunks[-2:], metadata, options)
     clouds = open_clouds(cube, (pixels, cube.index), metadata, options)
-    block = _block_declouder(metadata, plan, options, may_have_gaps=valid is not None)
+    cut = None if lazy and keep_chunks else _plan_chunks(metadata, plan, options)
+    ends = () if cut is None else cut.ends
+    block = _block_declouder(metadata, plan, options, ends, may_have_gaps=valid is not None)
     results: Any = map_blocks_with_halo(
         block,
         [(pixels, cube.index), valid, clouds, allowed],
         block.halo_px,
         outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
+        chunks_yx=None if cut is None else (cut.rows, cut.cols),
     )
     if not lazy:
         # what is in memory here is computed here, unless a cluster is asked for by name
@@ -113,8 +126,23 @@ def decloud(scene: Scene, options: Options, metadata: Metadata | None = None) ->
     )
 
 
+def _plan_chunks(metadata: Metadata, plan: Plan, options: Options) -> ScenePlan | None:
+    """The chunks to compute; None: those of the scene are as good as any."""
+    backend = choose_backend(plan.card, options.device, options.precision, options.backend)
+    window_px, cost = window_cost(backend, options.precision)
+    reach_px = _reach_px(plan, options)
+    if not cost.shared or reach_px is None:
+        return None
+    shape_yx = metadata.grid.shape_yx
+    return plan_chunks(shape_yx, options.window_px(window_px), reach_px, MASK_REACH_PX)
+
+
+def _reach_px(plan: Plan, options: Options) -> int | None:
+    return plan.card.halo_px if options.halo == "auto" else int(options.halo)
+
+
 def _block_declouder(
-    metadata: Metadata, plan: Plan, options: Options, may_have_gaps: bool
+    metadata: Metadata, plan: Plan, options: Options, ends: tuple[int, ...], may_have_gaps: bool
 ) -> BlockDeclouder:
     """Hand every decision to the function that each block runs."""
     declouder = Recipe(
@@ -130,7 +158,6 @@ def _block_declouder(
         declouder.load()  # a device that is not there is known before the first block
     height, width = metadata.grid.shape_yx
     floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
-    reach_px = plan.card.halo_px if options.halo == "auto" else int(options.halo)
     return BlockDeclouder(
         declouder=declouder,
         codec=plan.codec,
@@ -140,12 +167,13 @@ def _block_declouder(
         strict=options.strict,
         extent=Window(0, 0, width, height),
         window_px=None if options.window == "auto" else int(options.window),
-        reach_px=reach_px,
+        reach_px=_reach_px(plan, options),
         # the card's reach, not the halo asked for: the result must not depend on the halo
         fill_px=(plan.card.halo_px or 0 if plan.card.halo_px is not None else BLEND_OVERLAP_PX)
         if may_have_gaps or metadata.nodata is not None or floating
         else 0,
         alpha=metadata.alpha,
+        ends=ends,
     )
 
 

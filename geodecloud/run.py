@@ -102,7 +102,7 @@ def decloud_scene(
     metadata = source.metadata
     chosen, side = _within_memory(chosen, metadata)
     array = source.open(side)
-    result = decloud(array, chosen, metadata)
+    result = decloud(array, chosen, metadata, keep_chunks=False)
     _check_sample(source, result.plan)
     _tell(source, result.plan)
 

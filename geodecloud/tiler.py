@@ -95,8 +95,59 @@ def check_window(window_px: int, halo_px: int) -> None:
         raise WindowPlanError(f"a halo of {halo_px} px cannot work; use --halo auto")
 
 
+@dataclass(frozen=True)
+class ScenePlan:
+    """How a scene is cut into chunks.
+
+    Attributes
+    ----------
+    rows, cols : heights and widths of the chunks, in px
+    ends : columns at which windows end, too, see `plan_chunks`
+    """
+
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+    ends: tuple[int, ...] = ()
+
+
+def plan_chunks(
+    shape_yx: tuple[int, int], window_px: int, halo_px: int, margin_px: int
+) -> ScenePlan:
+    """Cut a scene into chunks of which each is one window, all of them of one size.
+
+    For backends that prepare for one kind of window and take time to turn to another: one that ends
+    where the scene does is of another kind than one within. Along the left and right edge of the
+    scene a strip `halo_px` wide is set apart (`ends`); what is left of these chunks lies within the
+    scene. So along a row of chunks there is one kind of large window. The first and last chunk
+    are larger, for they need no context beyond the scene.
+
+    Parameters
+    ----------
+    window_px : wished side of a core, exceeded by an eighth at most; below 512 px a chunk has several
+    halo_px : context on every side of a window
+    margin_px : px around a chunk that its windows compute, too
+    """
+    most = max(int(window_px * (1 + _SLACK)), 512) - 2 * margin_px
+    edge = halo_px + margin_px
+    height, width = shape_yx
+    rows, cols = _edged(height, most, edge), _edged(width, most, edge)
+    # with one or two chunks in a row, none of them lies within the scene
+    rest = cols[-1] - cols[0]
+    ends = (halo_px, width - halo_px - rest) if halo_px and len(cols) > 2 else ()
+    return ScenePlan(rows, cols, ends)
+
+
+def _edged(length: int, most: int, edge: int) -> tuple[int, ...]:
+    """Parts of one size, at most `most`, the first and last larger by `edge`; what is over is last."""
+    count = max(1, -(-(length - 2 * edge) // most))
+    if count == 1:
+        return (length,)
+    size, rest = divmod(length - 2 * edge, count)
+    return (size + edge, *(size,) * (count - 2), size + edge + rest)
+
+
 def plan_windows(
-    region: Window, window_px: int, halo_px: int, extent: Window
+    region: Window, window_px: int, halo_px: int, extent: Window, ends: tuple[int, ...] = ()
 ) -> list[PlannedWindow]:
     """Cut a region into cores of equal size, each about the area of a square of `window_px`.
 
@@ -113,6 +164,7 @@ def plan_windows(
     window_px : wished side of a core
     halo_px : context on every side
     extent : the pixels that exist
+    ends : columns of the scene at which cores end, besides; the region's parts are cut one by one
 
     Raises
     ------
@@ -122,6 +174,15 @@ def plan_windows(
     check_window(window_px, halo_px)
     if 0 in region.shape_yx:
         return []
+    left, right = region.col_off, region.col_off + region.width
+    if inside := [col for col in ends if left < col < right]:
+        return [
+            window
+            for a, b in pairwise([left, *inside, right])
+            for window in plan_windows(
+                region._replace(col_off=a, width=b - a), window_px, halo_px, extent
+            )
+        ]
     rows, cols = _fewest_pixels(region.shape_yx, window_px, halo_px)
     cores = [
         Window(x, y, width, height)

@@ -29,7 +29,7 @@ from geodecloud.storage import check_address, exists, is_remote
 PathT = TypeVar("PathT", str, Path)
 
 #: GDAL's block cache in bytes. Its default, 5 % of the machine, is a large part of our peak.
-CACHE_BYTES = 256 * 2**20
+CACHE_BYTES = 96 * 2**20
 _SUFFIXES = ("", ".tif", ".tiff")
 
 

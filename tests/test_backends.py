@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geodecloud.backends import Backend, Margins, choose_backend, open_backend
+from geodecloud.backends.openvino_cpu import OpenVINOBackend
 from geodecloud.backends.torch_device import Lane, TorchBackend
 from geodecloud.declouder import Declouder
 from geodecloud.errors import DeviceError, SceneError
@@ -116,6 +117,39 @@ def test_order_and_number_of_windows_do_not_matter(toy_model: Path) -> None:
     for place, before in zip(places[::-1], first[::-1], strict=True):
         again = backend.run(images[::-1].copy(), place)
         np.testing.assert_array_equal(again[0][::-1], before[0])
+
+
+def test_windows_share_the_memory_of_one(toy_model: Path) -> None:
+    """Windows of many kinds, in any order: bit by bit what they are alone, and the books on memory."""
+    shared = opened(toy_model, "openvino")
+    assert isinstance(shared, OpenVINOBackend)
+    shared._most_px = 90 * 100
+    image = image_for(get_card(str(toy_model)), 90, 100)
+    places = [Margins(*(40 * (i == side) for i in range(4))) for side in range(4)] + [Margins()]
+    for height, width in [(90, 100), (90, 30), (88, 100), (20, 30), (90, 100)]:
+        patch = np.ascontiguousarray(image[None, :, :height, :width])
+        for place in places:
+            if sum(place[1::2]) >= width or sum(place[::2]) >= height:
+                continue  # nothing but context
+            both = shared.run(patch, place), opened(toy_model, "openvino").run(patch, place)
+            np.testing.assert_array_equal(both[0][0], both[1][0])
+            np.testing.assert_array_equal(both[0][1], both[1][1])
+            held = [height * width for _, (height, width) in shared._requests]
+            assert sum(held) <= 1.1 * shared._most_px
+            assert shared._requests.keys() <= shared._compiled.keys()
+            assert len(shared._compiled) <= 4
+    shared.release()
+    assert not shared._requests
+
+
+def test_no_digit_depends_on_the_size_of_the_window() -> None:
+    """The shipped width takes other kernels than the toy's; how a scene is cut must not show."""
+    backend, margins = opened("s2-10m", "openvino"), Margins(36, 36, 36, 36)
+    image = image_for(get_card("s2-10m"), 260, 330)[None]
+    large, _ = backend.run(image, margins)
+    for height, width in [(73, 73), (100, 330), (260, 80), (259, 201)]:
+        small, _ = backend.run(np.ascontiguousarray(image[..., :height, :width]), margins)
+        np.testing.assert_array_equal(small, large[..., : height - 72, : width - 72])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -285,5 +319,20 @@ def test_backends_agree_on_a_scene(backend: str, toy_model: Path, tmp_path: Path
     )
     image = (dn / 10000).astype(np.float32)
     expected = np.clip(whole(toy_model, image)[0], -0.1, 1.6) * 10000
+    with rasterio.open(out) as dst:
+        np.testing.assert_allclose(dst.read(), np.clip(expected, 0, None), atol=0.51)
+
+
+def test_chunks_for_the_backend_are_not_seen_in_the_result(toy_model: Path, tmp_path: Path) -> None:
+    """Four chunks in a row, strips at both edges of the scene: the whole image all the same."""
+    import geodecloud
+
+    dn = textured_dn(4, 97, 1703)
+    scene = write_raster(tmp_path / "scene.tif", dn)
+    out = tmp_path / "out.tif"
+    geodecloud.decloud_scene(
+        scene, out, model=str(toy_model), mask="none", backend="openvino", window=64
+    )
+    expected = np.clip(whole(toy_model, (dn / 10000).astype(np.float32))[0], -0.1, 1.6) * 10000
     with rasterio.open(out) as dst:
         np.testing.assert_allclose(dst.read(), np.clip(expected, 0, None), atol=0.51)

@@ -46,11 +46,12 @@ def test_stopwatch_gives_back_what_the_function_does() -> None:
     assert watch.seconds("dividing") > 0
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("size", [64, 700, 2500])
-def test_windows_timed_are_those_of_the_scene(size: int) -> None:
+def test_windows_timed_are_those_of_the_scene(size: int, shared: bool) -> None:
     """Every pixel is computed, and a few twice: chunks look a little beyond their edges."""
     count = np.zeros((size, size), np.uint8)
-    for plan in plan_scene_windows(size, 384, 36):
+    for plan in plan_scene_windows(size, 384, 36, shared):
         count[plan.core.slices_yx] += 1
         grown = plan.core.grow(36, plan.padded)
         assert grown == plan.padded

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from geodecloud.training.losses import (
+    UNKNOWN,
     adversarial_loss,
     attention_loss,
     channel_l1_loss,
@@ -146,3 +147,17 @@ def test_psnr_of_equal_images_is_infinite_and_clips_what_is_out_of_range():
     assert psnr_db(np.full((2, 2), 1.7), np.ones((2, 2))) == math.inf
     assert psnr_db(np.full((2, 2), -0.3), np.zeros((2, 2))) == math.inf
     assert psnr_db(np.full((2, 2), 1.0), np.zeros((2, 2)), data_range=10) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("kind", ["mse", "bce"])
+def test_attention_of_unknown_pixels_counts_for_nothing(kind):
+    attention, target = drawn(2, 1, 4, 6, seed=5), drawn(2, 1, 4, 6, seed=6)
+    unknown = drawn(2, 1, 4, 6, seed=7) < 0.4
+    a, t = attention[~unknown].double().numpy(), target[~unknown].double().numpy()
+    distance = (a - t) ** 2 if kind == "mse" else -(t * np.log(a) + (1 - t) * np.log(1 - a))
+    attention.requires_grad_()
+    loss = attention_loss(attention, torch.where(unknown, UNKNOWN, target), kind)
+    assert loss.item() == pytest.approx(distance.mean(), rel=1e-5)
+    loss.backward()
+    assert (attention.grad[unknown] == 0).all()
+    assert attention_loss(attention, torch.full_like(target, UNKNOWN), kind).item() == 0

@@ -10,6 +10,7 @@ from geodecloud.tiler import (
     MAX_WINDOW_PX,
     Window,
     check_window,
+    plan_chunks,
     plan_overlapping,
     plan_windows,
 )
@@ -105,6 +106,41 @@ def test_padded_is_every_existing_pixel_within_the_halo_of_the_core(both, window
             core.height + 2 * halo_px,
         )
         assert pixels(plan.padded) == pixels(around) & pixels(extent)
+
+
+@given(
+    st.tuples(st.integers(1, 9000), st.integers(1, 9000)),
+    st.integers(50, 1200),
+    st.integers(0, 60),
+    st.integers(0, 20),
+)
+def test_chunks_cover_a_scene_and_those_of_a_row_have_one_kind_of_large_window(
+    shape_yx, window_px, halo_px, margin_px
+):
+    cut = plan_chunks(shape_yx, window_px, halo_px, margin_px)
+    assert (sum(cut.rows), sum(cut.cols)) == shape_yx
+    most = max(9 * window_px // 8, 512) + 2 * halo_px
+    assert max(cut.rows + cut.cols) <= most + len(cut.rows + cut.cols)
+    if not cut.ends:
+        assert len(cut.cols) <= 2 or halo_px == 0
+        return
+    height, width = shape_yx
+    extent, row = Window(0, 0, width, height), Window(0, 0, width, min(cut.rows[0], 400))
+    large = set()
+    for col, chunk_width in zip(np.cumsum((0, *cut.cols)), cut.cols, strict=False):
+        chunk = row._replace(col_off=int(col), width=chunk_width)
+        region = chunk.grow(margin_px, extent)
+        plans = plan_windows(region, most, halo_px, extent, cut.ends)
+        covered = np.zeros(region.width, int)
+        for plan in plans:
+            covered[plan.core.col_off - region.col_off :][: plan.core.width] += 1
+            left, right = plan.core.col_off, plan.core.col_off + plan.core.width
+            if left < halo_px or right > width - halo_px:
+                assert plan.core.width < halo_px + len(cut.cols)  # a strip at the edge
+            else:
+                large.add(plan.padded.width)
+        assert (covered == 1).all()
+    assert len(large) == 1
 
 
 @given(small_windows, small_windows)

@@ -26,6 +26,7 @@ from geodecloud.training.chips import draw_crop, read_chips
 from geodecloud.training.config import Config
 from geodecloud.training.dataset import PairCrops
 from geodecloud.training.grow import grow
+from geodecloud.training.losses import UNKNOWN
 from geodecloud.training.pairs import Pair, read_pairs
 from geodecloud.training.sources import read_sources
 from geodecloud.training.train import (
@@ -202,6 +203,35 @@ def test_crops_of_pairs_are_theirs(tmp_path: Path) -> None:
                 expected = torch.full((32, 32), 0.5)
             torch.testing.assert_close(attention[0], expected)
             torch.testing.assert_close(cloudy, clear / 2, atol=1e-4, rtol=0)
+
+
+def test_real_pairs_are_learnt_beside_simulated_clouds(clear_folder: Path, tmp_path: Path) -> None:
+    """As often as asked for; the map's truth is unknown there, and what is learnt selects nothing."""
+    folder = pairs_folder(tmp_path / "pairs", 3, side=48)
+    for truth in [*folder.glob("*_opacity.tif"), *folder.glob("*_shadow.tif")]:
+        truth.unlink()
+    names = sorted(pair.name for pair in read_pairs(folder, BANDS))
+    config = dataclasses.replace(TINY, steps=200, learn_pairs=tuple(names[:2]), learn_share=0.3)
+    sources = read_sources(config, clear_folder, None, folder)
+    assert [pair.name for pair in sources.selecting] == names[2:]
+    examples = [sources.examples[i] for i in range(400)]
+    real = [bool((attention == UNKNOWN).all()) for _, _, attention in examples]
+    assert 0.2 < np.mean(real) < 0.4
+    for (cloudy, clear, attention), is_real in zip(examples, real, strict=True):
+        if is_real:
+            torch.testing.assert_close(cloudy, clear / 2, atol=1e-4, rtol=0)
+        else:
+            assert attention.min() >= 0
+    torch.testing.assert_close(sources.examples[7], examples[7])
+
+    with pytest.raises(OptionError, match="learn_pairs names 'nowhere', and --pairs holds"):
+        read_sources(
+            dataclasses.replace(config, learn_pairs=("nowhere",)), clear_folder, None, folder
+        )
+    both = tmp_path / "both.toml"
+    both.write_text('learn_pairs = ["a"]\nselect_pairs = ["b", "a"]\n')
+    with pytest.raises(OptionError, match="'a' is in learn_pairs and in select_pairs"):
+        Config.read(both)
 
 
 def test_train_from_the_command_line(clear_folder: Path, tmp_path: Path) -> None:

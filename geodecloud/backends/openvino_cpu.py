@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import threading
 from typing import Any
 
@@ -18,6 +20,12 @@ log = logging.getLogger(__name__)
 
 #: Graphs kept compiled, 30 MB each: those of a row of chunks, and one more. Another takes 0.2 s.
 _GRAPHS = 4
+#: Memory that windows of several kinds may hold together, in terms of the largest one: enough
+#: for one within the scene and the strips at its edges.
+_SPARE = 1.1
+#: What a graph is compiled for: a window's inner sides and its (height, width). A graph for any size
+#: would take a fifth more memory, and differ from these in the last bit.
+_Kind = tuple[Sides, tuple[int, ...]]
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -57,12 +65,14 @@ class OpenVINOBackend:
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            # several processes on one machine would all be pinned to its first cores
-            "ENABLE_CPU_PINNING": False,
+            # a few percent faster; but processes that share a machine, each with a part of its
+            # cores, would all be pinned to the first ones
+            "ENABLE_CPU_PINNING": threads >= _cores(),
         }
-        self._compiled: dict[Sides, Any] = {}
-        self._last: Sides | None = None
-        self._request: Any = None
+        most = window_cost("openvino", self.precision)[0] * 9 // 8 + 2 * (card.halo_px or 0)
+        self._most_px = most * most
+        self._compiled: dict[_Kind, Any] = {}
+        self._requests: dict[_Kind, Any] = {}
 
     def run(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
         """See `geodecloud.backends.Backend`."""
@@ -73,7 +83,7 @@ class OpenVINOBackend:
         restored, attentions = [], []
         for patch in patches:
             with self._turn:
-                request = self._request_for(inner)
+                request = self._request_for((inner, patch.shape[1:]))
                 outputs = request.infer([np.ascontiguousarray(patch[None])], share_inputs=True)
                 # copies: the next window overwrites these
                 ground, attention = (
@@ -91,24 +101,40 @@ class OpenVINOBackend:
     def release(self) -> None:
         """See `geodecloud.backends.Backend`."""
         with self._turn:
-            self._forget()
+            for kind in list(self._requests):
+                self._forget(kind)
 
-    def _forget(self) -> None:
-        """Free the features of the last window, and its inputs and outputs."""
-        if self._last is not None:
-            self._request = None
-            self._compiled[self._last].release_memory()
-            self._last = None
+    def _forget(self, kind: _Kind) -> None:
+        """Free the features of the last window of a kind, and its inputs and outputs."""
+        if self._requests.pop(kind, None) is not None:
+            self._compiled[kind].release_memory()
 
-    def _request_for(self, inner: Sides) -> Any:
-        """The graph for windows with these inner sides; only one graph has memory at a time."""
-        if inner != self._last:
-            self._forget()
-            if inner not in self._compiled:
-                if len(self._compiled) == _GRAPHS:
-                    del self._compiled[next(iter(self._compiled))]
-                graph = build_graph(self._card, self._tensors, inner)
-                self._compiled[inner] = self._core.compile_model(graph, "CPU", self._config)
-            self._request = self._compiled[inner].create_infer_request()
-            self._last = inner
-        return self._request
+    def _request_for(self, kind: _Kind) -> Any:
+        """What runs windows of this kind; of all kinds, as many have memory as one window takes."""
+        request = self._requests.pop(kind, None)
+        while self._requests and sum(map(_px, self._requests)) + _px(kind) > _SPARE * self._most_px:
+            self._forget(next(iter(self._requests)))
+        self._requests[kind] = request or self._compile(kind).create_infer_request()
+        return self._requests[kind]  # the latest come last
+
+    def _compile(self, kind: _Kind) -> Any:
+        """The compiled graph of a kind."""
+        compiled = self._compiled.pop(kind, None)
+        if compiled is None:
+            while len(self._compiled) >= _GRAPHS:
+                oldest = next(iter(self._compiled))
+                self._forget(oldest)
+                del self._compiled[oldest]
+            graph = build_graph(self._card, self._tensors, *kind)
+            compiled = self._core.compile_model(graph, "CPU", self._config)
+        self._compiled[kind] = compiled
+        return compiled
+
+
+def _px(kind: _Kind) -> int:
+    return math.prod(kind[1])
+
+
+def _cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -40,15 +40,18 @@ class Sides(NamedTuple):
     left: bool = False
 
 
-def build_graph(card: ModelCard, tensors: Tensors, inner: Sides) -> ov.Model:
-    """Graph of one model for windows of any size: image -> (ground or image, attention).
+def build_graph(
+    card: ModelCard, tensors: Tensors, inner: Sides, shape_yx: tuple[int, ...]
+) -> ov.Model:
+    """Graph of one model: image -> (ground or image, attention).
 
     Parameters
     ----------
     inner : sides on which the window has at least the network's reach as context; the outputs lack
         so many px there
+    shape_yx : of the windows
     """
-    return _Builder(card, tensors, inner).build()
+    return _Builder(card, tensors, inner).build(shape_yx)
 
 
 class _Builder:
@@ -60,8 +63,8 @@ class _Builder:
         self.entry_px, self.exit_px = 1 + _ENTRY * _BLOCK_REACH_PX, _EXIT * _BLOCK_REACH_PX + 1
         self.sab_px = (self.reach_px - self.entry_px - self.exit_px) // _SABS
 
-    def build(self) -> ov.Model:
-        image = ops.parameter(ov.PartialShape([1, self.channels, -1, -1]), np.float32)
+    def build(self, shape_yx: tuple[int, ...]) -> ov.Model:
+        image = ops.parameter(ov.PartialShape([1, self.channels, *shape_yx]), np.float32)
         x = ops.relu(self.convolve(image, "conv_in", padding=1))
         for i in range(_ENTRY):
             x = self.block(x, f"entry.{i}")
