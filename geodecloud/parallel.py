@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any, Protocol
 
 import dask
@@ -20,6 +21,7 @@ import dask.array as da
 import dask.threaded
 import numpy as np
 from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
 from dask.system import CPU_COUNT
 from dask.utils import SerializableLock
 
@@ -124,14 +126,71 @@ def map_blocks_with_halo(
 
 
 def _with_halo(array: da.Array, index: str, chunks: Any, halo_px: int) -> tuple[da.Array, str]:
-    """The array in the common chunks, each with what it borrows from its neighbours."""
-    wanted = {i: chunks[axis] if axis != "c" else -1 for i, axis in enumerate(index)}
-    array = array.rechunk(wanted)
-    # an axis of one chunk has no neighbour to borrow from
-    depth = {i: halo_px * (array.numblocks[i] > 1) for i in (array.ndim - 2, array.ndim - 1)}
-    if any(depth.values()):
-        array = da.overlap.overlap(array, depth=depth, boundary="none", allow_rechunk=False)
-    return array, index
+    """The array cut into the common chunks, each with the halo around it.
+
+    One task cuts a chunk from the blocks it touches. Dask's own rechunking and overlapping would
+    make the pixels of whole rows of chunks over again, twice.
+    """
+    array = array.rechunk(
+        {i: -1 if axis == "c" else chunks[axis] for i, axis in enumerate(index[:-2])}
+    )
+    starts = [np.cumsum((0, *sizes)) for sizes in array.chunks[-2:]]
+    pieces = [
+        [
+            _pieces(max(begin - halo_px, 0), min(end + halo_px, int(own[-1])), own)
+            for begin, end in ends
+        ]
+        for own, ends in zip(starts, (_spans(chunks["y"]), _spans(chunks["x"])), strict=True)
+    ]
+    name = f"halo-{tokenize(array.name, chunks, halo_px)}"
+    graph = {
+        (name, *lead, i, j): (
+            _cut,
+            [[(array.name, *lead, row, col) for col, _ in cols] for row, _ in rows],
+            [part for _, part in rows],
+            [part for _, part in cols],
+        )
+        for lead in np.ndindex(array.numblocks[:-2])
+        for i, rows in enumerate(pieces[0])
+        for j, cols in enumerate(pieces[1])
+    }
+    sizes = tuple(
+        tuple(sum(part.stop - part.start for _, part in parts) for parts in axis) for axis in pieces
+    )
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[array])
+    return da.Array(layers, name, (*array.chunks[:-2], *sizes), meta=array._meta), index
+
+
+def _spans(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """(begin, end) of parts in a row."""
+    edges = [0, *(int(edge) for edge in np.cumsum(sizes))]
+    return list(pairwise(edges))
+
+
+def _pieces(begin: int, end: int, starts: np.ndarray[Any, Any]) -> list[tuple[int, slice]]:
+    """The blocks that a stretch of an axis touches, and what to take of each."""
+    first, last = np.searchsorted(starts, (begin, end - 1), side="right") - 1
+    return [
+        (
+            int(block),
+            slice(
+                max(begin - int(starts[block]), 0),
+                min(end, int(starts[block + 1])) - int(starts[block]),
+            ),
+        )
+        for block in range(first, last + 1)
+    ]
+
+
+def _cut(
+    blocks: list[list[np.ndarray[Any, Any]]], rows: list[slice], cols: list[slice]
+) -> np.ndarray[Any, Any]:
+    """One array of the parts of a grid of blocks."""
+    lines = [
+        [block[..., row, col] for block, col in zip(line, cols, strict=True)]
+        for line, row in zip(blocks, rows, strict=True)
+    ]
+    return np.block(lines) if len(rows) * len(cols) > 1 else lines[0][0]
 
 
 def _call(

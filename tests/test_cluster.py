@@ -79,7 +79,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 
 @pytest.fixture
 def big(tmp_path: Path) -> Path:
-    return write_raster(tmp_path / "big.tif", textured_dn(4, 700, 900, nodata=0), nodata=0)
+    return write_raster(tmp_path / "big.tif", textured_dn(4, 1000, 1100, nodata=0), nodata=0)
 
 
 def same_pixels(first: Path, second: Path) -> bool:
