@@ -29,6 +29,7 @@ from geodecloud.stitcher import Mosaic
 from geodecloud.tiler import (
     BLEND_OVERLAP_PX,
     BLENDED_PX,
+    Ends,
     PlannedWindow,
     Window,
     plan_overlapping,
@@ -58,7 +59,7 @@ class BlockDeclouder:
     reach_px : context around a window, at least what the network needs; None: no limit, blend
     fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
     alpha : 0-based band that is a mask and no data, or None
-    ends : columns at which windows end, see `geodecloud.tiler.plan_chunks`
+    ends : rows and columns at which windows end, see `geodecloud.tiler.plan_chunks`
     """
 
     declouder: Recipe
@@ -72,7 +73,7 @@ class BlockDeclouder:
     reach_px: int | None
     fill_px: int
     alpha: int | None = None
-    ends: tuple[int, ...] = ()
+    ends: Ends = ((), ())
 
     @property
     def context_px(self) -> int:

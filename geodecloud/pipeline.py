@@ -27,7 +27,7 @@ from geodecloud.scene import (
     chunk_px,
     open_aoi,
 )
-from geodecloud.tiler import BLEND_OVERLAP_PX, ScenePlan, Window, plan_chunks
+from geodecloud.tiler import BLEND_OVERLAP_PX, Ends, ScenePlan, Window, plan_chunks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -104,7 +104,7 @@ def decloud(
     valid, allowed = _areas(cube, pixels.chunks[-2:], metadata, options)
     clouds = open_clouds(cube, (pixels, cube.index), metadata, options)
     cut = None if lazy and keep_chunks else _plan_chunks(metadata, plan, options)
-    ends = () if cut is None else cut.ends
+    ends = ((), ()) if cut is None else cut.ends
     block = _block_declouder(metadata, plan, options, ends, may_have_gaps=valid is not None)
     results: Any = map_blocks_with_halo(
         block,
@@ -142,7 +142,7 @@ def _reach_px(plan: Plan, options: Options) -> int | None:
 
 
 def _block_declouder(
-    metadata: Metadata, plan: Plan, options: Options, ends: tuple[int, ...], may_have_gaps: bool
+    metadata: Metadata, plan: Plan, options: Options, ends: Ends, may_have_gaps: bool
 ) -> BlockDeclouder:
     """Hand every decision to the function that each block runs."""
     declouder = Recipe(

@@ -95,6 +95,10 @@ def check_window(window_px: int, halo_px: int) -> None:
         raise WindowPlanError(f"a halo of {halo_px} px cannot work; use --halo auto")
 
 
+#: Rows, and columns.
+Ends = tuple[tuple[int, ...], tuple[int, ...]]
+
+
 @dataclass(frozen=True)
 class ScenePlan:
     """How a scene is cut into chunks.
@@ -102,12 +106,12 @@ class ScenePlan:
     Attributes
     ----------
     rows, cols : heights and widths of the chunks, in px
-    ends : columns at which windows end, too, see `plan_chunks`
+    ends : rows and columns of the scene at which windows end, too, see `plan_chunks`
     """
 
     rows: tuple[int, ...]
     cols: tuple[int, ...]
-    ends: tuple[int, ...] = ()
+    ends: Ends = ((), ())
 
 
 def plan_chunks(
@@ -116,10 +120,10 @@ def plan_chunks(
     """Cut a scene into chunks of which each is one window, all of them of one size.
 
     For backends that prepare for one kind of window and take time to turn to another: one that ends
-    where the scene does is of another kind than one within. Along the left and right edge of the
-    scene a strip `halo_px` wide is set apart (`ends`); what is left of these chunks lies within the
-    scene. So along a row of chunks there is one kind of large window. The first and last chunk
-    are larger, for they need no context beyond the scene.
+    where the scene does is of another kind than one within. Along the edge of the scene a strip
+    `halo_px` wide is set apart (`ends`); what is left of the chunks there lies within the scene. So
+    all large windows are of one kind, in whatever order they come. The first and last chunk of a row
+    or column are larger, for they need no context beyond the scene.
 
     Parameters
     ----------
@@ -131,10 +135,15 @@ def plan_chunks(
     edge = halo_px + margin_px
     height, width = shape_yx
     rows, cols = _edged(height, most, edge), _edged(width, most, edge)
-    # with one or two chunks in a row, none of them lies within the scene
-    rest = cols[-1] - cols[0]
-    ends = (halo_px, width - halo_px - rest) if halo_px and len(cols) > 2 else ()
-    return ScenePlan(rows, cols, ends)
+    return ScenePlan(rows, cols, (_ends(rows, halo_px), _ends(cols, halo_px)))
+
+
+def _ends(sizes: tuple[int, ...], halo_px: int) -> tuple[int, ...]:
+    """Where the strips along both ends of an axis meet the rest."""
+    if len(sizes) < 3 or not halo_px:  # no chunk lies within the scene, or all of them do
+        return ()
+    rest = sizes[-1] - sizes[0]
+    return halo_px, sum(sizes) - halo_px - rest
 
 
 def _edged(length: int, most: int, edge: int) -> tuple[int, ...]:
@@ -147,7 +156,7 @@ def _edged(length: int, most: int, edge: int) -> tuple[int, ...]:
 
 
 def plan_windows(
-    region: Window, window_px: int, halo_px: int, extent: Window, ends: tuple[int, ...] = ()
+    region: Window, window_px: int, halo_px: int, extent: Window, ends: Ends = ((), ())
 ) -> list[PlannedWindow]:
     """Cut a region into cores of equal size, each about the area of a square of `window_px`.
 
@@ -164,7 +173,7 @@ def plan_windows(
     window_px : wished side of a core
     halo_px : context on every side
     extent : the pixels that exist
-    ends : columns of the scene at which cores end, besides; the region's parts are cut one by one
+    ends : rows and columns at which cores end, besides; the region's parts are cut one by one
 
     Raises
     ------
@@ -174,22 +183,31 @@ def plan_windows(
     check_window(window_px, halo_px)
     if 0 in region.shape_yx:
         return []
-    left, right = region.col_off, region.col_off + region.width
-    if inside := [col for col in ends if left < col < right]:
-        return [
-            window
-            for a, b in pairwise([left, *inside, right])
-            for window in plan_windows(
-                region._replace(col_off=a, width=b - a), window_px, halo_px, extent
-            )
-        ]
+    parts = [
+        Window(left, top, right - left, bottom - top)
+        for top, bottom in _parts(region.row_off, region.height, ends[0])
+        for left, right in _parts(region.col_off, region.width, ends[1])
+    ]
+    return [
+        PlannedWindow(core, core.grow(halo_px, extent))
+        for part in parts
+        for core in _cores(part, window_px, halo_px)
+    ]
+
+
+def _parts(start: int, length: int, ends: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(begin, end) of the parts into which `ends` cut a stretch of an axis."""
+    inside = [end for end in ends if start < end < start + length]
+    return list(pairwise([start, *inside, start + length]))
+
+
+def _cores(region: Window, window_px: int, halo_px: int) -> list[Window]:
     rows, cols = _fewest_pixels(region.shape_yx, window_px, halo_px)
-    cores = [
+    return [
         Window(x, y, width, height)
         for y, height in _split(region.row_off, region.height, rows)
         for x, width in _split(region.col_off, region.width, cols)
     ]
-    return [PlannedWindow(core, core.grow(halo_px, extent)) for core in cores]
 
 
 def _fewest_pixels(shape_yx: tuple[int, int], window_px: int, halo_px: int) -> tuple[int, int]:

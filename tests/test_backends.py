@@ -323,11 +323,14 @@ def test_backends_agree_on_a_scene(backend: str, toy_model: Path, tmp_path: Path
         np.testing.assert_allclose(dst.read(), np.clip(expected, 0, None), atol=0.51)
 
 
-def test_chunks_for_the_backend_are_not_seen_in_the_result(toy_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape_yx", [(97, 1703), (1703, 97)])
+def test_chunks_for_the_backend_are_not_seen_in_the_result(
+    shape_yx: tuple[int, int], toy_model: Path, tmp_path: Path
+) -> None:
     """Four chunks in a row, strips at both edges of the scene: the whole image all the same."""
     import geodecloud
 
-    dn = textured_dn(4, 97, 1703)
+    dn = textured_dn(4, *shape_yx)
     scene = write_raster(tmp_path / "scene.tif", dn)
     out = tmp_path / "out.tif"
     geodecloud.decloud_scene(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,10 +123,13 @@ def test_chunks_cover_a_scene_and_those_of_a_row_have_one_kind_of_large_window(
     assert (sum(cut.rows), sum(cut.cols)) == shape_yx
     most = max(9 * window_px // 8, 512) + 2 * halo_px
     assert max(cut.rows + cut.cols) <= most + len(cut.rows + cut.cols)
-    if not cut.ends:
+    rows, _ = cut.ends
+    assert all(0 < end < shape_yx[0] for end in rows)
+    if not cut.ends[1]:
         assert len(cut.cols) <= 2 or halo_px == 0
         return
     height, width = shape_yx
+    cut = dataclasses.replace(cut, ends=((), cut.ends[1]))  # rows are cut as columns are
     extent, row = Window(0, 0, width, height), Window(0, 0, width, min(cut.rows[0], 400))
     large = set()
     for col, chunk_width in zip(np.cumsum((0, *cut.cols)), cut.cols, strict=False):

@@ -18,7 +18,8 @@ from geodecloud.models.card import ModelCard
 
 log = logging.getLogger(__name__)
 
-#: Graphs kept compiled, 30 MB each: those of a row of chunks, and one more. Another takes 0.2 s.
+#: Graphs kept compiled, 30 MB each: one within the scene, two strips of a row of chunks, and one more.
+#: Another takes 0.15 s.
 _GRAPHS = 4
 #: Memory that windows of several kinds may hold together, in terms of the largest one: enough
 #: for one within the scene and the strips at its edges.
