@@ -229,9 +229,11 @@ class BlockDeclouder:
         declouder = self.declouder.load()
         window_px = self.window_px or declouder.window_px
         area = _around(wanted, region)
+        # strips are worth their graphs where all of the chunk is wanted, as of its neighbours
+        ends = self.ends if area == region else ((), ())
         plans = [
             plan
-            for plan in plan_windows(area, window_px, self.reach_px, padded, self.ends)
+            for plan in plan_windows(area, window_px, self.reach_px, padded, ends)
             if wanted[plan.core.relative_to(region).slices_yx].any()
         ]
         for batch in _like_batches(plans, declouder.batch_size):
