@@ -126,7 +126,8 @@ class OpenVINOBackend:
                 oldest = next(iter(self._compiled))
                 self._forget(oldest)
                 del self._compiled[oldest]
-            graph = build_graph(self._card, self._tensors, *kind)
+            in_turn = self.precision == "fp32"
+            graph = build_graph(self._card, self._tensors, *kind, in_turn=in_turn)
             compiled = self._core.compile_model(graph, "CPU", self._config)
         self._compiled[kind] = compiled
         return compiled

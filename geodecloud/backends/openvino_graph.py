@@ -5,6 +5,10 @@ written out again because what is fast here cannot be said there:
 
 * A one-step pass is a depthwise convolution of two taps with its ReLU fused into it, not slices and
   a concatenation. Only where the scene ends, the first row or column is the input itself.
+* The four maps of a pass are made one at a time. The engine would make all four before the first is
+  used, and hold them: it orders a layer's own input before what is added to it. In float32 each map
+  is therefore made to wait for the one before (`_Builder.wait_for`), which halves the memory. In
+  bf16 that was never tried, and is left alone.
 * What a window needs of its halo shrinks from layer to layer, so on every side that lies within the
   scene the features are cropped after each group of blocks.
 * The blend ``x + A * (g - x)`` is left to the caller, in float32 whatever the precision here.
@@ -41,7 +45,11 @@ class Sides(NamedTuple):
 
 
 def build_graph(
-    card: ModelCard, tensors: Tensors, inner: Sides, shape_yx: tuple[int, ...]
+    card: ModelCard,
+    tensors: Tensors,
+    inner: Sides,
+    shape_yx: tuple[int, ...],
+    in_turn: bool = True,
 ) -> ov.Model:
     """Graph of one model: image -> (ground or image, attention).
 
@@ -50,13 +58,14 @@ def build_graph(
     inner : sides on which the window has at least the network's reach as context; the outputs lack
         so many px there
     shape_yx : of the windows
+    in_turn : whether the maps of a pass wait for each other
     """
-    return _Builder(card, tensors, inner).build(shape_yx)
+    return _Builder(card, tensors, inner, in_turn).build(shape_yx)
 
 
 class _Builder:
-    def __init__(self, card: ModelCard, tensors: Tensors, inner: Sides) -> None:
-        self.tensors, self.inner = tensors, inner
+    def __init__(self, card: ModelCard, tensors: Tensors, inner: Sides, in_turn: bool) -> None:
+        self.tensors, self.inner, self.in_turn = tensors, inner, in_turn
         self.channels, self.reach_px = len(card.channels), card.halo_px or 0
         self.direction_weights = bool(card.architecture.get("direction_weights", False))
         # of the whole reach, what entry and exit need; the rest is shared by the four SAB
@@ -86,7 +95,8 @@ class _Builder:
         change = ops.relu(self.convolve(change, f"{name}.conv2", padding=2, dilation=2))
         change = self.convolve(change, f"{name}.conv3")
         if attention is not None:
-            change = ops.multiply(change, attention)
+            # in this order the attention is computed first, and `change` need not be held meanwhile
+            change = ops.multiply(attention, change)
         return ops.relu(ops.add(x, change))
 
     def attend(self, x: Node) -> Node:
@@ -106,15 +116,18 @@ class _Builder:
         bias = self.tensors[f"attention.{convolution}.bias"]
         width, mixed = len(kernels), None
         for i in range(len(_NEIGHBOURS)):
-            heard = self.listen(x, f"attention.{directional}", i)
+            heard = self.listen(x, f"attention.{directional}", i, mixed)
             if weights is not None:
                 heard = ops.multiply(heard, _slice(weights, 1, i, i + 1))
             term = _convolve(heard, kernels[:, i * width : (i + 1) * width])
             mixed = _add_bias(term, bias) if mixed is None else ops.add(mixed, term)
         return mixed
 
-    def listen(self, x: Node, name: str, direction: int) -> Node:
-        """One directional map: ``ReLU(w * x[t-1] + b + x[t])``, the first row or column is ``x``."""
+    def listen(self, x: Node, name: str, direction: int, before: Node) -> Node:
+        """One directional map: ``ReLU(w * x[t-1] + b + x[t])``, the first row or column is ``x``.
+
+        Made after the node `before`, if there is one.
+        """
         w, b = (self.tensors[f"{name}.{part}"][direction] for part in ("weight", "bias"))
         step_yx = _NEIGHBOURS[direction]
         axis, after = (2, step_yx[0] > 0) if step_yx[0] else (3, step_yx[1] > 0)
@@ -123,7 +136,12 @@ class _Builder:
         taps[:, int(after)], taps[:, int(not after)] = w, 1
         one = [int(axis == 2), int(axis == 3)]
         begin, end = ([0, 0], one) if after else (one, [0, 0])
-        heard = ops.group_convolution(x, ops.constant(kernel), [1, 1], begin, end, [1, 1])
+        waiting = (
+            self.wait_for(before, kernel)
+            if before is not None and self.in_turn
+            else ops.constant(kernel)
+        )
+        heard = ops.group_convolution(x, waiting, [1, 1], begin, end, [1, 1])
         heard = ops.relu(_add_bias(heard, b))
         if self.inner[direction]:
             return heard
@@ -131,6 +149,12 @@ class _Builder:
         if after:
             return ops.concat([_slice(heard, axis, 0, -1), _slice(x, axis, -1, None)], axis)
         return ops.concat([_slice(x, axis, 0, 1), _slice(heard, axis, 1, None)], axis)
+
+    def wait_for(self, before: Node, kernel: NDArray[Any]) -> Node:
+        """The kernel, as if it depended on a node: what uses it is computed after that node."""
+        corner = ops.slice(before, *(_integers(v) for v in ([0, 0], [1, 1], [1, 1], [2, 3])))
+        nothing = ops.reshape(ops.clamp(corner, 0.0, 0.0), _integers([-1, 1, 1, 1, 1]), False)
+        return ops.add(ops.constant(kernel), nothing)
 
     def convolve(self, x: Node, name: str, padding: int = 0, dilation: int = 1) -> Node:
         out = _convolve(x, self.tensors[f"{name}.weight"], padding, dilation)
