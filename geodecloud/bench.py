@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 #: The graph as published, run as published. Not part of the package: it lies beside it.
 REFERENCE = Path(__file__).parents[1] / "benchmarks" / "naive.py"
 _REFERENCE_PX = 512
-_CPU_PRECISIONS = ("fp32", "bf16")
 #: Sides of the square matrices whose product is the peak.
 _PRODUCTS = (1024, 2048, 4096)
 #: Multiplications and additions per pixel of the network: 0.231 million, each counted as two.
@@ -97,7 +96,7 @@ def run(
     found: dict[str, Any] = {"scene": f"{size} x {size} px, model {card.name}"}
     if scene:  # first: what follows takes memory
         found["runs"] = {}
-        for precision in precisions or _CPU_PRECISIONS:
+        for precision in precisions or _cpu_precisions():
             log.info("a scene from file to file in %s", precision)
             energy, began = joules(), time.perf_counter()
             row = clear_scene(card, model, size, precision=precision)
@@ -159,7 +158,7 @@ def measure(
     -------
     ``peak_gflops`` by precision, and ``rows`` as dicts, see `Row`
     """
-    peaks = {p: _peak_gflops(p) for p in _CPU_PRECISIONS}
+    peaks = {p: _peak_gflops(p) for p in _cpu_precisions()}
     rows = []
     reference = None
     if REFERENCE.is_file():
@@ -205,10 +204,17 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _cpu_precisions() -> tuple[str, ...]:
+    """What is worth timing: without instructions for it bf16 is no faster, or not there at all."""
+    from geodecloud.backends.openvino_cpu import has_bf16
+
+    return ("fp32", "bf16") if has_bf16() else ("fp32",)
+
+
 def _ways(card: ModelCard) -> Iterator[tuple[str, str, str]]:
     """Device, precision and backend of everything that runs here."""
     for backend in ("torch", "openvino"):
-        for precision in _CPU_PRECISIONS:
+        for precision in _cpu_precisions():
             try:
                 choose_backend(card, "cpu", precision, backend)
             except DeviceError:

@@ -30,6 +30,11 @@ _Kind = tuple[Sides, tuple[int, ...]]
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
+def has_bf16() -> bool:
+    """Whether this CPU has instructions for bf16."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVINOBackend:
     """Runs one model on the cores of a CPU.
 
@@ -58,9 +63,7 @@ class OpenVINOBackend:
         self._card, self._tensors = card, tensors
         self._blends = card.architecture.get("output", "image") == "blend"
         self._core, self._turn = ov.Core(), threading.Lock()
-        if self.precision == "bf16" and "BF16" not in self._core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
+        if self.precision == "bf16" and not has_bf16():
             raise DeviceError("this CPU has no instructions for bf16; use --precision fp32")
         self._config = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
