@@ -206,8 +206,10 @@ def _processor() -> str:
 
 def _cpu_precisions() -> tuple[str, ...]:
     """What is worth timing: without instructions for it bf16 is no faster, or not there at all."""
-    from geodecloud.backends.openvino_cpu import has_bf16
-
+    try:
+        from geodecloud.backends.openvino_cpu import has_bf16
+    except ModuleNotFoundError:  # torch alone computes in bf16 anywhere, quick or not
+        return ("fp32", "bf16")
     return ("fp32", "bf16") if has_bf16() else ("fp32",)
 
 

@@ -161,3 +161,14 @@ def test_attention_of_unknown_pixels_counts_for_nothing(kind):
     loss.backward()
     assert (attention.grad[unknown] == 0).all()
     assert attention_loss(attention, torch.full_like(target, UNKNOWN), kind).item() == 0
+
+
+def test_l1_of_unknown_pixels_counts_for_nothing():
+    restored, clear = drawn(2, 3, 4, 6, seed=1), drawn(2, 3, 4, 6, seed=2)
+    known = drawn(2, 1, 4, 6, seed=3) < 0.6
+    weights = (100.0, 50.0, 10.0)
+    where = np.broadcast_to(known.numpy(), restored.shape)
+    distance = np.abs(restored.numpy() - clear.numpy()) * np.reshape(weights, (1, 3, 1, 1))
+    loss = channel_l1_loss(restored, clear, weights, known)
+    assert loss.item() == pytest.approx(distance[where].mean(), rel=1e-5)
+    assert channel_l1_loss(restored, clear, weights, torch.zeros_like(known)).item() == 0

@@ -206,7 +206,7 @@ def test_crops_of_pairs_are_theirs(tmp_path: Path) -> None:
 
 
 def test_real_pairs_are_learnt_beside_simulated_clouds(clear_folder: Path, tmp_path: Path) -> None:
-    """As often as asked for; the map's truth is unknown there, and what is learnt selects nothing."""
+    """As often as asked for; what is learnt selects nothing."""
     folder = pairs_folder(tmp_path / "pairs", 3, side=48)
     for truth in [*folder.glob("*_opacity.tif"), *folder.glob("*_shadow.tif")]:
         truth.unlink()
@@ -215,7 +215,8 @@ def test_real_pairs_are_learnt_beside_simulated_clouds(clear_folder: Path, tmp_p
     sources = read_sources(config, clear_folder, None, folder)
     assert [pair.name for pair in sources.selecting] == names[2:]
     examples = [sources.examples[i] for i in range(400)]
-    real = [bool((attention == UNKNOWN).all()) for _, _, attention in examples]
+    # the cloudy date of these pairs is half as bright, and darker ground may be anything
+    real = [bool((attention == UNKNOWN).any()) for _, _, attention in examples]
     assert 0.2 < np.mean(real) < 0.4
     for (cloudy, clear, attention), is_real in zip(examples, real, strict=True):
         if is_real:

@@ -15,7 +15,8 @@ from geodecloud.errors import SceneError
 from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import Array, SimulatedPair, simulate_clouds
 from geodecloud.training.display import draw_picture
-from geodecloud.training.losses import UNKNOWN, cloud_mask
+from geodecloud.training.losses import cloud_mask
+from geodecloud.training.opacity import estimate_attention
 from geodecloud.training.pairs import Pair
 
 Example = tuple[Tensor, Tensor, Tensor]
@@ -118,8 +119,9 @@ class PairCrops(Dataset[Example]):
     """Crops of pairs as they are; example ``index`` is that of `SimulatedClouds`.
 
     The attention is the true opacity or shadow where the pair has it, else the paper's mask ``M``
-    (`geodecloud.training.losses.cloud_mask`); or `UNKNOWN`, if `map_known` is false, for pairs
-    whose dates differ: the paper's mask would call every change of the ground a cloud.
+    (`geodecloud.training.losses.cloud_mask`). If `dates_differ`, it is what
+    `geodecloud.training.opacity` makes of them: the paper's mask would call every change of the
+    ground a cloud.
 
     Raises
     ------
@@ -133,7 +135,7 @@ class PairCrops(Dataset[Example]):
         crop_px: int,
         seed: int,
         length: int,
-        map_known: bool = True,
+        dates_differ: bool = False,
     ) -> None:
         for pair in pairs:
             if min(pair.clear.shape[1:]) < crop_px:
@@ -143,7 +145,7 @@ class PairCrops(Dataset[Example]):
                     f"set crop_px = {min(height, width)} or less"
                 )
         self.pairs, self.crop_px, self.seed, self.length = pairs, crop_px, seed, length
-        self.map_known = map_known
+        self._attention = {id(p): _attention(p, dates_differ) for p in pairs}
 
     def __len__(self) -> int:
         return self.length
@@ -155,19 +157,10 @@ class PairCrops(Dataset[Example]):
         y, x = (int(rng.integers(n - side + 1)) for n in pair.clear.shape[1:])
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
         crops = []
-        for image in (pair.cloudy, pair.clear, self._attention(pair)[None]):
+        for image in (pair.cloudy, pair.clear, self._attention[id(pair)][None]):
             crop = np.rot90(image[:, y : y + side, x : x + side], turns, axes=(1, 2))
             crops.append(crop[:, ::-1] if flip else crop)
         return _tensors(crops[0], crops[1], crops[2][0])
-
-    def _attention(self, pair: Pair) -> Array:
-        if pair.opacity is not None and pair.shadow is not None:
-            return np.maximum(pair.opacity, pair.shadow)
-        if not self.map_known:
-            return np.full_like(pair.clear[0], UNKNOWN)
-        both = (torch.from_numpy(image)[None] for image in (pair.cloudy, pair.clear))
-        mask: Array = cloud_mask(*both)[0, 0].numpy()
-        return mask
 
 
 class Mixture(Dataset[Example]):
@@ -183,6 +176,16 @@ class Mixture(Dataset[Example]):
         """Draw one example."""
         rng = np.random.default_rng([self.simulated.recipe.seed, index, 1])
         return (self.real if rng.random() < self.share else self.simulated)[index]
+
+
+def _attention(pair: Pair, dates_differ: bool) -> Array:
+    if pair.opacity is not None and pair.shadow is not None:
+        return np.maximum(pair.opacity, pair.shadow)
+    if dates_differ:
+        return estimate_attention(pair)
+    both = (torch.from_numpy(image)[None] for image in (pair.cloudy, pair.clear))
+    mask: Array = cloud_mask(*both)[0, 0].numpy()
+    return mask
 
 
 def _tensors(cloudy: Array, clear: Array, attention: Array) -> Example:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Attention target of a pixel of which nobody knows whether it is cloud.
+#: Attention target of a pixel that teaches nothing: nobody knows whether it is cloud.
 UNKNOWN = -1.0
 
 
@@ -31,18 +31,24 @@ def adversarial_loss(fake_logits: Tensor) -> Tensor:
     return F.softplus(-fake_logits).mean()
 
 
-def channel_l1_loss(restored: Tensor, clear: Tensor, channel_weights: Sequence[float]) -> Tensor:
+def channel_l1_loss(
+    restored: Tensor, clear: Tensor, channel_weights: Sequence[float], known: Tensor | None = None
+) -> Tensor:
     """``1 / (CHW) * sum_c lambda_c * |clear_c - restored_c|``, mean over the batch.
 
     Parameters
     ----------
     restored, clear : Tensor (N, C, H, W)
     channel_weights : C numbers, the paper's lambda (published: 100 for every channel)
+    known : bool Tensor (N, 1, H, W), the pixels that count; None: all
     """
     if len(channel_weights) != clear.shape[1]:
         raise ValueError(f"{len(channel_weights)} channel weights for {clear.shape[1]} channels")
     weights = clear.new_tensor(channel_weights).view(1, -1, 1, 1)
-    return (weights * (clear - restored).abs()).mean()
+    distance = weights * (clear - restored).abs()
+    if known is None:
+        return distance.mean()
+    return (distance * known).sum() / (known.sum() * clear.shape[1]).clamp(min=1)
 
 
 def attention_loss(attention: Tensor, target: Tensor, kind: Literal["mse", "bce"]) -> Tensor:

@@ -74,7 +74,7 @@ def read_sources(
     choosing = SimulatedClouds(chips, textures, other, _CHOOSING)
     if not learnt:
         return Sources(examples, selecting, choosing)
-    real = PairCrops(learnt, config.crop_px, config.seed, config.examples, map_known=False)
+    real = PairCrops(learnt, config.crop_px, config.seed, config.examples, dates_differ=True)
     return Sources(Mixture(examples, real, config.learn_share), selecting, choosing)
 
 

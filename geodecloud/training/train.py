@@ -225,7 +225,7 @@ def _generator_pass(
     restored, attention = run.generator(cloudy.to(memory_format=torch.channels_last))
     kind: Any = config.attention_kind
     parts = {
-        "l1": channel_l1_loss(restored, clear, config.channel_weights),
+        "l1": channel_l1_loss(restored, clear, config.channel_weights, target >= 0),
         "attention": attention_loss(attention, target, kind),
     }
     loss = parts["l1"] + config.attention_weight * parts["attention"]
