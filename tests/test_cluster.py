@@ -92,10 +92,11 @@ def test_a_scene_on_a_cluster_equals_threads(
 ) -> None:
     local, remote = tmp_path / "local.tif", tmp_path / "remote.tif"
     maps = tmp_path / "local_map.tif", tmp_path / "remote_map.tif"
-    geodecloud.decloud_scene(big, local, model=str(toy_model), cloud_map=maps[0])
+    geodecloud.decloud_scene(big, local, model=str(toy_model), cloud_map=maps[0], window=256)
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere: paths must not depend on it
     command = ["big.tif", "--out", "remote.tif", "--cloud-map", "remote_map.tif"]
-    command += ["--model", str(toy_model), "--scheduler", cluster.address]
+    # small windows, for several chunks to share out
+    command += ["--model", str(toy_model), "--window", "256", "--scheduler", cluster.address]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.stderr
     assert same_pixels(local, remote)
