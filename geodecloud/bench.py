@@ -10,13 +10,10 @@ import dataclasses
 import importlib.util
 import json
 import logging
-import os
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from dask.array.core import normalize_chunks
 
 from geodecloud.backends import Array, Margins, choose_backend, open_backend, window_cost
 from geodecloud.backends.accelerators import has_accelerator
+from geodecloud.bench_machine import cpu_precisions, joules, machine, peak_gflops
 from geodecloud.bench_scene import clear_scene
 from geodecloud.block import MASK_REACH_PX, margins_of
 from geodecloud.declouder import Declouder
@@ -41,8 +39,6 @@ log = logging.getLogger(__name__)
 #: The graph as published, run as published. Not part of the package: it lies beside it.
 REFERENCE = Path(__file__).parents[1] / "benchmarks" / "naive.py"
 _REFERENCE_PX = 512
-#: Sides of the square matrices whose product is the peak.
-_PRODUCTS = (1024, 2048, 4096)
 #: Multiplications and additions per pixel of the network: 0.231 million, each counted as two.
 _FLOP_PER_PX = 2 * 0.231e6
 #: Windows that tell the error against float32; the reference for it is torch, window by window.
@@ -96,7 +92,7 @@ def run(
     found: dict[str, Any] = {"scene": f"{size} x {size} px, model {card.name}"}
     if scene:  # first: what follows takes memory
         found["runs"] = {}
-        for precision in precisions or _cpu_precisions():
+        for precision in precisions or cpu_precisions():
             log.info("a scene from file to file in %s", precision)
             energy, began = joules(), time.perf_counter()
             row = clear_scene(card, model, size, precision=precision)
@@ -158,7 +154,7 @@ def measure(
     -------
     ``peak_gflops`` by precision, and ``rows`` as dicts, see `Row`
     """
-    peaks = {p: _peak_gflops(p) for p in _cpu_precisions()}
+    peaks = {p: peak_gflops(p) for p in cpu_precisions()}
     rows = []
     reference = None
     if REFERENCE.is_file():
@@ -180,43 +176,10 @@ def measure(
     return {"peak_gflops": peaks, "rows": [dataclasses.asdict(row) for row in rows]}
 
 
-def machine() -> str:
-    """Processor, cores, and versions of what computes."""
-    import torch
-
-    versions = [f"torch {torch.__version__}"]
-    if importlib.util.find_spec("openvino") is not None:
-        versions.append(f"openvino {metadata.version('openvino')}")
-    if torch.cuda.is_available():
-        versions.append(torch.cuda.get_device_name())
-    return (
-        f"{_processor()}, {threads_here()} cores, Python {platform.python_version()}, "
-        + ", ".join(versions)
-    )
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _cpu_precisions() -> tuple[str, ...]:
-    """What is worth timing: without instructions for it bf16 is no faster, or not there at all."""
-    try:
-        from geodecloud.backends.openvino_cpu import has_bf16
-    except ModuleNotFoundError:  # torch alone computes in bf16 anywhere, quick or not
-        return ("fp32", "bf16")
-    return ("fp32", "bf16") if has_bf16() else ("fp32",)
-
-
 def _ways(card: ModelCard) -> Iterator[tuple[str, str, str]]:
     """Device, precision and backend of everything that runs here."""
     for backend in ("torch", "openvino"):
-        for precision in _cpu_precisions():
+        for precision in cpu_precisions():
             try:
                 choose_backend(card, "cpu", precision, backend)
             except DeviceError:
@@ -314,26 +277,6 @@ def _errors(declouder: Declouder, model: str) -> tuple[float, float, float]:
     return float(np.abs(difference).max()), psnr_db, float(difference.mean())
 
 
-def _peak_gflops(precision: str) -> float:
-    """The best of a few large matrix products, 10^9 operations a second on all cores."""
-    import torch
-
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    before, best = torch.get_num_threads(), 0.0
-    torch.set_num_threads(threads_here())
-    try:
-        for side in _PRODUCTS:
-            a = torch.rand(side, side).to(dtype)
-            a @ a
-            for _ in range(3):
-                began = time.perf_counter()
-                a @ a
-                best = max(best, 2 * side**3 / (time.perf_counter() - began) / 1e9)
-    finally:
-        torch.set_num_threads(before)
-    return best
-
-
 def _image(channels: int, side: int, seed: int = 0) -> Array:
     """Reflectance of hills with a bright cloud, (C, side, side): nothing in it is 0 or flat."""
     rng = np.random.default_rng(seed)
@@ -346,11 +289,3 @@ def _image(channels: int, side: int, seed: int = 0) -> Array:
     cloud = np.exp(-((x - side / 2) ** 2 + (y - side / 3) ** 2) / (side / 5) ** 2)
     bands = [hills * (1 + 0.1 * c) * (1 - cloud) + 0.7 * cloud for c in range(channels)]
     return np.stack(bands).astype(np.float32)
-
-
-def joules() -> float | None:
-    """The processor's energy counter, where the kernel lets it be read; it wraps around."""
-    counter = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
-    if not os.access(counter, os.R_OK):
-        return None
-    return int(counter.read_text()) / 1e6

@@ -74,7 +74,7 @@ def test_synthetic_scene_is_what_it_says(tmp_path: Path) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reference and a peak that take no time."""
     monkeypatch.setattr("geodecloud.bench._REFERENCE_PX", 48)
-    monkeypatch.setattr("geodecloud.bench._PRODUCTS", (64,))
+    monkeypatch.setattr("geodecloud.bench_machine._PRODUCTS", (64,))
 
 
 @pytest.mark.usefixtures("small")

@@ -145,7 +145,7 @@ class PairCrops(Dataset[Example]):
                     f"set crop_px = {min(height, width)} or less"
                 )
         self.pairs, self.crop_px, self.seed, self.length = pairs, crop_px, seed, length
-        self._attention = {id(p): _attention(p, dates_differ) for p in pairs}
+        self.attentions = [_attention(pair, dates_differ) for pair in pairs]
 
     def __len__(self) -> int:
         return self.length
@@ -153,11 +153,12 @@ class PairCrops(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         """Draw one crop, turned at random."""
         rng, side = np.random.default_rng([self.seed, index]), self.crop_px
-        pair = self.pairs[int(rng.integers(len(self.pairs)))]
+        which = int(rng.integers(len(self.pairs)))
+        pair, attention = self.pairs[which], self.attentions[which]
         y, x = (int(rng.integers(n - side + 1)) for n in pair.clear.shape[1:])
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
         crops = []
-        for image in (pair.cloudy, pair.clear, self._attention[id(pair)][None]):
+        for image in (pair.cloudy, pair.clear, attention[None]):
             crop = np.rot90(image[:, y : y + side, x : x + side], turns, axes=(1, 2))
             crops.append(crop[:, ::-1] if flip else crop)
         return _tensors(crops[0], crops[1], crops[2][0])
