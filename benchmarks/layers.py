@@ -48,9 +48,7 @@ def published(channels: int, side: int) -> None:
 
 def ours(model: str, precision: str, height: int, width: int) -> None:
     card, tensors = read_tensors(find_weights(model))
-    graph = build_graph(
-        card, tensors, Sides(True, True, True, True), (height, width), precision == "fp32"
-    )
+    graph = build_graph(card, tensors, Sides(True, True, True, True), (height, width))
     config = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         "INFERENCE_NUM_THREADS": threads_here(),

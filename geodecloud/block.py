@@ -238,7 +238,8 @@ class BlockDeclouder:
         ]
         for batch in _like_batches(plans, declouder.batch_size):
             patches = [image[:, *plan.padded.relative_to(padded).slices_yx] for plan in batch]
-            restored, opacity = self._predict(np.stack(patches), margins_of(batch[0]))
+            stacked = np.stack(patches) if len(patches) > 1 else patches[0][None]  # no copy of one
+            restored, opacity = self._predict(stacked, margins_of(batch[0]))
             yield from zip(batch, restored, opacity, strict=True)
 
     def _blend_windows(self, image: Array, region: Window, padded: Window) -> Array:

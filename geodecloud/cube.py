@@ -114,7 +114,8 @@ class Cube:
 def _like(source: xr.DataArray, done: xr.DataArray) -> xr.DataArray:
     data = done.transpose(*source.dims).data
     if isinstance(data, da.Array) and source.chunks is not None:
-        data = data.rechunk(source.chunks)
+        # without a method, dask imports distributed to see whether it offers a better one
+        data = data.rechunk(source.chunks, method="tasks")
     return source.copy(data=data)
 
 

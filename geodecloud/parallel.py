@@ -121,7 +121,8 @@ def map_blocks_with_halo(
             dtype=dtype,
             meta=np.empty((0,) * (2 + len(dates) + (channels is not None)), dtype),
         )
-        results.append(out.rechunk({out.ndim - 2: asked_chunks[0], out.ndim - 1: asked_chunks[1]}))
+        asked = {out.ndim - 2: asked_chunks[0], out.ndim - 1: asked_chunks[1]}
+        results.append(out.rechunk(asked, method="tasks"))
     return results
 
 
@@ -132,7 +133,8 @@ def _with_halo(array: da.Array, index: str, chunks: Any, halo_px: int) -> tuple[
     make the pixels of whole rows of chunks over again, twice.
     """
     array = array.rechunk(
-        {i: -1 if axis == "c" else chunks[axis] for i, axis in enumerate(index[:-2])}
+        {i: -1 if axis == "c" else chunks[axis] for i, axis in enumerate(index[:-2])},
+        method="tasks",  # else dask imports distributed, a quarter of a second, to look for a client
     )
     starts = [np.cumsum((0, *sizes)) for sizes in array.chunks[-2:]]
     pieces = [

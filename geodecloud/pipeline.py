@@ -104,7 +104,8 @@ def decloud(
     valid, allowed = _areas(cube, pixels.chunks[-2:], metadata, options)
     clouds = open_clouds(cube, (pixels, cube.index), metadata, options)
     cut = None if lazy and keep_chunks else _plan_chunks(metadata, plan, options)
-    ends = ((), ()) if cut is None else cut.ends
+    # under a mask few windows are whole, and strips along the edge are not worth their graphs
+    ends = ((), ()) if cut is None or plan.mask_kind == "given" else cut.ends
     block = _block_declouder(metadata, plan, options, ends, may_have_gaps=valid is not None)
     results: Any = map_blocks_with_halo(
         block,

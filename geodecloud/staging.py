@@ -42,7 +42,10 @@ _OPTIONS: dict[str, dict[str, str]] = {
 }
 _RAW = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
 _PIXEL_KEYS = {"count", "dtype", "nodata"}
+#: GDAL's creation options. DEFLATE's first level made smaller files than its sixth, the default, in
+#: two thirds of the time (benchmarks/compression.py, docs/performance.md).
 _COMMON = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
+_LEVEL = {"cog": {"LEVEL": "1"}, "gtiff": {"ZLEVEL": "1"}}
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,10 @@ class Staging:
             palette = self.product.metadata.has_palette
             options["OVERVIEW_RESAMPLING"] = "nearest" if palette else self.product.resampling
         asked = {key.upper(): value for key, value in self.format.creation_options.items()}
-        if asked.get("COMPRESS", "DEFLATE").upper() not in ("DEFLATE", "ZSTD", "LZW"):
+        codec = asked.get("COMPRESS", _COMMON["COMPRESS"]).upper()
+        if codec == _COMMON["COMPRESS"]:
+            options |= _LEVEL[self.format.name]
+        if codec not in ("DEFLATE", "ZSTD", "LZW"):
             options.pop("PREDICTOR")
         return options | asked
 

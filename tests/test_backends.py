@@ -153,9 +153,12 @@ def test_no_digit_depends_on_the_size_of_the_window() -> None:
         np.testing.assert_array_equal(small, large[..., : height - 72, : width - 72])
 
 
-def test_maps_of_a_pass_are_made_one_at_a_time() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_maps_of_a_pass_are_made_one_at_a_time(precision: str) -> None:
     """By the engine's own account of the order it computes in; four at once take twice the memory."""
-    backend = opened("s2-10m", "openvino", "fp32")
+    if precision == "bf16":
+        needs_bf16()
+    backend = opened("s2-10m", "openvino", precision)
     backend.run(image_for(get_card("s2-10m"), 120, 150)[None], Margins(36, 36, 36, 36))
     (compiled,) = backend._compiled.values()
     facts = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]

@@ -34,7 +34,7 @@ _OPENVINO_PRECISIONS = ("auto", "fp32", "bf16")
 _WINDOWS = {
     "identity": (1024, WindowCost(100, shared=False)),
     "openvino": (896, WindowCost(700, shared=True)),
-    "openvino bf16": (960, WindowCost(700, shared=True)),
+    "openvino bf16": (960, WindowCost(400, shared=True)),
     "torch": (384, WindowCost(2200, shared=False)),
 }
 
