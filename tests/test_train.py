@@ -205,6 +205,21 @@ def test_crops_of_pairs_are_theirs(tmp_path: Path) -> None:
             torch.testing.assert_close(cloudy, clear / 2, atol=1e-4, rtol=0)
 
 
+def test_what_imitates_the_difference_of_two_dates_is_no_cloud_map(tmp_path: Path) -> None:
+    """Without a true opacity the attention learns the paper's mask; the card must not promise more."""
+    folder, config = (
+        pairs_folder(tmp_path / "pairs", 2, side=48),
+        dataclasses.replace(TINY, steps=1),
+    )
+    for promised in (True, False):
+        card = train(
+            config, read_sources(config, None, folder, None), tmp_path / str(promised), "cpu"
+        )
+        assert card.has_cloud_map is promised
+        for truth in folder.glob("*_opacity.tif"):
+            truth.unlink()
+
+
 def test_real_pairs_are_learnt_beside_simulated_clouds(clear_folder: Path, tmp_path: Path) -> None:
     """As often as asked for; what is learnt selects nothing."""
     folder = pairs_folder(tmp_path / "pairs", 3, side=48)

@@ -31,11 +31,14 @@ class Sources:
     examples : what is trained on, as many as the run draws
     selecting : real pairs that choose the best step and the mask's threshold; may be empty
     choosing : simulated examples of another seed, for the opaque threshold; None: there are none
+    true_opacity : whether the attention learns the opacity of clouds; else the paper's mask, how much
+        the two images of a pair differ, which is no cloud map
     """
 
     examples: Dataset[Example]
     selecting: list[Pair]
     choosing: SimulatedClouds | None = None
+    true_opacity: bool = True
 
 
 def read_sources(
@@ -63,7 +66,9 @@ def read_sources(
     selecting = _selecting(config, chosen)
     if train_pairs is not None:
         own = read_pairs(train_pairs, config.bands, config.pair_bands)
-        return Sources(PairCrops(own, config.crop_px, config.seed, config.examples), selecting)
+        crops = PairCrops(own, config.crop_px, config.seed, config.examples)
+        simulated = all(pair.opacity is not None for pair in own)
+        return Sources(crops, selecting, true_opacity=simulated)
     assert clear is not None
     chips, textures = _read_chips(config, clear), _read_textures(config, pairs)
     learnt = _learnt(config, chosen)

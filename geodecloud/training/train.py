@@ -13,6 +13,7 @@ Fabric brings batches, networks and gradients to the devices, one or several.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -79,6 +80,7 @@ def train(
     run = start_run(config, fabric, out)
     first, best = run.resume(config)
     card = _card(config)
+    card = dataclasses.replace(card, has_cloud_map=card.has_cloud_map and sources.true_opacity)
     weights = out / f"{config.name}.safetensors"
 
     began, losses = time.monotonic(), []
