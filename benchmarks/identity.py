@@ -35,7 +35,7 @@ GDAL_ALONE = """
 import sys, rasterio, rasterio.shutil
 with rasterio.Env(GDAL_CACHEMAX=256 * 2**20):
     rasterio.shutil.copy(sys.argv[1], sys.argv[2], driver="COG", BLOCKSIZE="512",
-        COMPRESS="DEFLATE", PREDICTOR="YES", BIGTIFF="IF_SAFER", NUM_THREADS="ALL_CPUS",
+        COMPRESS="DEFLATE", LEVEL="1", PREDICTOR="YES", BIGTIFF="IF_SAFER", NUM_THREADS="ALL_CPUS",
         OVERVIEW_RESAMPLING="average")
 """
 

@@ -84,8 +84,8 @@ class SimulatedClouds(Dataset[Example]):
         skies = {"clear": 1.0} if untouched else None
         pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
         if rng.random() < recipe.display_share:
-            veiled = False if untouched else None
-            return draw_picture(pair, rng, veiled, names != recipe.composites[0])
+            false_colour = names != recipe.composites[0]
+            return draw_picture(pair, rng, None, false_colour, untouched)
         return pair
 
     def _composite(self, crop: Array, rng: np.random.Generator) -> tuple[str, ...]:

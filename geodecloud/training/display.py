@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from geodecloud.training.clouds import Array, SimulatedPair, fractal_field
 
 #: How often a veil is laid over the finished picture of a pair.
-_VEILED = 0.4
+_VEILED = 0.5
+#: How often a picture without cloud is of even ground.
+_EVEN = 0.5
 #: How a picture was stretched -> how often, in true and in false colour.
 _STRETCHES = {"web": (0.5, 0.15), "gain": (0.25, 0.1), "root": (0.1, 0.65), "level": (0.15, 0.1)}
 
@@ -25,6 +27,7 @@ def draw_picture(
     rng: np.random.Generator,
     veiled: bool | None = None,
     false_colour: bool = False,
+    untouched: bool = False,
 ) -> SimulatedPair:
     """Draw both images of a pair as one 8-bit picture each, with one random stretch.
 
@@ -38,8 +41,11 @@ def draw_picture(
 
     Parameters
     ----------
-    veiled : whether a veil is laid over the cloudy picture; None: now and then
+    veiled : whether a veil is laid over the cloudy picture; None: now and then. In false colour there
+        is none: what is grey in the visible is not in the infrared
     false_colour : whether the bands are not blue, green and red
+    untouched : whether nothing lies over the ground; it is made even now and then, of any brightness:
+        a desert or a lake is not to be taken for a veil
 
     Returns
     -------
@@ -53,7 +59,11 @@ def draw_picture(
 
     clear, cloudy = stretch(pair.clear), stretch(pair.cloudy)
     opacity = pair.opacity
-    if rng.random() < _VEILED if veiled is None else veiled:
+    if untouched:
+        if rng.random() < _EVEN:
+            clear = _even(clear, rng)
+        cloudy = clear
+    elif (rng.random() < _VEILED and not false_colour) if veiled is None else veiled:
         veil, colour = _veil(clear.shape[1:], rng)
         cloudy = (1 - veil) * cloudy + veil * colour[:, None, None]
         opacity = (1 - (1 - opacity) * (1 - veil)).astype(np.float32)
@@ -80,13 +90,24 @@ def _stretch(
     return black, rng.uniform(0.1, 0.8) / max(level, 0.02) * cast, rng.uniform(0.6, 1.2)
 
 
+def _even(image: Array, rng: np.random.Generator) -> Array:
+    """The picture with less contrast, half of the time of another brightness."""
+    middle = level = np.median(image, axis=(1, 2), keepdims=True).astype(np.float64)
+    if rng.random() < 0.5:
+        level = rng.uniform(0.15, 0.75) * rng.uniform(0.93, 1.07, (3, 1, 1))
+    even: Array = np.clip(level + (image - middle) * rng.uniform(0.25, 0.9), 0, 1).astype(
+        np.float32
+    )
+    return even
+
+
 def _in_8_bits(image: Array) -> Array:
     return (np.rint(255 * image) / 255).astype(np.float32)
 
 
 def _veil(shape_yx: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, Array]:
-    """Opacity (H, W) and colour (3,) of a veil over a whole picture, grey as clouds are."""
+    """Opacity (H, W) and colour (3,) of a veil over a whole picture, of a middle grey."""
     field = fractal_field(2 * max(shape_yx), 3.6, rng)[: shape_yx[0], : shape_yx[1]]
-    veil = rng.uniform(0.15, 0.75) * (1 + rng.uniform(0, 0.25) * field)
-    colour = rng.uniform(0.35, 0.75) + rng.uniform(-0.02, 0.02, 3)
+    veil = rng.uniform(0.25, 0.7) * (1 + rng.uniform(0, 0.25) * field)
+    colour = rng.uniform(0.4, 0.6) + rng.uniform(-0.02, 0.02, 3)
     return np.clip(veil, 0, 0.85).astype(np.float32), colour.astype(np.float32)
