@@ -33,7 +33,7 @@ def test_a_veil_takes_contrast_and_its_opacity_says_so() -> None:
         opacity = pair.opacity[None]
         # what is left of the ground, and a grey that is the same all over
         grey = (pair.cloudy - (1 - opacity) * pair.clear) / opacity
-        assert np.ptp(grey) < 0.06
+        assert np.ptp(grey) < 0.08  # 0.04 between channels, and rounding
         assert 0.35 < grey.mean() < 0.65
 
 
