@@ -144,6 +144,36 @@ def test_creation_options_cannot_break_promises(
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("format", ["cog", "gtiff"])
+@pytest.mark.parametrize(
+    ("asked", "same"),
+    [
+        ({}, {"COMPRESS": "DEFLATE", "level": "1"}),
+        ({"level": "9"}, {"COMPRESS": "DEFLATE", "level": "9"}),
+        ({"COMPRESS": "ZSTD"}, {"COMPRESS": "ZSTD"}),
+    ],
+)
+def test_deflate_is_of_level_1_unless_asked_otherwise(
+    asked: dict, same: dict, format: str, scene: Path, tmp_path: Path
+) -> None:
+    """Blocks as long as in GDAL's own copy with these options."""
+    driver, level, predictor = {
+        "cog": ("COG", "LEVEL", "YES"),
+        "gtiff": ("GTiff", "ZLEVEL", "2"),
+    }[format]
+    asked, same = ({level if k == "level" else k: v for k, v in d.items()} for d in (asked, same))
+    out, copy = tmp_path / "out.tif", tmp_path / "copy.tif"
+    geodecloud.decloud_scene(scene, out, model="identity", format=FileFormat(format, asked))
+    tiles = {} if format == "cog" else {"TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512"}
+    rasterio.shutil.copy(scene, copy, driver=driver, PREDICTOR=predictor, **tiles, **same)
+    sizes = []
+    for path in (out, copy):
+        with rasterio.open(path) as src:
+            sizes.append(src.get_tag_item("BLOCK_SIZE_0_0", "TIFF", bidx=1))
+    assert sizes[0] is not None
+    assert sizes[0] == sizes[1]
+
+
 def test_sidecars_of_an_older_file_do_not_mask_the_new_one(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
     geodecloud.decloud_scene(scene, out, model="identity")
