@@ -43,13 +43,14 @@ def geodecloud(*words: str | Path) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--published", type=click.Path(path_type=Path, exists=True), help="Checkpoint.")
+@click.option("--config", type=click.Path(path_type=Path, exists=True), help="Of the training.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-def main(folder: Path, published: Path | None, out: Path) -> None:
+def main(folder: Path, published: Path | None, config: Path | None, out: Path) -> None:
     """Split, train, score."""
     name = folder.name.lower()
     learnt, scored = split(folder, out)
     geodecloud(
-        *("train", HERE / "rice" / f"{name}.toml", "--train-pairs", learnt),
+        *("train", config or HERE / "rice" / f"{name}.toml", "--train-pairs", learnt),
         *("--out", out / "run", "--accelerator", "cpu"),
     )
     models = [out / "run" / f"{name}.safetensors"]
