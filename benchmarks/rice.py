@@ -1,8 +1,9 @@
-"""Trained by our trainer on RICE, beside the published weights: for comparison only, never shipped.
+r"""Trained by our trainer on RICE, beside the published weights: for comparison only, never shipped.
 
 ::
 
-    python benchmarks/rice.py DATA/rice/RICE1 --published DATA/published/RICE1 --out runs/rice1
+    python benchmarks/rice.py DATA/rice/RICE1 --out runs/rice1 \
+        --published DATA/published/RICE1/gen_model_epoch_200.pth
 
 The pairs of a folder, in the order of their names, are split: two thirds are trained on by
 ``benchmarks/rice/NAME.toml``, the last third is scored, by ``geodecloud evaluate`` in the standard

@@ -12,7 +12,6 @@ seen nothing. *Bound* is the best gain and offset there are for each picture.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import click
@@ -22,13 +21,14 @@ from numpy.polynomial import Polynomial
 from torch import Tensor, nn
 
 from geodecloud.bands import known_wavelength_nm
-from geodecloud.training.chips import draw_crop, read_chips
+from geodecloud.training.chips import draw_crop
 from geodecloud.training.clouds import Array, SimulatedPair
 from geodecloud.training.config import Config
 from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.display import draw_picture
 from geodecloud.training.metrics import psnr_db
 from geodecloud.training.pairs import read_pairs
+from geodecloud.training.sources import read_sources
 
 CONFIG = Path(__file__).parents[1] / "examples" / "train_rgb.toml"
 SHARES = (1, 5, 25, 50, 75, 95, 99)
@@ -56,20 +56,17 @@ def squared_error(guess: Tensor, found: Tensor) -> Tensor:
 def draw(clear: Path, count: int, side: int) -> tuple[Tensor, Tensor]:
     """Features and moments of pictures without cloud, half of them under a veil."""
     config = Config.read(CONFIG)
-    bands, optional = config.source_bands, sorted(set(config.source_bands) - set(config.bands))
-    offsets = {n: float(dn) for n, dn in (text.split("=") for text in config.dn_offsets)}
-    chips = read_chips(clear, bands, config.skip_sensors, optional, offsets)
-    recipe = dataclasses.replace(config.recipe, crop_px=side)
-    examples = SimulatedClouds(chips, [], recipe, count)
+    examples, bands = read_sources(config, clear, None, None).examples, config.source_bands
+    assert isinstance(examples, SimulatedClouds)
     wavelengths = [known_wavelength_nm(band) for band in bands]
     told, found = [], []
     for index in range(count):
         rng = np.random.default_rng([7, index])
-        crop = draw_crop(chips, side, wavelengths, rng)
+        crop = draw_crop(examples.chips, side, wavelengths, rng)
         names = examples._composite(crop, rng)
         ground = crop[[bands.index(name) for name in names]]
         none = np.zeros(ground.shape[1:], np.float32)
-        false_colour, untouched = names != recipe.composites[0], rng.random() < 0.3
+        false_colour, untouched = names != config.bands, rng.random() < 0.3
         bare = SimulatedPair(ground, ground, none, none)
         picture = draw_picture(bare, rng, None, false_colour, untouched)
         told.append(features(picture.cloudy))

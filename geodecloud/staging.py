@@ -42,9 +42,9 @@ _OPTIONS: dict[str, dict[str, str]] = {
 }
 _RAW = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
 _PIXEL_KEYS = {"count", "dtype", "nodata"}
-#: GDAL's creation options. DEFLATE's first level made smaller files than its sixth, the default, in
-#: two thirds of the time (benchmarks/compression.py, docs/performance.md).
 _COMMON = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
+#: DEFLATE's first level made smaller files than its sixth, GDAL's default, in two thirds of the time
+#: (benchmarks/compression.py, docs/performance.md).
 _LEVEL = {"cog": {"LEVEL": "1"}, "gtiff": {"ZLEVEL": "1"}}
 
 

@@ -7,8 +7,8 @@ written out again because what is fast here cannot be said there:
   a concatenation. Only where the scene ends, the first row or column is the input itself.
 * The four maps of a pass are made one at a time. The engine would make all four before the first is
   used, and hold them: it orders a layer's own input before what is added to it. Each map is
-  therefore made to wait for the one before (`_Builder.wait_for`), which takes a third to a half of
-  the memory away.
+  therefore made to wait for the one before (`_Builder.wait_for`), which takes much of the memory
+  away.
 * What a window needs of its halo shrinks from layer to layer, so on every side that lies within the
   scene the features are cropped after each group of blocks.
 * The blend ``x + A * (g - x)`` is left to the caller, in float32 whatever the precision here.

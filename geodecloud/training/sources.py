@@ -67,7 +67,7 @@ def read_sources(
     if train_pairs is not None:
         own = read_pairs(train_pairs, config.bands, config.pair_bands)
         crops = PairCrops(own, config.crop_px, config.seed, config.examples)
-        simulated = all(pair.opacity is not None for pair in own)
+        simulated = all(p.opacity is not None and p.shadow is not None for p in own)
         return Sources(crops, selecting, true_opacity=simulated)
     assert clear is not None
     chips, textures = _read_chips(config, clear), _read_textures(config, pairs)
