@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from geodecloud.training.chips import add_atmosphere
 from geodecloud.training.clouds import SKIES, fractal_field, simulate_clouds
 
 S2_NM = (492.4, 559.8, 664.6, 832.8)
@@ -255,3 +256,21 @@ def test_stretch_draws_structures_out_along_one_direction():
 
     assert max(elongation(1.0, seed) for seed in range(5)) < 2
     assert min(elongation(6.0, seed) for seed in range(5)) > 4
+
+
+def test_haze_brightens_short_waves_most_and_is_strong_now_and_then() -> None:
+    wavelengths = [492, 560, 665, 865, 1614]
+    ground = np.full((5, 4, 4), 0.1, np.float32)
+    ground[3] = 0  # a band that is not there
+    added = np.array(
+        [
+            (add_atmosphere(ground, wavelengths, np.random.default_rng(seed)) - ground)[:, 0, 0]
+            for seed in range(300)
+        ]
+    )
+    assert (added[:, 3] == 0).all()
+    assert (np.diff(added[:, [0, 1, 2, 4]], axis=1) < 0).all()
+    red = added[:, 2]
+    # molecules alone give at most 0.03; the air over large towns sends 0.1 and more
+    assert 0.1 < red.max() < 0.2
+    assert np.median(red) < 0.05

@@ -120,8 +120,9 @@ def draw_crop(
 def add_atmosphere(crop: Array, wavelengths_nm: Sequence[float], rng: np.random.Generator) -> Array:
     """Look at corrected ground through a cloudless atmosphere, hazy now and then.
 
-    Path radiance is molecular, ``(490 nm / wavelength) ** 4`` (Rayleigh), and in half of the
-    cases also of aerosol, ``(550 nm / wavelength) ** 1.3`` (Angstrom): haze that is no cloud.
+    Path radiance is molecular, ``(490 nm / wavelength) ** 4`` (Rayleigh), and in seven of ten
+    cases also of aerosol, ``(550 nm / wavelength) ** alpha`` (Angstrom): haze that is no cloud, mostly
+    slight, as strong now and then as over large towns.
     Where the water vapour bands can be told, B09 loses most of its light and B10, which
     corrected products lack, all but a trace.
 
@@ -132,8 +133,8 @@ def add_atmosphere(crop: Array, wavelengths_nm: Sequence[float], rng: np.random.
     wavelengths = np.asarray(wavelengths_nm, np.float32)
     there: Bool = np.any(crop.reshape(len(crop), -1), axis=1)
     path = rng.uniform(0.02, 0.1) * (490 / wavelengths) ** 4
-    if rng.random() < 0.5:
-        path += rng.uniform(0, 0.08) * (550 / wavelengths) ** 1.3
+    if rng.random() < 0.7:
+        path += 0.18 * rng.random() ** 2 * (550 / wavelengths) ** rng.uniform(0.6, 1.8)
     vapour = np.abs(wavelengths - 945) < 10
     cirrus = np.abs(wavelengths - 1374) < 10
     seen = crop + path[:, None, None] * there[:, None, None]
