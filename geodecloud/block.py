@@ -20,6 +20,7 @@ from geodecloud.composite import (
     MARGIN_PX,
     Bool,
     add_margin,
+    feather,
     fill_gaps,
     judge,
 )
@@ -35,6 +36,7 @@ from geodecloud.tiler import (
     plan_overlapping,
     plan_windows,
 )
+from geodecloud.veil import Veil
 
 Array = NDArray[np.float32]
 
@@ -60,6 +62,7 @@ class BlockDeclouder:
     fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
     alpha : 0-based band that is a mask and no data, or None
     ends : rows and columns at which windows end, see `geodecloud.tiler.plan_chunks`
+    veil : over the whole scene, lifted before the network sees it, or None
     """
 
     declouder: Recipe
@@ -74,6 +77,7 @@ class BlockDeclouder:
     fill_px: int
     alpha: int | None = None
     ends: Ends = ((), ())
+    veil: Veil | None = None
 
     @property
     def context_px(self) -> int:
@@ -136,6 +140,12 @@ class BlockDeclouder:
         hidden = ~(opacity <= self.declouder.card.opaque_threshold)
         if known is not None:
             hidden |= known == HIDING
+        if self.veil is not None:
+            here = self._reflectance(dn[:, *view])
+            restored, opacity = _under_veil(
+                self.veil, here, restored, opacity, is_cloud & usable_here
+            )
+            is_cloud = has_data if self.mask_kind == "auto" else is_cloud
         verdict = judge(has_data, usable_here, is_cloud, hidden, allowed, self.strict)
 
         inner = core.relative_to(region).slices_yx
@@ -202,6 +212,8 @@ class BlockDeclouder:
         if not wanted.any():
             return restored, opacity
         image = fill_gaps(self._reflectance(dn), usable, self.fill_px)
+        if self.veil is not None:
+            image = self.veil.lift(image)
         if self.reach_px is None:
             both = self._blend_windows(image, region, padded)
             restored, opacity = both[:count], both[count]
@@ -251,6 +263,16 @@ class BlockDeclouder:
             restored, opacity = self._predict(np.ascontiguousarray(patch)[None])
             mosaic.add(window, np.concatenate([restored[0], opacity]), BLEND_OVERLAP_PX)
         return mosaic.result()
+
+
+def _under_veil(
+    veil: Veil, image: Array, restored: Array, opacity: Array, is_cloud: Bool
+) -> tuple[Array, Array]:
+    """Ground without its veil, restored where there is cloud besides; and the opacity of both."""
+    lifted = veil.lift(image)
+    share = feather(is_cloud, keep=~is_cloud).astype(np.float32)
+    ground: Array = lifted + share * (restored - lifted)
+    return ground, (1 - (1 - opacity) * np.float32(1 - veil.opacity)).astype(np.float32)
 
 
 def _bands_of_rows(height: int) -> Iterator[slice]:

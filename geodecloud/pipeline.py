@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -17,8 +17,11 @@ from geodecloud.backends import choose_backend, window_cost
 from geodecloud.block import MASK_REACH_PX, BlockDeclouder
 from geodecloud.cube import Cube, Scene, SceneT
 from geodecloud.declouder import Recipe
+from geodecloud.errors import OptionError
 from geodecloud.masks import open_clouds, open_data_area
 from geodecloud.metadata import Metadata
+from geodecloud.models.catalogue import find_weights
+from geodecloud.models.tensors import read_tensors
 from geodecloud.options import Options
 from geodecloud.parallel import Indexed, engine, map_blocks_with_halo
 from geodecloud.plan import Plan, check_reflectance, plan_scene
@@ -28,6 +31,7 @@ from geodecloud.scene import (
     open_aoi,
 )
 from geodecloud.tiler import BLEND_OVERLAP_PX, Ends, ScenePlan, Window, plan_chunks
+from geodecloud.veil import SAMPLE_PX, Veil, find_veil
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -107,6 +111,8 @@ def decloud(
     # under a mask few windows are whole, and strips along the edge are not worth their graphs
     ends = ((), ()) if cut is None or plan.mask_kind == "given" else cut.ends
     block = _block_declouder(metadata, plan, options, ends, may_have_gaps=valid is not None)
+    if plan.card.lifts_veil and metadata.dtypes[0] == "uint8":
+        block = replace(block, veil=_look_for_veil(pixels, valid, plan, options))
     results: Any = map_blocks_with_halo(
         block,
         [(pixels, cube.index), valid, clouds, allowed],
@@ -176,6 +182,41 @@ def _block_declouder(
         alpha=metadata.alpha,
         ends=ends,
     )
+
+
+def _look_for_veil(
+    pixels: da.Array, valid: Indexed | None, plan: Plan, options: Options
+) -> Veil | None:
+    """Look at pixels from all over a picture, once and at once, before its blocks are planned.
+
+    Raises
+    ------
+    OptionError
+        If there are several dates: each would have a veil of its own.
+    """
+    if pixels.ndim > 3 and len(pixels) > 1:
+        raise OptionError(
+            f"model {plan.card.name} looks for a veil over one picture, and this is a stack of "
+            f"{len(pixels)} dates; give them one by one, such as scene.isel(time=0)"
+        )
+    step = max(1, max(pixels.shape[-2:]) // SAMPLE_PX)
+    thin = [pixels[..., ::step, ::step]]
+    thin += [] if valid is None else [valid[0][..., ::step, ::step]]
+    with engine(options.scheduler or "threads", options.workers) as computer:
+        seen, *area = computer.compute(thin)
+    dn = seen.reshape(seen.shape[-3:])[list(plan.channels)]
+    usable = np.ones(dn.shape[1:], bool)
+    if area:
+        usable = area[0].reshape(dn.shape[1:]).copy()
+    if plan.codec.nodata is not None:
+        usable &= ~np.any(dn == plan.codec.nodata, axis=0)
+    _, tensors = read_tensors(find_weights(plan.source))
+    veil = find_veil(tensors, plan.codec.decode(dn)[:, usable].astype(np.float32))
+    if veil is None:
+        log.info("no veil lies over the whole picture")
+    else:
+        log.info("a veil of opacity %.2f lies over the whole picture, and is lifted", veil.opacity)
+    return veil
 
 
 def _areas(

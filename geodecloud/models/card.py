@@ -34,6 +34,8 @@ class ModelCard:
     halo_px : dependency radius in px; None where it has no limit
     has_cloud_map : whether the attention map is the opacity of cloud and shadow. Where it
         is not, it must not be used as a mask.
+    lifts_veil : whether the file holds what `geodecloud.veil` needs, too: a veil over the whole of an 8-bit
+        picture is lifted before the network sees it. Such a model is used only where it is asked for
     cloud_threshold : opacity above which a pixel counts as cloud
     opaque_threshold : opacity above which the ground counts as not visible
     training, licence, citation : where the weights come from and what one may do with them
@@ -49,6 +51,7 @@ class ModelCard:
     value_range: tuple[float, float] | None = (-0.1, 1.6)
     halo_px: int | None = 0
     has_cloud_map: bool = False
+    lifts_veil: bool = False
     cloud_threshold: float = 0.1
     opaque_threshold: float = 0.8
     training: str = ""

@@ -106,13 +106,19 @@ def choose_model(descriptions: Sequence[str | None]) -> Choice:
     """
     names = [canonical_name(d) for d in descriptions]
     cards = [card for card in shipped_cards().values() if card.channels]
-    fitting = [card for card in cards if set(card.needed) <= set(names)]
+    # whether a picture is under a veil, and to be without, is for its owner to say
+    fitting = [card for card in cards if set(card.needed) <= set(names) and not card.lifts_veil]
     if fitting:
         covered = {card.name: [n for n in card.channel_names if n in names] for card in fitting}
         # of models that restore the same bands, the one made for them alone
         best = max(fitting, key=lambda card: (len(covered[card.name]), -len(card.channels)))
         return Choice(best.name, f"the scene names its bands {' '.join(covered[best.name])}")
-    needs = "\n".join(f"  {card.name}: {' '.join(card.needed)}" for card in cards)
+    needs = "\n".join(
+        f"  {card.name}: {' '.join(card.needed)}"
+        + f" (a picture under an even veil; only when asked for: --model {card.name})"
+        * card.lifts_veil
+        for card in cards
+    )
     raise BandError(
         f"no shipped model fits the scene's bands ({describe(descriptions)}). Models and the "
         f"bands they need:\n{needs}\nIf the bands are there under other names, give the model "

@@ -19,6 +19,7 @@ from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.catalogue import IDENTITY, SHIPPED, find_weights
 from geodecloud.models.spanet import DIRECTIONS, SPANet
 from geodecloud.models.tensors import CARD_KEY, hash_tensors, read_tensors
+from geodecloud.veil import PREFIX
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,18 @@ def build_network(card: ModelCard) -> nn.Module:
         raise WeightsError(f"model {card.name!r} cannot be built: {error}") from error
 
 
-def save_weights(network: nn.Module, card: ModelCard, path: str | Path) -> ModelCard:
-    """Write a network and its card as one safetensors file; return the card with its hash."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
-    card = dataclasses.replace(card, sha256=tensor_hash(tensors))
+def save_weights(
+    network: nn.Module, card: ModelCard, path: str | Path, veil: dict[str, Tensor] | None = None
+) -> ModelCard:
+    """Write a network and its card as one safetensors file; return the card with its hash.
+
+    Parameters
+    ----------
+    veil : tensors of `geodecloud.veil`, for a model that lifts veils
+    """
+    whole = network.state_dict() | (veil or {})
+    tensors = {name: t.detach().cpu().contiguous() for name, t in whole.items()}
+    card = dataclasses.replace(card, sha256=tensor_hash(tensors), lifts_veil=bool(veil))
     try:
         save_file(tensors, str(path), metadata={CARD_KEY: card.to_json()})
     except (SafetensorError, OSError) as error:
@@ -95,7 +104,9 @@ def load_model(name_or_path: str | Path) -> Model:
     card, tensors = read_weights(path)
     network = build_network(card)
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+        )
     except RuntimeError as error:
         raise WeightsError(
             f"{path} does not hold the tensors its card describes: {error}"

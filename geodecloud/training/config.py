@@ -25,6 +25,9 @@ class Config:
     drop_share: float = 0.0  # how often some of them are taken away
     composites: tuple[tuple[str, ...], ...] = ()  # other bands, now and then, in their place
     display_share: float = 0.0  # how often an example is an 8-bit picture
+    veil_pictures: int = (
+        0  # pictures on which it learns to see veils (geodecloud.veil); 0: it does not
+    )
     untouched_share: float = 0.0  # how often there is no cloud for certain
     init_from: str = ""  # weights to start from: a shipped model or a file
     skip_sensors: tuple[str, ...] = ()  # sensors whose DN is not reflectance

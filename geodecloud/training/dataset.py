@@ -73,20 +73,24 @@ class SimulatedClouds(Dataset[Example]):
     def draw(self, index: int) -> SimulatedPair:
         """Draw one example as a simulated pair."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, index])
-        wavelengths = [known_wavelength_nm(band) for band in recipe.bands]
-        crop = draw_crop(self.chips, recipe.crop_px, wavelengths, rng)
-        names = self._composite(crop, rng)
-        chosen = [recipe.bands.index(name) for name in names]
-        crop = self._without_some(crop[chosen], names, rng)
-        textures = [texture[chosen] for texture in self.textures]
-        wavelengths = [wavelengths[i] for i in chosen]
+        crop, names = self.draw_ground(rng, recipe.crop_px)
+        crop = self._without_some(crop, names, rng)
+        textures = [texture[[recipe.bands.index(n) for n in names]] for texture in self.textures]
+        wavelengths = [known_wavelength_nm(name) for name in names]
         untouched = rng.random() < recipe.untouched_share
         skies = {"clear": 1.0} if untouched else None
         pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
         if rng.random() < recipe.display_share:
             false_colour = names != recipe.composites[0]
-            return draw_picture(pair, rng, None, false_colour, untouched)
+            return draw_picture(pair, rng, false_colour, untouched)
         return pair
+
+    def draw_ground(self, rng: np.random.Generator, side: int) -> tuple[Array, tuple[str, ...]]:
+        """Draw a clear crop of `side` px, and the names of the bands it is made of."""
+        bands = self.recipe.bands
+        crop = draw_crop(self.chips, side, [known_wavelength_nm(band) for band in bands], rng)
+        names = self._composite(crop, rng)
+        return crop[[bands.index(name) for name in names]], names
 
     def _composite(self, crop: Array, rng: np.random.Generator) -> tuple[str, ...]:
         """One of the composites whose bands the crop has."""

@@ -3,8 +3,7 @@
 Quick-looks, Sentinel-2's true-colour image, web maps and most data sets of pictures are stretched
 reflectance, and how they were stretched nobody says. So each pair is drawn with a stretch of its
 own: the hard contrast of web maps, the plain gain of ESA's true-colour image, the root of the
-LandsatLook quick-looks of the USGS. A part of the veils is laid over the picture rather than the
-ground: a stretch after the veil would undo it.
+LandsatLook quick-looks of the USGS.
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.training.clouds import Array, SimulatedPair, fractal_field
+from geodecloud.training.clouds import Array, SimulatedPair
 
-#: How often a veil is laid over the finished picture of a pair.
-_VEILED = 0.5
 #: How often a picture without cloud is of even ground.
 _EVEN = 0.5
 #: How a picture was stretched -> how often, in true and in false colour.
@@ -25,7 +22,6 @@ _STRETCHES = {"web": (0.5, 0.15), "gain": (0.25, 0.1), "root": (0.1, 0.65), "lev
 def draw_picture(
     pair: SimulatedPair,
     rng: np.random.Generator,
-    veiled: bool | None = None,
     false_colour: bool = False,
     untouched: bool = False,
 ) -> SimulatedPair:
@@ -41,15 +37,13 @@ def draw_picture(
 
     Parameters
     ----------
-    veiled : whether a veil is laid over the cloudy picture; None: now and then. In false colour there
-        is none: what is grey in the visible is not in the infrared
     false_colour : whether the bands are not blue, green and red
     untouched : whether nothing lies over the ground; it is made even now and then, of any brightness:
         a desert or a lake is not to be taken for a veil
 
     Returns
     -------
-    The pair in [0, 1]; where a veil was added, ``opacity`` has it
+    The pair in [0, 1]
     """
     black, gain, gamma = _stretch(pair.clear, rng, false_colour)
 
@@ -58,16 +52,11 @@ def draw_picture(
         return np.clip(above, 0, 1).astype(np.float32) ** np.float32(gamma)
 
     clear, cloudy = stretch(pair.clear), stretch(pair.cloudy)
-    opacity = pair.opacity
     if untouched:
         if rng.random() < _EVEN:
             clear = _even(clear, rng)
         cloudy = clear
-    elif (rng.random() < _VEILED and not false_colour) if veiled is None else veiled:
-        veil, colour = _veil(clear.shape[1:], rng)
-        cloudy = (1 - veil) * cloudy + veil * colour[:, None, None]
-        opacity = (1 - (1 - opacity) * (1 - veil)).astype(np.float32)
-    return SimulatedPair(_in_8_bits(cloudy), _in_8_bits(clear), opacity, pair.shadow)
+    return SimulatedPair(_in_8_bits(cloudy), _in_8_bits(clear), pair.opacity, pair.shadow)
 
 
 def _stretch(
@@ -103,11 +92,3 @@ def _even(image: Array, rng: np.random.Generator) -> Array:
 
 def _in_8_bits(image: Array) -> Array:
     return (np.rint(255 * image) / 255).astype(np.float32)
-
-
-def _veil(shape_yx: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, Array]:
-    """Opacity (H, W) and colour (3,) of a veil over a whole picture, of a middle grey."""
-    field = fractal_field(2 * max(shape_yx), 3.6, rng)[: shape_yx[0], : shape_yx[1]]
-    veil = rng.uniform(0.25, 0.7) * (1 + rng.uniform(0, 0.25) * field)
-    colour = rng.uniform(0.4, 0.6) + rng.uniform(-0.02, 0.02, 3)
-    return np.clip(veil, 0, 0.85).astype(np.float32), colour.astype(np.float32)

@@ -109,7 +109,7 @@ def _read_textures(config: Config, folder: Path | None) -> list[Array]:
 
 
 def _selecting(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs that choose the best step; for pictures also drawn as such, and under a veil."""
+    """The pairs that choose the best step; for pictures also drawn as such."""
     wanted = config.select_pairs or {pair.name for pair in pairs} - set(config.learn_pairs)
     chosen = [pair for pair in pairs if pair.name in wanted]
     if not config.display_share:
@@ -117,8 +117,7 @@ def _selecting(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
     drawn = []
     for index, pair in enumerate(chosen):
         none = np.zeros_like(pair.clear[0])
-        for veiled, cloudy in ((False, pair.cloudy), (True, pair.clear)):
-            both = SimulatedPair(cloudy, pair.clear, none, none)
-            picture = draw_picture(both, np.random.default_rng([config.seed, index]), veiled)
-            drawn.append(Pair(pair.name, picture.cloudy, picture.clear))
+        both = SimulatedPair(pair.cloudy, pair.clear, none, none)
+        picture = draw_picture(both, np.random.default_rng([config.seed, index]))
+        drawn.append(Pair(pair.name, picture.cloudy, picture.clear))
     return chosen + drawn

@@ -49,6 +49,7 @@ from geodecloud.training.losses import (
 from geodecloud.training.metrics import psnr_db
 from geodecloud.training.pairs import Pair
 from geodecloud.training.sources import Sources
+from geodecloud.training.veil import learn_veils
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,14 @@ def train(
         return card
     network = load_model(weights).network
     card = calibrate(network, card, sources.selecting, sources.choosing)
-    return save_weights(network, card, weights)
+    veil = None
+    if config.veil_pictures:
+        if sources.choosing is None:
+            raise OptionError(
+                "veil_pictures needs clear imagery to draw pictures of: --clear FOLDER"
+            )
+        veil = learn_veils(sources.choosing, config.veil_pictures, config.seed)
+    return save_weights(network, card, weights, veil)
 
 
 def make_fabric(config: Config, accelerator: str = "auto", devices: int = 1) -> Fabric:
