@@ -150,6 +150,22 @@ def test_killed_and_resumed_equals_uninterrupted(
         train(dataclasses.replace(config, seed=9), sources, tmp_path / "parts", "cpu")
 
 
+def test_the_mean_of_two_steps_is_that_of_their_weights(clear_folder: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, keep_last=True)
+    sources = read_sources(config, clear_folder, None, None)
+    train(config, sources, tmp_path / "last", "cpu")
+    train(dataclasses.replace(config, mean_of_steps=(2, 6)), sources, tmp_path / "mean", "cpu")
+    early, late, mean = (
+        load_file(tmp_path / "mean" / name)
+        for name in ("step_2.safetensors", "step_6.safetensors", "s2-10m.safetensors")
+    )
+    last = load_file(tmp_path / "last/s2-10m.safetensors")
+    assert all(torch.equal(late[name], last[name]) for name in last)
+    assert any(not torch.equal(early[name], late[name]) for name in late)
+    for name in mean:
+        np.testing.assert_allclose(mean[name], (early[name] + late[name]) / 2, atol=1e-7)
+
+
 def pairs_folder(folder: Path, count: int, side: int = 32) -> Path:
     """Small pairs: textured ground, and the same with half of its light lost in shadow."""
     folder.mkdir()
@@ -331,6 +347,7 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
     for text, message in [
         ('bands = ["B02"]\n', "4 channel_weights for 1 bands"),
         ("crop_px = 16\n", "patches of 16 px"),
+        ("mean_of_steps = [300]\n", "names step 300; weights are kept every validate_every = 250"),
     ]:
         path = tmp_path / "config.toml"
         path.write_text(text)

@@ -23,7 +23,7 @@ _LOSS_DB, _GREAT_LOSS_DB = 0.3, 1.0
 #: A clear image counts as harmed below this PSNR against itself.
 _HARMED_DB = 40.0
 #: Mean gain in dB given up for a higher threshold: more ground stays as it was observed.
-_TOLERANCE_DB = 0.1
+_TOLERANCE_DB = 0.03
 #: Opacity from which ground does not show: a twentieth of its contrast is below the noise.
 _HIDDEN = 0.95
 
@@ -40,7 +40,7 @@ def calibrate(
     more than 1 dB, of these those with the fewest losing more than 0.3 dB (one in twenty is as good
     as none), where the clear image itself, sent through, counts as a pair that loses if it comes
     out below 40 dB. Of what is left it is the highest whose mean gain, composite included, is
-    within 0.1 dB of the best. ``opaque_threshold`` is exceeded by 90 % of the simulated pixels whose
+    within 0.03 dB of the best. ``opaque_threshold`` is exceeded by 90 % of the simulated pixels whose
     true opacity is at least 0.95, where ground no longer shows: it is chosen to call too much ground
     invented rather than too little.
 

@@ -38,6 +38,7 @@ class Config:
     learn_pairs: tuple[str, ...] = ()  # pairs trained on beside simulated clouds
     learn_share: float = 0.35  # how often
     keep_last: bool = False  # keep the last step; the selecting pairs are looked at, no more
+    mean_of_steps: tuple[int, ...] = ()  # the result is the mean of the weights of these steps
     width: int = 32
     passes: str = "one-step"
     direction_weights: bool = False
@@ -84,6 +85,13 @@ class Config:
             raise OptionError(
                 f"{path}: crop_px = {config.crop_px}, but the discriminator sees patches of 16 px and "
                 f"needs crop_px = {LEAST_CROP_PX} or more; or set adversarial_weight = 0"
+            )
+        if wrong := [
+            n for n in config.mean_of_steps if n % config.validate_every or n > config.steps
+        ]:
+            raise OptionError(
+                f"{path}: mean_of_steps names step {wrong[0]}; weights are kept every validate_every = "
+                f"{config.validate_every} steps up to {config.steps}"
             )
         if both := sorted(set(config.learn_pairs) & set(config.select_pairs)):
             raise OptionError(

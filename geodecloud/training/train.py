@@ -103,6 +103,8 @@ def train(
             kept = config.keep_last or not sources.selecting or gain > best
             if fabric.is_global_zero and kept:
                 run.write_average(card, weights)
+            if fabric.is_global_zero and step + 1 in config.mean_of_steps:
+                run.write_average(card, out / f"step_{step + 1}.safetensors")
             best = max(best, gain)
             minutes = round((time.monotonic() - began) / 60, 2)
             record = {"step": step + 1, "minutes": minutes, "gain_db": gain, **means}
@@ -117,6 +119,8 @@ def train(
     if not fabric.is_global_zero:
         return card
     network = load_model(weights).network
+    if config.mean_of_steps:
+        network.load_state_dict(_mean_weights(out, config.mean_of_steps))
     card = calibrate(network, card, sources.selecting, sources.choosing)
     veil = None
     if config.veil_pictures:
@@ -304,6 +308,13 @@ def validate(
     generator.train()
     generator.load_state_dict(live)
     return (float(np.mean(gains)) if gains else 0.0), images
+
+
+def _mean_weights(out: Path, steps: Sequence[int]) -> dict[str, Tensor]:
+    """The mean of the weights kept at some steps of one run (Wortsman et al. 2022, model soups)."""
+    files = [out / f"step_{step}.safetensors" for step in steps]
+    parts = [load_model(file).network.state_dict() for file in files]
+    return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
 
 
 def _architecture(config: Config) -> dict[str, Any]:
