@@ -140,7 +140,7 @@ BAD_OPTIONS = {
     "no band": (["--bands", ""], "not a list of bands", 1),
     "too few bands": (["--model", "s2-10m", "--bands", "1,2"], "takes 4 bands", 1),
     "band twice": (["--bands", "1,2,3,3"], "more than once", 1),
-    "unknown model": (["--model", "nope"], "shipped models: s2-10m", 1),
+    "unknown model": (["--model", "nope"], "shipped models: rgb, s2-10m", 1),
     "window 0": (["--window", "0"], "window of 0 px", 1),
     "window huge": (["--window", "99999999"], "window of 99999999 px", 1),
     "window text": (["--window", "big"], "neither 'auto' nor a whole number", 2),

@@ -103,3 +103,29 @@ def test_even_clear_ground_is_mostly_left_alone(level: float, tmp_path: Path) ->
     )
     clear = geodecloud.remove_clouds(array, model="s2-10m")
     assert (clear.values == dn).all(axis=0).mean() > 0.9
+
+
+def test_a_veil_over_a_picture_is_lifted_where_it_is_asked_for(
+    real_data: Path, tmp_path: Path
+) -> None:
+    """Every third pair of RICE1, of which nothing was trained on, by ``--model rgb``."""
+    gains = []
+    for cloudy in sorted((real_data / "rice/RICE1/cloud").iterdir())[::3]:
+        out = tmp_path / "clear.tif"
+        options = ["--model", "rgb", "--overwrite"]
+        result = CliRunner().invoke(main, [str(cloudy), "--out", str(out), *options])
+        assert result.exit_code == 0, result.output
+        images = []
+        for path in (cloudy, out, real_data / "rice/RICE1/label" / cloudy.name):
+            with rasterio.open(path) as src:
+                images.append(src.read() * (1e4 / 255))
+        gains.append(psnr_db(images[1], images[2]) - psnr_db(images[0], images[2]))
+    assert len(gains) == 15
+    assert np.mean(gains) > 2
+
+
+def test_a_picture_is_not_touched_unasked(real_data: Path, tmp_path: Path) -> None:
+    cloudy = next((real_data / "rice/RICE2/cloud").iterdir())
+    result = CliRunner().invoke(main, [str(cloudy), "--out", str(tmp_path / "clear.tif")])
+    assert result.exit_code == 1
+    assert "--model rgb" in result.stderr

@@ -166,6 +166,19 @@ def test_the_mean_of_two_steps_is_that_of_their_weights(clear_folder: Path, tmp_
         np.testing.assert_allclose(mean[name], (early[name] + late[name]) / 2, atol=1e-7)
 
 
+def test_a_config_of_no_steps_learns_veils_alone(real_data: Path, tmp_path: Path) -> None:
+    path = Path(__file__).parents[1] / "examples/train_rgb.toml"
+    config = dataclasses.replace(Config.read(path), veil_pictures=20)
+    sources = read_sources(config, real_data / "clear", None, None)
+    card = train(config, sources, tmp_path, "cpu")
+    assert (card.kind, card.lifts_veil, card.halo_px) == ("veil", True, 0)
+    image = torch.rand(1, 3, 8, 8)
+    network = load_model(tmp_path / "rgb.safetensors").network
+    assert torch.equal(network(image)[0], image)
+    with pytest.raises(OptionError, match="train nothing"):
+        train(dataclasses.replace(config, veil_pictures=0), sources, tmp_path, "cpu")
+
+
 def pairs_folder(folder: Path, count: int, side: int = 32) -> Path:
     """Small pairs: textured ground, and the same with half of its light lost in shadow."""
     folder.mkdir()

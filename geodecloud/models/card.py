@@ -26,7 +26,7 @@ class ModelCard:
     ----------
     name : short name, as given to ``--model``
     summary : one sentence for people
-    kind : "spanet" or "identity"
+    kind : "spanet", "identity", or "veil": no network, a veil is lifted and that is all
     architecture : keyword arguments of the network, without the channel counts
     channels : input channels in order; empty means any number of bands
     optional : names of channels a scene may lack; the network then gets a plane of zeros

@@ -14,6 +14,8 @@ from geodecloud.models.card import ModelCard
 
 SHIPPED = Path(__file__).parent / "shipped"
 
+#: Kinds of model whose network leaves pixels as they are: "veil" lifts a veil, see `geodecloud.veil`.
+NO_NETWORK = ("identity", "veil")
 #: Built in, not a file: any number of bands, changes nothing.
 IDENTITY = ModelCard(
     name="identity",

@@ -33,7 +33,7 @@ from geodecloud.errors import OptionError, SceneError
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
-from geodecloud.models.weights import load_model, save_weights
+from geodecloud.models.weights import Identity, load_model, save_weights
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.checkpoint import Run
 from geodecloud.training.config import Config
@@ -75,9 +75,11 @@ def train(
     out : folder for checkpoint, log (``log.jsonl``), curves and the finished weights
     accelerator, devices : as Lightning Fabric has them: "auto", "cpu", "cuda", "mps"; how many
     """
+    out.mkdir(parents=True, exist_ok=True)
+    if not config.steps:
+        return save_veil_alone(config, sources, out)
     fabric = make_fabric(config, accelerator, devices)
     fabric.launch()
-    out.mkdir(parents=True, exist_ok=True)
     run = start_run(config, fabric, out)
     first, best = run.resume(config)
     card = _card(config)
@@ -122,14 +124,39 @@ def train(
     if config.mean_of_steps:
         network.load_state_dict(_mean_weights(out, config.mean_of_steps))
     card = calibrate(network, card, sources.selecting, sources.choosing)
-    veil = None
-    if config.veil_pictures:
-        if sources.choosing is None:
-            raise OptionError(
-                "veil_pictures needs clear imagery to draw pictures of: --clear FOLDER"
-            )
-        veil = learn_veils(sources.choosing, config.veil_pictures, config.seed)
+    veil = _learn_veil(config, sources) if config.veil_pictures else None
     return save_weights(network, card, weights, veil)
+
+
+def save_veil_alone(config: Config, sources: Sources, out: Path) -> ModelCard:
+    """A model without a network, which lifts a veil and does nothing else: a config of no steps.
+
+    Raises
+    ------
+    OptionError
+        If there are no ``veil_pictures`` either, or no clear imagery to draw them of.
+    """
+    if not config.veil_pictures:
+        raise OptionError("steps = 0 and veil_pictures = 0 train nothing; set one of them")
+    card = dataclasses.replace(
+        _card(config),
+        kind="veil",
+        architecture={},
+        value_range=(0.0, 1.0),
+        halo_px=0,
+        has_cloud_map=True,
+        # there is no cloud but the veil, and ground shows through it
+        cloud_threshold=1.0,
+        opaque_threshold=1.0,
+    )
+    veil = _learn_veil(config, sources)
+    return save_weights(Identity(), card, out / f"{config.name}.safetensors", veil)
+
+
+def _learn_veil(config: Config, sources: Sources) -> dict[str, Tensor]:
+    if sources.choosing is None:
+        raise OptionError("veil_pictures needs clear imagery to draw pictures of: --clear FOLDER")
+    return learn_veils(sources.choosing, config.veil_pictures, config.seed)
 
 
 def make_fabric(config: Config, accelerator: str = "auto", devices: int = 1) -> Fabric:
