@@ -25,7 +25,7 @@ from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import IDENTITY, get_card, shipped_cards
 from geodecloud.models.weights import load_model
 
-SHIPPED = [name for name in shipped_cards() if name != "identity"]
+SHIPPED = [name for name, card in shipped_cards().items() if card.kind == "spanet"]
 
 
 def image_for(card: ModelCard, height: int, width: int, seed: int = 0) -> np.ndarray:
