@@ -73,6 +73,7 @@ def remove_clouds(scene: SceneT, **options: Any) -> SceneT:
     -------
     DataArray or Dataset
         The same dims, coords, attrs, encoding, dtype and chunks; only cloud pixels differ.
+        A model that lifts veils looks at some pixels of all chunks at once; all others wait.
 
     Raises
     ------
