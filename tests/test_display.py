@@ -6,7 +6,7 @@ import numpy as np
 from conftest import textured_dn
 
 from geodecloud.training.clouds import SimulatedPair
-from geodecloud.training.display import draw_picture
+from geodecloud.training.display import draw_picture, even_ground
 
 NONE = np.zeros((60, 60), np.float32)
 GROUND = (textured_dn(3, 60, 60) / 1e4).astype(np.float32)
@@ -34,3 +34,30 @@ def test_untouched_ground_stays_and_is_even_now_and_then() -> None:
         contrasts.append(pair.clear.std())
     textured = [pair.clear.std() for pair in drawn()]
     assert np.mean(contrasts) < 0.85 * np.mean(textured)
+
+
+def test_even_ground_is_the_own_or_water_or_soil() -> None:
+    """Water darkens towards the infrared and soil brightens: no ground made even does the reverse."""
+    wavelengths = (490.0, 665.0, 1614.0)
+    drawn = [even_ground(GROUND, wavelengths, np.random.default_rng(seed)) for seed in range(300)]
+    even = [image for image in drawn if image is not GROUND]
+    assert 60 < len(even) < 150
+    ratios = []
+    for image in even:
+        assert image.min() >= 0
+        assert (image.std(axis=(1, 2)) < 0.65 * GROUND.std(axis=(1, 2))).all()
+        blue, _, infrared = np.median(image, axis=(1, 2))
+        ratios.append(infrared / blue)
+    own = np.median(GROUND[2]) / np.median(GROUND[0])
+    kinds = [np.isclose(r, own, rtol=0.01) for r in ratios]
+    assert 10 < sum(kinds) < len(even)
+    assert sum(r < 0.32 for r in ratios) > 10
+    assert sum(r > 1.0 for r in ratios) > 10
+
+
+def test_absent_bands_stay_absent_on_even_ground() -> None:
+    ground = GROUND.copy()
+    ground[1] = 0
+    for seed in range(30):
+        image = even_ground(ground, (490, 665, 1614), np.random.default_rng(seed))
+        assert not image[1].any()

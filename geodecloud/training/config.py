@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from geodecloud.errors import OptionError
+from geodecloud.training.clouds import SKIES
 from geodecloud.training.dataset import Recipe
 
 #: Smallest crop of which the discriminator makes more than one score.
@@ -29,6 +32,7 @@ class Config:
         0  # pictures on which it learns to see veils (geodecloud.veil); 0: it does not
     )
     untouched_share: float = 0.0  # how often there is no cloud for certain
+    skies: tuple[str, ...] = ()  # "KIND=SHARE" of geodecloud.training.clouds.SKIES; empty: those
     init_from: str = ""  # weights to start from: a shipped model or a file
     skip_sensors: tuple[str, ...] = ()  # sensors whose DN is not reflectance
     dn_offsets: tuple[str, ...] = ()  # "FILE=NUMBER", added to its DN before the scale
@@ -77,6 +81,7 @@ class Config:
                 f"{path}: unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}"
             )
         config = cls(**{name: _frozen(value) for name, value in values.items()})
+        _ = config.sky_shares  # a wrong one is an error now, not when the data have been read
         if len(config.channel_weights) != len(config.bands):
             raise OptionError(
                 f"{path}: {len(config.channel_weights)} channel_weights for {len(config.bands)} bands"
@@ -120,10 +125,32 @@ class Config:
             drop_share=self.drop_share,
             display_share=self.display_share,
             untouched_share=self.untouched_share,
+            skies=self.sky_shares,
             texture_share=self.texture_share,
             crop_px=self.crop_px,
             seed=self.seed,
         )
+
+    @property
+    def sky_shares(self) -> Mapping[str, float]:
+        """Kind of sky -> how often it is drawn.
+
+        Raises
+        ------
+        OptionError
+            If a kind is unknown, or the shares do not sum up to 1.
+        """
+        if not self.skies:
+            return SKIES
+        words = [text.partition("=") for text in self.skies]
+        if wrong := [kind for kind, _, _ in words if kind not in SKIES]:
+            raise OptionError(f"skies names {wrong[0]!r}; known: {', '.join(SKIES)}")
+        shares = {kind: float(share or "nan") for kind, _, share in words}
+        if not math.isclose(sum(shares.values()), 1):
+            raise OptionError(
+                f"the shares of skies sum up to {sum(shares.values()):g}, not 1: {', '.join(self.skies)}"
+            )
+        return shares
 
 
 def _frozen(value: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,13 +13,16 @@ from torch.utils.data import Dataset
 from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import SceneError
 from geodecloud.training.chips import Chip, draw_crop
-from geodecloud.training.clouds import Array, SimulatedPair, simulate_clouds
-from geodecloud.training.display import draw_picture
+from geodecloud.training.clouds import SKIES, Array, SimulatedPair, simulate_clouds
+from geodecloud.training.display import draw_picture, even_ground
 from geodecloud.training.losses import cloud_mask
 from geodecloud.training.opacity import estimate_attention
 from geodecloud.training.pairs import Pair
 
 Example = tuple[Tensor, Tensor, Tensor]
+
+#: How often the first of several composites is drawn where the others can be, too.
+_FIRST = 0.4
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Recipe:
     drop_share : how often
     display_share : how often the pair is drawn as an 8-bit picture
     untouched_share : how often there is no cloud for certain; a clear sky is drawn, too
+    skies : kind of sky -> how often it is drawn otherwise
     texture_share : how often clouds have the texture of real ones
     crop_px, seed
     """
@@ -45,6 +49,7 @@ class Recipe:
     drop_share: float = 0.0
     display_share: float = 0.0
     untouched_share: float = 0.0
+    skies: Mapping[str, float] = field(default_factory=lambda: SKIES)
     texture_share: float = 0.35
     crop_px: int = 96
     seed: int = 1
@@ -77,8 +82,10 @@ class SimulatedClouds(Dataset[Example]):
         crop = self._without_some(crop, names, rng)
         textures = [texture[[recipe.bands.index(n) for n in names]] for texture in self.textures]
         wavelengths = [known_wavelength_nm(name) for name in names]
+        if recipe.display_share:
+            crop = even_ground(crop, wavelengths, rng)
         untouched = rng.random() < recipe.untouched_share
-        skies = {"clear": 1.0} if untouched else None
+        skies = {"clear": 1.0} if untouched else recipe.skies
         pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
         if rng.random() < recipe.display_share:
             false_colour = names != recipe.composites[0]
@@ -97,7 +104,7 @@ class SimulatedClouds(Dataset[Example]):
         there = {name for name, band in zip(self.recipe.bands, crop, strict=True) if band.any()}
         first, *others = self.recipe.composites
         possible = [names for names in others if set(names) <= there]
-        if not possible or rng.random() < 0.6:
+        if not possible or rng.random() < _FIRST:
             return first
         return possible[int(rng.integers(len(possible)))]
 

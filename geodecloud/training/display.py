@@ -8,15 +8,46 @@ LandsatLook quick-looks of the USGS.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.training.clouds import Array, SimulatedPair
 
+#: How often ground is made even before clouds come over it.
+_EVEN_GROUND = 0.35
 #: How often a picture without cloud is of even ground.
 _EVEN = 0.5
 #: How a picture was stretched -> how often, in true and in false colour.
 _STRETCHES = {"web": (0.5, 0.15), "gain": (0.25, 0.1), "root": (0.1, 0.65), "level": (0.15, 0.1)}
+
+
+def even_ground(clear: Array, wavelengths_nm: Sequence[float], rng: np.random.Generator) -> Array:
+    """Clear ground, now and then with little contrast: its own, open water, or bare soil.
+
+    Water darkens towards the infrared, soil brightens. Without such ground deserts and the sea are
+    taken for cloud, for there is little of them in clear imagery.
+
+    Parameters
+    ----------
+    clear : (C, H, W) reflectance
+    """
+    if rng.random() >= _EVEN_GROUND:
+        return clear
+    middle = np.median(clear, axis=(1, 2)).astype(np.float64)
+    relative = np.asarray(wavelengths_nm, np.float64) / 560
+    kind = int(rng.integers(3))
+    if kind == 0:
+        level = middle
+    elif kind == 1:
+        level = rng.uniform(0.01, 0.09) * relative ** -rng.uniform(1, 3)
+    else:
+        level = rng.uniform(0.12, 0.5) * relative ** rng.uniform(0, 0.8)
+    contrast = rng.uniform(0.02, 0.6) * np.minimum(level / np.maximum(middle, 0.01), 1)
+    there = np.any(clear, axis=(1, 2), keepdims=True)  # an absent band stays so
+    even = level[:, None, None] + (clear - middle[:, None, None]) * contrast[:, None, None]
+    return (there * np.clip(even, 0, None)).astype(np.float32)
 
 
 def draw_picture(
@@ -83,7 +114,8 @@ def _even(image: Array, rng: np.random.Generator) -> Array:
     """The picture with less contrast, half of the time of another brightness."""
     middle = level = np.median(image, axis=(1, 2), keepdims=True).astype(np.float64)
     if rng.random() < 0.5:
-        level = rng.uniform(0.15, 0.75) * rng.uniform(0.93, 1.07, (3, 1, 1))
+        redder = 1 + rng.uniform(-0.05, 0.3) * np.array([-1, 0, 1])  # as soil is
+        level = rng.uniform(0.15, 0.75) * (redder * rng.uniform(0.93, 1.07, 3))[:, None, None]
     even: Array = np.clip(level + (image - middle) * rng.uniform(0.25, 0.9), 0, 1).astype(
         np.float32
     )

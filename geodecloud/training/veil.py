@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from geodecloud.bands import known_wavelength_nm
 from geodecloud.training.clouds import Array, SimulatedPair, fractal_field, simulate_clouds
 from geodecloud.training.dataset import SimulatedClouds
-from geodecloud.training.display import draw_picture
+from geodecloud.training.display import draw_picture, even_ground
 from geodecloud.veil import NUMBERS, PREFIX, describe
 
 #: Side of a picture in px.
@@ -45,12 +45,12 @@ def draw_veiled(examples: SimulatedClouds, seed: int, index: int) -> tuple[Array
     rng, recipe = np.random.default_rng([seed, index, 2]), examples.recipe
     ground, names = examples.draw_ground(rng, _SIDE)
     clouded, true_colour = rng.random() < _CLOUDED, names == recipe.composites[0]
-    cloudy = ground
+    veiled = true_colour and rng.random() < _VEILED
+    wavelengths = [known_wavelength_nm(name) for name in names]
+    cloudy = ground = ground if veiled else even_ground(ground, wavelengths, rng)
     if clouded:
-        wavelengths = [known_wavelength_nm(name) for name in names]
         cloudy = simulate_clouds(ground, wavelengths, rng, (), 0, _SKIES).cloudy
     none = np.zeros(ground.shape[1:], np.float32)
-    veiled = true_colour and rng.random() < _VEILED
     untouched = not clouded and not veiled
     # the stretch is chosen for what lies under the veil, its clouds included
     bare = SimulatedPair(cloudy, cloudy, none, none)
