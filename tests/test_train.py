@@ -249,6 +249,24 @@ def test_what_imitates_the_difference_of_two_dates_is_no_cloud_map(tmp_path: Pat
             truth.unlink()
 
 
+def test_pairs_held_out_choose_the_threshold_of_what_was_learnt_from_the_others(
+    tmp_path: Path,
+) -> None:
+    """Then the attention is a mask; of what it restores nothing counts as seen through cloud."""
+    folder = pairs_folder(tmp_path / "pairs", 3, side=48)
+    for truth in [*folder.glob("*_opacity.tif"), *folder.glob("*_shadow.tif")]:
+        truth.unlink()
+    first, *others = read_pairs(folder, BANDS)
+    config = dataclasses.replace(TINY, steps=1, select_pairs=(first.name,))
+    sources = read_sources(config, None, folder, None)
+    assert [pair.name for pair in sources.selecting] == [first.name]
+    assert isinstance(sources.examples, PairCrops)
+    assert [pair.name for pair in sources.examples.pairs] == [pair.name for pair in others]
+    card = train(config, sources, tmp_path / "out", "cpu")
+    assert card.has_cloud_map
+    assert card.opaque_threshold == card.cloud_threshold
+
+
 def test_real_pairs_are_learnt_beside_simulated_clouds(clear_folder: Path, tmp_path: Path) -> None:
     """As often as asked for; what is learnt selects nothing."""
     folder = pairs_folder(tmp_path / "pairs", 3, side=48)
@@ -360,6 +378,8 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
     for text, message in [
         ('bands = ["B02"]\n', "4 channel_weights for 1 bands"),
         ("crop_px = 16\n", "patches of 16 px"),
+        ('skies = ["fog=1"]\n', "skies names 'fog'; known: clear, veil, cirrus, cumulus, deck"),
+        ('skies = ["deck=0.5"]\n', "the shares of skies sum up to 0.5, not 1: deck=0.5"),
         ("mean_of_steps = [300]\n", "names step 300; weights are kept every validate_every = 250"),
     ]:
         path = tmp_path / "config.toml"

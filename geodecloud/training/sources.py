@@ -32,7 +32,7 @@ class Sources:
     selecting : real pairs that choose the best step and the mask's threshold; may be empty
     choosing : simulated examples of another seed, for the opaque threshold; None: there are none
     true_opacity : whether the attention learns the opacity of clouds; else the paper's mask, how much
-        the two images of a pair differ, which is no cloud map
+        the two images of a pair differ
     """
 
     examples: Dataset[Example]
@@ -49,7 +49,8 @@ def read_sources(
     Parameters
     ----------
     clear : folder of clear imagery, trained on under simulated clouds
-    train_pairs : folder of pairs, trained on as they are
+    train_pairs : folder of pairs, trained on as they are, but for those that choose the best step: of
+        these if `pairs` is None, those that ``select_pairs`` names
     pairs : folder of pairs that choose the best step, lend cloud texture, and are learnt beside
         simulated clouds, as the config says
 
@@ -66,8 +67,12 @@ def read_sources(
     selecting = _selecting(config, chosen)
     if train_pairs is not None:
         own = read_pairs(train_pairs, config.bands, config.pair_bands)
-        crops = PairCrops(own, config.crop_px, config.seed, config.examples)
-        simulated = all(p.opacity is not None and p.shadow is not None for p in own)
+        learnt = own
+        if pairs is None:
+            selecting = [pair for pair in own if pair.name in config.select_pairs]
+            learnt = [pair for pair in own if pair.name not in config.select_pairs]
+        crops = PairCrops(learnt, config.crop_px, config.seed, config.examples)
+        simulated = all(p.opacity is not None and p.shadow is not None for p in learnt)
         return Sources(crops, selecting, true_opacity=simulated)
     assert clear is not None
     chips, textures = _read_chips(config, clear), _read_textures(config, pairs)

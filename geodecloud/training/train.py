@@ -83,7 +83,11 @@ def train(
     run = start_run(config, fabric, out)
     first, best = run.resume(config)
     card = _card(config)
-    card = dataclasses.replace(card, has_cloud_map=card.has_cloud_map and sources.true_opacity)
+    if not sources.true_opacity:
+        # how much two dates differ is a mask only where pairs not learnt choose its threshold, and it
+        # cannot tell hidden ground: all that is restored counts as invented
+        has_mask = card.has_cloud_map and bool(sources.selecting)
+        card = dataclasses.replace(card, has_cloud_map=has_mask)
     weights = out / f"{config.name}.safetensors"
 
     began, losses = time.monotonic(), []
@@ -124,6 +128,8 @@ def train(
     if config.mean_of_steps:
         network.load_state_dict(_mean_weights(out, config.mean_of_steps))
     card = calibrate(network, card, sources.selecting, sources.choosing)
+    if not sources.true_opacity:
+        card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
     veil = _learn_veil(config, sources) if config.veil_pictures else None
     return save_weights(network, card, weights, veil)
 
