@@ -36,6 +36,26 @@ def test_untouched_ground_stays_and_is_even_now_and_then() -> None:
     assert np.mean(contrasts) < 0.85 * np.mean(textured)
 
 
+def test_opacity_of_a_picture_is_what_one_sees() -> None:
+    """A root makes a veil of a tenth over black water look like one of a third of white."""
+    water, cloud = np.full((3, 60, 60), 1e-4, np.float32), np.full((3, 60, 60), 0.9, np.float32)
+    opacity, shadow = NONE.copy(), NONE.copy()
+    opacity[:20], shadow[40:] = 0.1, 0.3
+    cloudy = (1 - opacity) * (1 - shadow) * water + opacity * cloud
+    pair = SimulatedPair(cloudy.astype(np.float32), water, opacity, shadow)
+    beyond = 0
+    for seed in range(60):
+        picture = draw_picture(pair, np.random.default_rng(seed), false_colour=True)
+        assert not picture.opacity[20:].any()
+        assert not picture.shadow[:40].any()
+        assert (picture.opacity[:20] >= 0.1).all()
+        white = picture.clear + picture.opacity * (1 - picture.clear)
+        # of pure white, and of the opacity of the picture: the brightest channel at most
+        assert (picture.cloudy[:, :20].max(axis=0) <= white[:, :20].max(axis=0) + 1 / 255).all()
+        beyond += picture.opacity[:20].mean() > 0.25
+    assert beyond > 20
+
+
 def test_even_ground_is_the_own_or_water_or_soil() -> None:
     """Water darkens towards the infrared and soil brightens: no ground made even does the reverse."""
     wavelengths = (490.0, 665.0, 1614.0)

@@ -19,6 +19,8 @@ from geodecloud.training.clouds import Array, SimulatedPair
 _EVEN_GROUND = 0.35
 #: How often a picture without cloud is of even ground.
 _EVEN = 0.5
+#: Opacity below which what a picture shows is noise.
+_TRACE = 0.02
 #: How a picture was stretched -> how often, in true and in false colour.
 _STRETCHES = {"web": (0.5, 0.15), "gain": (0.25, 0.1), "root": (0.1, 0.65), "level": (0.15, 0.1)}
 
@@ -74,7 +76,7 @@ def draw_picture(
 
     Returns
     -------
-    The pair in [0, 1]
+    The pair in [0, 1]; opacity and shadow are those of the picture, see `_as_seen`
     """
     black, gain, gamma = _stretch(pair.clear, rng, false_colour)
 
@@ -87,7 +89,23 @@ def draw_picture(
         if rng.random() < _EVEN:
             clear = _even(clear, rng)
         cloudy = clear
-    return SimulatedPair(_in_8_bits(cloudy), _in_8_bits(clear), pair.opacity, pair.shadow)
+    opacity, shadow = _as_seen(cloudy, clear, pair)
+    return SimulatedPair(_in_8_bits(cloudy), _in_8_bits(clear), opacity, shadow)
+
+
+def _as_seen(cloudy: Array, clear: Array, pair: SimulatedPair) -> tuple[Array, Array]:
+    """Opacity and shadow of the picture, (H, W): how far it is on the way to white, or to black.
+
+    A stretch with a root makes much of little: thin cloud over dark water is half as bright as white, and
+    with its true opacity the ground under it would have to be guessed far below black.
+    """
+    seen = (cloudy - clear) / np.maximum(1 - clear, 0.1)
+    shaded = (clear - cloudy) / np.maximum(clear, 0.1)
+    both = []
+    for true, found in ((pair.opacity, seen), (pair.shadow, shaded)):
+        share = np.clip(found.max(axis=0), 0, 1)  # a cloud need only show in one channel
+        both.append(np.where(true > _TRACE, np.maximum(true, share), true).astype(np.float32))
+    return both[0], both[1]
 
 
 def _stretch(

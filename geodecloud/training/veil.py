@@ -6,6 +6,7 @@ now and then, or of ground made even: without those every desert would be a veil
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,39 @@ _VEILED, _CLOUDED = 0.55, 0.35
 _SKIES = {"cirrus": 0.2, "cumulus": 0.5, "deck": 0.3}
 #: Perceptrons whose mean counts, and how long each learns.
 _MEMBERS, _STEPS = 5, 3000
+#: What is done to a picture without a veil counts so much more than what is left of one.
+_HARM = 2.5
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is known of N pictures.
+
+    Attributes
+    ----------
+    told : (N, 48) what `describe` says of each
+    found : (N, 3, 5) `moments` of each with and without its veil
+    weights : (N,) how much each counts
+    """
+
+    told: Tensor
+    found: Tensor
+    weights: Tensor
 
 
 def learn_veils(examples: SimulatedClouds, count: int, seed: int) -> dict[str, Tensor]:
     """Draw pictures, train the perceptrons of `geodecloud.veil`, return their tensors."""
-    drawn = [draw_veiled(examples, seed, index) for index in range(count)]
-    told = torch.from_numpy(np.array([describe(seen.reshape(3, -1)) for seen, _ in drawn]))
-    found = torch.from_numpy(np.array([moments(seen, bare) for seen, bare in drawn]))
+    told, found, weights = [], [], []
+    for index in range(count):
+        seen, bare = draw_veiled(examples, seed, index)
+        told.append(describe(seen.reshape(3, -1)))
+        found.append(moments(seen, bare))
+        weights.append(_HARM if seen is bare else 1.0)
+    pictures = Pictures(*(torch.tensor(np.array(part)).float() for part in (told, found, weights)))
     return {
         f"{PREFIX}{member}.{name}": tensor
         for member in range(_MEMBERS)
-        for name, tensor in _fit(told, found.float(), seed + member).items()
+        for name, tensor in _fit(pictures, seed + member).items()
     }
 
 
@@ -85,8 +108,9 @@ def squared_error(guessed: Tensor, found: Tensor) -> Tensor:
     return gain**2 * yy + offset**2 + xx + 2 * gain * offset * y - 2 * gain * xy - 2 * offset * x
 
 
-def _fit(told: Tensor, found: Tensor, seed: int) -> dict[str, Tensor]:
+def _fit(pictures: Pictures, seed: int) -> dict[str, Tensor]:
     torch.manual_seed(seed)
+    told, found, weights = pictures.told, pictures.found, pictures.weights
     mean, spread = told.mean(dim=0), told.std(dim=0) + 1e-6
     linear = [nn.Linear(NUMBERS, 128), nn.Linear(128, 128), nn.Linear(128, 4)]
     network = nn.Sequential(
@@ -101,7 +125,8 @@ def _fit(told: Tensor, found: Tensor, seed: int) -> dict[str, Tensor]:
         chosen = torch.randint(len(scaled), (256,))
         noisy = scaled[chosen] + 0.1 * torch.randn(256, NUMBERS)
         error = squared_error(network(noisy).sigmoid(), found[chosen])
-        loss: Any = error.mean(dim=1).clamp(min=1e-6).sqrt().mean()
+        distance = error.mean(dim=1).clamp(min=1e-6).sqrt()
+        loss: Any = (weights[chosen] * distance).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
