@@ -141,9 +141,9 @@ class BlockDeclouder:
         if known is not None:
             hidden |= known == HIDING
         if self.veil is not None:
-            here = self._reflectance(dn[:, *view])
+            lifted = self._lift(self.veil, self._reflectance(dn[:, *view]))
             restored, opacity = _under_veil(
-                self.veil, here, restored, opacity, is_cloud & usable_here
+                self.veil, lifted, restored, opacity, is_cloud & usable_here
             )
             is_cloud = has_data if self.mask_kind == "auto" else is_cloud
         verdict = judge(has_data, usable_here, is_cloud, hidden, allowed, self.strict)
@@ -177,6 +177,12 @@ class BlockDeclouder:
         for rows in _bands_of_rows(dn.shape[1]):
             image[:, rows] = self.codec.decode(dn[channels, rows])
         return image
+
+    def _lift(self, veil: Veil, image: Array) -> Array:
+        """Light under a veil, which lies over the picture as it is seen."""
+        tone = self.codec.tone
+        lifted: Array = tone.light(veil.lift(tone.values(image))).astype(np.float32)
+        return lifted
 
     def _validity(self, dn: NDArray[Any], valid: Bool | None) -> tuple[Bool, Bool]:
         """Pixels with data in any band, and pixels the model can read."""
@@ -213,7 +219,7 @@ class BlockDeclouder:
             return restored, opacity
         image = fill_gaps(self._reflectance(dn), usable, self.fill_px)
         if self.veil is not None:
-            image = self.veil.lift(image)
+            image = self._lift(self.veil, image)
         if self.reach_px is None:
             both = self._blend_windows(image, region, padded)
             restored, opacity = both[:count], both[count]
@@ -266,10 +272,9 @@ class BlockDeclouder:
 
 
 def _under_veil(
-    veil: Veil, image: Array, restored: Array, opacity: Array, is_cloud: Bool
+    veil: Veil, lifted: Array, restored: Array, opacity: Array, is_cloud: Bool
 ) -> tuple[Array, Array]:
     """Ground without its veil, restored where there is cloud besides; and the opacity of both."""
-    lifted = veil.lift(image)
     share = feather(is_cloud, keep=~is_cloud).astype(np.float32)
     ground: Array = lifted + share * (restored - lifted)
     return ground, (1 - (1 - opacity) * np.float32(1 - veil.opacity)).astype(np.float32)

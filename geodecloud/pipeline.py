@@ -212,7 +212,8 @@ def _look_for_veil(
     if plan.codec.nodata is not None:
         usable &= ~np.any(dn == plan.codec.nodata, axis=0)
     _, tensors = read_tensors(find_weights(plan.source))
-    veil = find_veil(tensors, plan.codec.decode(dn)[:, usable].astype(np.float32))
+    values = plan.codec.tone.values(plan.codec.decode(dn))
+    veil = find_veil(tensors, values[:, usable].astype(np.float32))
     if veil is None:
         log.info("no veil lies over the whole picture")
     else:

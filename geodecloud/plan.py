@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from geodecloud.metadata import Metadata
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
 from geodecloud.options import MASK_WORDS, Options
-from geodecloud.reflectance import Codec
+from geodecloud.reflectance import PLAIN, Codec, Tone
 from geodecloud.tiler import BLEND_OVERLAP_PX, BLENDED_PX, check_window
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,12 @@ def _codec(
     if card.kind == "identity":
         reason = "the identity model works on DN as they are"
         return Codec((1.0,) * count, (0.0,) * count, dtype.name, metadata.nodata, reason)
-    return metadata.codec(channels, options.scale, options.offset)
+    codec = metadata.codec(channels, options.scale, options.offset)
+    tone = Tone(card.picture_gamma, card.picture_white)
+    if dtype != np.uint8 or tone == PLAIN:
+        return codec
+    reason = f"{codec.reason}; {tone.white:g} * value ** {tone.gamma:g} is taken for light"
+    return replace(codec, tone=tone, reason=reason)
 
 
 def check_reflectance(sample: NDArray[Any], plan: Plan) -> None:

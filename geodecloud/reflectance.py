@@ -16,6 +16,45 @@ from numpy.typing import NDArray
 from geodecloud.bands import SENTINEL2_NM, canonical_name
 from geodecloud.errors import SceneError
 
+Floats = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Tone:
+    """Pictures to light and back: ``reflectance = white * value ** gamma``.
+
+    Screens are given something near the root of what a sensor saw, in which cloud and ground
+    do not mix linearly. A model for pictures is taught, and shown, the square instead.
+
+    Attributes
+    ----------
+    gamma : 1 where values are reflectance already
+    white : reflectance of the value 1
+    """
+
+    gamma: float = 1.0
+    white: float = 1.0
+
+    def light(self, values: Floats) -> Floats:
+        """Reflectance of values, 1 is white; what is below 0 stays below."""
+        if self == PLAIN:
+            return values
+        found: Floats = np.sign(values) * np.abs(values) ** self.gamma * self.white
+        return found
+
+    def values(self, reflectance: Floats) -> Floats:
+        """The other way round."""
+        if self == PLAIN:
+            return reflectance
+        found: Floats = np.sign(reflectance) * (np.abs(reflectance) / self.white) ** (
+            1 / self.gamma
+        )
+        return found
+
+
+#: Values that are reflectance already.
+PLAIN = Tone()
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -27,6 +66,7 @@ class Codec:
     dtype : numpy dtype name of the scene
     nodata : the scene's nodata DN or None
     reason : in words, how scale and offset were decided
+    tone : of a picture, applied after scale and offset
     """
 
     scales: tuple[float, ...]
@@ -34,10 +74,12 @@ class Codec:
     dtype: str
     nodata: float | None
     reason: str
+    tone: Tone = PLAIN
 
     def decode(self, dn: NDArray[Any]) -> NDArray[np.float64]:
         """DN (C, H, W) to reflectance (C, H, W); float64, so that nothing wraps or rounds."""
-        return dn.astype(np.float64) * self._column(self.scales) + self._column(self.offsets)
+        values = dn.astype(np.float64) * self._column(self.scales) + self._column(self.offsets)
+        return self.tone.light(values)
 
     def encode(self, reflectance: NDArray[np.float64]) -> NDArray[Any]:
         """Reflectance (C, H, W) to DN, rounded half to even, clipped to the dtype.
@@ -45,7 +87,8 @@ class Codec:
         The result is never the nodata value: it takes the nearest other DN, so that a
         restored pixel stays a valid pixel.
         """
-        dn = (reflectance - self._column(self.offsets)) / self._column(self.scales)
+        values = self.tone.values(reflectance)
+        dn = (values - self._column(self.offsets)) / self._column(self.scales)
         dtype = np.dtype(self.dtype)
         if np.issubdtype(dtype, np.integer):
             limits = np.iinfo(dtype)

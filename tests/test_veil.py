@@ -45,7 +45,9 @@ def constant(opacity: float, colour: float) -> dict[str, torch.Tensor]:
     return {"veil.0.0.weight": torch.zeros(4, NUMBERS), "veil.0.0.bias": bias}
 
 
-def write_model(path: Path, veil: dict[str, torch.Tensor], sees_cloud: bool = False) -> Path:
+def write_model(
+    path: Path, veil: dict[str, torch.Tensor], sees_cloud: bool = False, gamma: float = 1.0
+) -> Path:
     """Random weights whose cloud map is 0 everywhere, or crosses the threshold here and there."""
     torch.manual_seed(1)
     network = SPANet(3, 3, **ARCHITECTURE)
@@ -59,6 +61,7 @@ def write_model(path: Path, veil: dict[str, torch.Tensor], sees_cloud: bool = Fa
         architecture=ARCHITECTURE,
         channels=tuple(Channel(band) for band in BANDS),
         halo_px=network.reach_px,
+        picture_gamma=gamma,
         has_cloud_map=True,
         cloud_threshold=0.5 if sees_cloud else 0.6,
     )
@@ -119,8 +122,11 @@ def test_a_thin_veil_is_none() -> None:
     assert find_veil(numbers, GROUND.reshape(3, -1)[:, :0]) is None
 
 
-def test_a_veil_over_the_picture_is_lifted_everywhere(tmp_path: Path) -> None:
-    result = run(PICTURE, write_model(tmp_path / "m.safetensors", constant(0.4, 0.5)))
+@pytest.mark.parametrize("gamma", [1.0, 2.0])
+def test_a_veil_over_the_picture_is_lifted_everywhere(gamma: float, tmp_path: Path) -> None:
+    """It lies over the picture as it is seen, whatever light the network is shown."""
+    model = write_model(tmp_path / "m.safetensors", constant(0.4, 0.5), gamma=gamma)
+    result = run(PICTURE, model)
     expected = np.clip(np.rint((PICTURE - 0.4 * 0.5 * 255) / 0.6), 0, 255)
     np.testing.assert_array_equal(result.image.values, expected)
     assert (result.provenance.values == Provenance.RESTORED).all()

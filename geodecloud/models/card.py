@@ -32,6 +32,8 @@ class ModelCard:
     optional : names of channels a scene may lack; the network then gets a plane of zeros
     value_range : the network's output is clipped to it, in reflectance; None: it is not
     halo_px : dependency radius in px; None where it has no limit
+    picture_gamma, picture_white : an 8-bit picture of values in [0, 1] comes to the network as the light
+        ``white * value ** gamma``, see `geodecloud.reflectance.Tone`
     has_cloud_map : whether the attention map is the opacity of cloud and shadow. Where it
         is not, it must not be used as a mask.
     lifts_veil : whether the file holds what `geodecloud.veil` needs, too: a veil over the whole of an 8-bit
@@ -50,6 +52,8 @@ class ModelCard:
     optional: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = (-0.1, 1.6)
     halo_px: int | None = 0
+    picture_gamma: float = 1.0
+    picture_white: float = 1.0
     has_cloud_map: bool = False
     lifts_veil: bool = False
     cloud_threshold: float = 0.1
@@ -92,8 +96,9 @@ class ModelCard:
             thresholds = float(card.cloud_threshold), float(card.opaque_threshold)
             low, high = card.value_range or (0.0, 1.0)
             sane = all(0 <= t <= 1 for t in thresholds) and low < high
+            sane &= float(card.picture_gamma) > 0 and float(card.picture_white) > 0
             if not sane or not (card.halo_px is None or int(card.halo_px) >= 0):
-                raise ValueError("a threshold, halo or value range makes no sense")
+                raise ValueError("a threshold, halo, gamma or value range makes no sense")
             return card
         except (ValueError, TypeError, KeyError) as error:
             raise WeightsError(f"the model card cannot be read: {error}") from error

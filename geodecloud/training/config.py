@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geodecloud.errors import OptionError
+from geodecloud.reflectance import Tone
 from geodecloud.training.clouds import SKIES
 from geodecloud.training.dataset import Recipe
 
@@ -28,6 +29,8 @@ class Config:
     drop_share: float = 0.0  # how often some of them are taken away
     composites: tuple[tuple[str, ...], ...] = ()  # other bands, now and then, in their place
     display_share: float = 0.0  # how often an example is an 8-bit picture
+    picture_gamma: float = 1.0  # pictures become light, see geodecloud.reflectance.Tone
+    picture_white: float = 1.0
     veil_pictures: int = (
         0  # pictures on which it learns to see veils (geodecloud.veil); 0: it does not
     )
@@ -127,9 +130,15 @@ class Config:
             untouched_share=self.untouched_share,
             skies=self.sky_shares,
             texture_share=self.texture_share,
+            tone=self.tone,
             crop_px=self.crop_px,
             seed=self.seed,
         )
+
+    @property
+    def tone(self) -> Tone:
+        """Of the pictures, as the network is to see them."""
+        return Tone(self.picture_gamma, self.picture_white)
 
     @property
     def sky_shares(self) -> Mapping[str, float]:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import SceneError
+from geodecloud.reflectance import PLAIN, Tone
 from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import SKIES, Array, SimulatedPair, simulate_clouds
 from geodecloud.training.display import draw_picture, even_ground
@@ -21,6 +22,9 @@ from geodecloud.training.pairs import Pair
 
 Example = tuple[Tensor, Tensor, Tensor]
 
+#: How pictures are stretched that clouds are learnt on, as `geodecloud.training.display.STRETCHES`: seldom
+#: to the percentiles of the crop, for a picture is stretched as a whole.
+_STRETCHES = {"web": (0.1, 0.05), "gain": (0.5, 0.15), "root": (0.3, 0.7), "level": (0.1, 0.1)}
 #: How often the first of several composites is drawn where the others can be, too.
 _FIRST = 0.4
 
@@ -40,6 +44,7 @@ class Recipe:
     untouched_share : how often there is no cloud for certain; a clear sky is drawn, too
     skies : kind of sky -> how often it is drawn otherwise
     texture_share : how often clouds have the texture of real ones
+    tone : of the pictures, as the network is to see them
     crop_px, seed
     """
 
@@ -51,6 +56,7 @@ class Recipe:
     untouched_share: float = 0.0
     skies: Mapping[str, float] = field(default_factory=lambda: SKIES)
     texture_share: float = 0.35
+    tone: Tone = PLAIN
     crop_px: int = 96
     seed: int = 1
 
@@ -89,7 +95,7 @@ class SimulatedClouds(Dataset[Example]):
         pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
         if rng.random() < recipe.display_share:
             false_colour = names != recipe.composites[0]
-            return draw_picture(pair, rng, false_colour, untouched)
+            return draw_picture(pair, rng, false_colour, untouched, _STRETCHES, recipe.tone)
         return pair
 
     def draw_ground(self, rng: np.random.Generator, side: int) -> tuple[Array, tuple[str, ...]]:

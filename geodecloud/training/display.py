@@ -8,11 +8,12 @@ LandsatLook quick-looks of the USGS.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.reflectance import PLAIN, Tone
 from geodecloud.training.clouds import Array, SimulatedPair
 
 #: How often ground is made even before clouds come over it.
@@ -22,7 +23,7 @@ _EVEN = 0.5
 #: Opacity below which what a picture shows is noise.
 _TRACE = 0.02
 #: How a picture was stretched -> how often, in true and in false colour.
-_STRETCHES = {"web": (0.5, 0.15), "gain": (0.25, 0.1), "root": (0.1, 0.65), "level": (0.15, 0.1)}
+STRETCHES = {"web": (0.5, 0.15), "gain": (0.25, 0.1), "root": (0.1, 0.65), "level": (0.15, 0.1)}
 
 
 def even_ground(clear: Array, wavelengths_nm: Sequence[float], rng: np.random.Generator) -> Array:
@@ -57,6 +58,8 @@ def draw_picture(
     rng: np.random.Generator,
     false_colour: bool = False,
     untouched: bool = False,
+    stretches: Mapping[str, tuple[float, float]] = STRETCHES,
+    tone: Tone = PLAIN,
 ) -> SimulatedPair:
     """Draw both images of a pair as one 8-bit picture each, with one random stretch.
 
@@ -74,11 +77,15 @@ def draw_picture(
     untouched : whether nothing lies over the ground; it is made even now and then, of any brightness:
         a desert or a lake is not to be taken for a veil
 
+    stretches : kind -> how often, in true and in false colour
+    tone : of the model that is to see it
+
     Returns
     -------
-    The pair in [0, 1]; opacity and shadow are those of the picture, see `_as_seen`
+    The pair, in [0, 1] or in the light of `tone`; opacity and shadow are what is seen of them there, see
+    `_as_seen`
     """
-    black, gain, gamma = _stretch(pair.clear, rng, false_colour)
+    black, gain, gamma = _stretch(pair.clear, rng, false_colour, stretches)
 
     def stretch(image: Array) -> Array:
         above = (image - black[:, None, None]) * gain[:, None, None]
@@ -89,18 +96,19 @@ def draw_picture(
         if rng.random() < _EVEN:
             clear = _even(clear, rng)
         cloudy = clear
-    opacity, shadow = _as_seen(cloudy, clear, pair)
-    return SimulatedPair(_in_8_bits(cloudy), _in_8_bits(clear), opacity, shadow)
+    cloudy, clear = tone.light(_in_8_bits(cloudy)), tone.light(_in_8_bits(clear))
+    opacity, shadow = _as_seen(cloudy, clear, pair, tone.white)
+    return SimulatedPair(cloudy, clear, opacity, shadow)
 
 
-def _as_seen(cloudy: Array, clear: Array, pair: SimulatedPair) -> tuple[Array, Array]:
+def _as_seen(cloudy: Array, clear: Array, pair: SimulatedPair, white: float) -> tuple[Array, Array]:
     """Opacity and shadow of the picture, (H, W): how far it is on the way to white, or to black.
 
     A stretch with a root makes much of little: thin cloud over dark water is half as bright as white, and
     with its true opacity the ground under it would have to be guessed far below black.
     """
-    seen = (cloudy - clear) / np.maximum(1 - clear, 0.1)
-    shaded = (clear - cloudy) / np.maximum(clear, 0.1)
+    seen = (cloudy - clear) / np.maximum(white - clear, 0.1 * white)
+    shaded = (clear - cloudy) / np.maximum(clear, 0.1 * white)
     both = []
     for true, found in ((pair.opacity, seen), (pair.shadow, shaded)):
         share = np.clip(found.max(axis=0), 0, 1)  # a cloud need only show in one channel
@@ -109,11 +117,14 @@ def _as_seen(cloudy: Array, clear: Array, pair: SimulatedPair) -> tuple[Array, A
 
 
 def _stretch(
-    clear: Array, rng: np.random.Generator, false_colour: bool
+    clear: Array,
+    rng: np.random.Generator,
+    false_colour: bool,
+    stretches: Mapping[str, tuple[float, float]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Black point and gain of each channel, (3,), and gamma."""
-    shares = [both[false_colour] for both in _STRETCHES.values()]
-    kind = str(rng.choice(list(_STRETCHES), p=shares))
+    shares = [both[false_colour] for both in stretches.values()]
+    kind = str(rng.choice(list(stretches), p=shares))
     cast = rng.uniform(0.95, 1.05, 3)
     if kind == "web":
         low, high = np.percentile(clear, [rng.uniform(0, 3), rng.uniform(96, 100)], axis=(1, 2))

@@ -63,10 +63,10 @@ def read_sources(
         raise OptionError(
             "give one thing to train on: clear imagery (--clear FOLDER) or pairs (--train-pairs FOLDER)"
         )
-    chosen = read_pairs(pairs, config.bands, config.pair_bands) if pairs else []
+    chosen = _read_pairs(config, pairs) if pairs else []
     selecting = _selecting(config, chosen)
     if train_pairs is not None:
-        own = read_pairs(train_pairs, config.bands, config.pair_bands)
+        own = _read_pairs(config, train_pairs)
         learnt = own
         if pairs is None:
             selecting = [pair for pair in own if pair.name in config.select_pairs]
@@ -86,6 +86,17 @@ def read_sources(
         return Sources(examples, selecting, choosing)
     real = PairCrops(learnt, config.crop_px, config.seed, config.examples, dates_differ=True)
     return Sources(Mixture(examples, real, config.learn_share), selecting, choosing)
+
+
+def _read_pairs(config: Config, folder: Path) -> list[Pair]:
+    """Pairs in the config's bands; pictures as the network is to see them."""
+    pairs, light = read_pairs(folder, config.bands, config.pair_bands), config.tone.light
+    return [
+        dataclasses.replace(pair, cloudy=light(pair.cloudy), clear=light(pair.clear))
+        if pair.dtype == "uint8"
+        else pair
+        for pair in pairs
+    ]
 
 
 def _learnt(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
@@ -123,6 +134,7 @@ def _selecting(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
     for index, pair in enumerate(chosen):
         none = np.zeros_like(pair.clear[0])
         both = SimulatedPair(pair.cloudy, pair.clear, none, none)
-        picture = draw_picture(both, np.random.default_rng([config.seed, index]))
+        rng = np.random.default_rng([config.seed, index])
+        picture = draw_picture(both, rng, tone=config.tone)
         drawn.append(Pair(pair.name, picture.cloudy, picture.clear))
     return chosen + drawn

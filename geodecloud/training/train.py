@@ -367,6 +367,8 @@ def _card(config: Config) -> ModelCard:
         architecture=options,
         channels=tuple(Channel(b, known_wavelength_nm(b)) for b in config.bands),
         optional=config.optional_bands,
+        picture_gamma=config.picture_gamma,
+        picture_white=config.picture_white,
         halo_px=SPANet(count, count, **options).reach_px,
         has_cloud_map=config.output == "blend",
         training=config.training,

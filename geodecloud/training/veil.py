@@ -27,8 +27,8 @@ _VEILED, _CLOUDED = 0.55, 0.35
 _SKIES = {"cirrus": 0.2, "cumulus": 0.5, "deck": 0.3}
 #: Perceptrons whose mean counts, and how long each learns.
 _MEMBERS, _STEPS = 5, 3000
-#: What is done to a picture without a veil counts so much more than what is left of one.
-_HARM = 2.5
+#: What is done to a picture without a veil counts twice what is left of one.
+_HARM = 2.0
 
 
 @dataclass(frozen=True)
