@@ -20,7 +20,6 @@ from geodecloud.composite import (
     MARGIN_PX,
     Bool,
     add_margin,
-    feather,
     fill_gaps,
     judge,
 )
@@ -62,7 +61,7 @@ class BlockDeclouder:
     fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
     alpha : 0-based band that is a mask and no data, or None
     ends : rows and columns at which windows end, see `geodecloud.tiler.plan_chunks`
-    veil : over the whole scene, lifted before the network sees it, or None
+    veil : over the whole scene; then it is lifted and that is all, or None
     """
 
     declouder: Recipe
@@ -132,20 +131,19 @@ class BlockDeclouder:
             assert known is not None
             wanted &= known > 0
 
-        restored, opacity = self._restore(dn, usable, wanted, region, padded)
+        if self.veil is not None:
+            restored, opacity = self._lift(self.veil, dn[:, *view])
+        else:
+            restored, opacity = self._restore(dn, usable, wanted, region, padded)
         # which windows were computed depends on the cut; what is said about a pixel must not
         opacity = np.where(wanted, opacity, np.nan).astype(np.float32)
         is_cloud = self._is_cloud(opacity, has_data, known)
         # a model without a cloud map cannot tell visible ground from hidden: all counts as hidden
         hidden = ~(opacity <= self.declouder.card.opaque_threshold)
+        if self.veil is not None:  # ground shows through it
+            hidden[:] = False
         if known is not None:
             hidden |= known == HIDING
-        if self.veil is not None:
-            lifted = self._lift(self.veil, self._reflectance(dn[:, *view]))
-            restored, opacity = _under_veil(
-                self.veil, lifted, restored, opacity, is_cloud & usable_here
-            )
-            is_cloud = has_data if self.mask_kind == "auto" else is_cloud
         verdict = judge(has_data, usable_here, is_cloud, hidden, allowed, self.strict)
 
         inner = core.relative_to(region).slices_yx
@@ -178,11 +176,11 @@ class BlockDeclouder:
             image[:, rows] = self.codec.decode(dn[channels, rows])
         return image
 
-    def _lift(self, veil: Veil, image: Array) -> Array:
-        """Light under a veil, which lies over the picture as it is seen."""
+    def _lift(self, veil: Veil, dn: NDArray[Any]) -> tuple[Array, Array]:
+        """Ground under a veil, (C, H, W), and its opacity, (H, W): it lies over the picture as it is seen."""
         tone = self.codec.tone
-        lifted: Array = tone.light(veil.lift(tone.values(image))).astype(np.float32)
-        return lifted
+        lifted: Array = tone.light(veil.lift(tone.values(self._reflectance(dn)))).astype(np.float32)
+        return lifted, np.full(dn.shape[1:], veil.opacity, np.float32)
 
     def _validity(self, dn: NDArray[Any], valid: Bool | None) -> tuple[Bool, Bool]:
         """Pixels with data in any band, and pixels the model can read."""
@@ -203,7 +201,9 @@ class BlockDeclouder:
         if self.mask_kind == "none":
             return has_data
         is_cloud = np.zeros_like(has_data) if known is None else known > 0
-        if self.mask_kind == "auto":
+        if self.veil is not None and self.mask_kind == "auto":
+            is_cloud[:] = True
+        elif self.mask_kind == "auto":
             with np.errstate(invalid="ignore"):  # NaN: not computed, so not cloud
                 is_cloud |= add_margin(opacity > self.declouder.card.cloud_threshold)
         return is_cloud & has_data
@@ -218,8 +218,6 @@ class BlockDeclouder:
         if not wanted.any():
             return restored, opacity
         image = fill_gaps(self._reflectance(dn), usable, self.fill_px)
-        if self.veil is not None:
-            image = self._lift(self.veil, image)
         if self.reach_px is None:
             both = self._blend_windows(image, region, padded)
             restored, opacity = both[:count], both[count]
@@ -269,15 +267,6 @@ class BlockDeclouder:
             restored, opacity = self._predict(np.ascontiguousarray(patch)[None])
             mosaic.add(window, np.concatenate([restored[0], opacity]), BLEND_OVERLAP_PX)
         return mosaic.result()
-
-
-def _under_veil(
-    veil: Veil, lifted: Array, restored: Array, opacity: Array, is_cloud: Bool
-) -> tuple[Array, Array]:
-    """Ground without its veil, restored where there is cloud besides; and the opacity of both."""
-    share = feather(is_cloud, keep=~is_cloud).astype(np.float32)
-    ground: Array = lifted + share * (restored - lifted)
-    return ground, (1 - (1 - opacity) * np.float32(1 - veil.opacity)).astype(np.float32)
 
 
 def _bands_of_rows(height: int) -> Iterator[slice]:

@@ -166,17 +166,28 @@ def test_the_mean_of_two_steps_is_that_of_their_weights(clear_folder: Path, tmp_
         np.testing.assert_allclose(mean[name], (early[name] + late[name]) / 2, atol=1e-7)
 
 
-def test_a_config_of_no_steps_learns_veils_alone(real_data: Path, tmp_path: Path) -> None:
+def test_the_mean_may_reach_back_to_the_start(clear_folder: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, keep_last=True, mean_of_steps=(0, 6))
+    start = start_run(config, make_fabric(config, "cpu"), tmp_path / "start").average
+    train(config, read_sources(config, clear_folder, None, None), tmp_path / "run", "cpu")
+    late, mean = (
+        load_file(tmp_path / "run" / name) for name in ("step_6.safetensors", "s2-10m.safetensors")
+    )
+    for name in mean:
+        expected = (start[name].numpy() + late[name].numpy()) / 2
+        np.testing.assert_allclose(mean[name].numpy(), expected, atol=1e-7)
+
+
+def test_a_model_for_pictures_learns_to_see_veils_too(real_data: Path, tmp_path: Path) -> None:
     path = Path(__file__).parents[1] / "examples/train_rgb.toml"
-    config = dataclasses.replace(Config.read(path), veil_pictures=20)
+    small = {"width": 4, "steps": 1, "batch": 1, "loaders": 0, "veil_pictures": 20, "init_from": ""}
+    config = dataclasses.replace(Config.read(path), **small)
     sources = read_sources(config, real_data / "clear", None, None)
     card = train(config, sources, tmp_path, "cpu")
-    assert (card.kind, card.lifts_veil, card.halo_px) == ("veil", True, 0)
-    image = torch.rand(1, 3, 8, 8)
-    network = load_model(tmp_path / "rgb.safetensors").network
-    assert torch.equal(network(image)[0], image)
-    with pytest.raises(OptionError, match="train nothing"):
-        train(dataclasses.replace(config, veil_pictures=0), sources, tmp_path, "cpu")
+    assert (card.kind, card.lifts_veil, card.halo_px) == ("spanet", True, 36)
+    assert (card.picture_gamma, card.picture_white) == (2.0, 0.6)
+    seen, _ = load_model(tmp_path / "rgb.safetensors").network(torch.rand(1, 3, 8, 8))
+    assert seen.shape == (1, 3, 8, 8)
 
 
 def pairs_folder(folder: Path, count: int, side: int = 32) -> Path:

@@ -17,7 +17,7 @@ from geodecloud.backends.accelerators import has_accelerator
 from geodecloud.errors import DeviceError
 from geodecloud.memory import WindowCost
 from geodecloud.models.card import ModelCard
-from geodecloud.models.catalogue import NO_NETWORK, find_weights
+from geodecloud.models.catalogue import find_weights
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def choose_backend(card: ModelCard, device: str, precision: str, backend: str) -
         raise DeviceError(f"backend {backend!r} is unknown; use {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise DeviceError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
-    if card.kind in NO_NETWORK:
+    if card.kind == "identity":
         return "identity"
     if backend == "torch":
         return "torch"

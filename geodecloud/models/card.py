@@ -26,7 +26,7 @@ class ModelCard:
     ----------
     name : short name, as given to ``--model``
     summary : one sentence for people
-    kind : "spanet", "identity", or "veil": no network, a veil is lifted and that is all
+    kind : "spanet" or "identity"
     architecture : keyword arguments of the network, without the channel counts
     channels : input channels in order; empty means any number of bands
     optional : names of channels a scene may lack; the network then gets a plane of zeros
@@ -37,7 +37,7 @@ class ModelCard:
     has_cloud_map : whether the attention map is the opacity of cloud and shadow. Where it
         is not, it must not be used as a mask.
     lifts_veil : whether the file holds what `geodecloud.veil` needs, too: a veil over the whole of an 8-bit
-        picture is lifted before the network sees it. Such a model is used only where it is asked for
+        picture is lifted, and then the network is not asked. Such a model is used only where it is named
     cloud_threshold : opacity above which a pixel counts as cloud
     opaque_threshold : opacity above which the ground counts as not visible
     training, licence, citation : where the weights come from and what one may do with them

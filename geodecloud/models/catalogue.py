@@ -14,8 +14,6 @@ from geodecloud.models.card import ModelCard
 
 SHIPPED = Path(__file__).parent / "shipped"
 
-#: Kinds of model whose network leaves pixels as they are: "veil" lifts a veil, see `geodecloud.veil`.
-NO_NETWORK = ("identity", "veil")
 #: Built in, not a file: any number of bands, changes nothing.
 IDENTITY = ModelCard(
     name="identity",
@@ -108,7 +106,7 @@ def choose_model(descriptions: Sequence[str | None]) -> Choice:
     """
     names = [canonical_name(d) for d in descriptions]
     cards = [card for card in shipped_cards().values() if card.channels]
-    # whether a picture is under a veil, and to be without, is for its owner to say
+    # whether a picture is under a veil is for its owner to say
     fitting = [card for card in cards if set(card.needed) <= set(names) and not card.lifts_veil]
     if fitting:
         covered = {card.name: [n for n in card.channel_names if n in names] for card in fitting}
@@ -117,7 +115,7 @@ def choose_model(descriptions: Sequence[str | None]) -> Choice:
         return Choice(best.name, f"the scene names its bands {' '.join(covered[best.name])}")
     needs = "\n".join(
         f"  {card.name}: {' '.join(card.needed)}"
-        + f" (a picture under an even veil; only when asked for: --model {card.name})"
+        + f" (a picture; only when asked for: --model {card.name})"
         * card.lifts_veil
         for card in cards
     )

@@ -33,7 +33,7 @@ from geodecloud.errors import OptionError, SceneError
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
-from geodecloud.models.weights import Identity, load_model, save_weights
+from geodecloud.models.weights import load_model, save_weights
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.checkpoint import Run
 from geodecloud.training.config import Config
@@ -76,8 +76,6 @@ def train(
     accelerator, devices : as Lightning Fabric has them: "auto", "cpu", "cuda", "mps"; how many
     """
     out.mkdir(parents=True, exist_ok=True)
-    if not config.steps:
-        return save_veil_alone(config, sources, out)
     fabric = make_fabric(config, accelerator, devices)
     fabric.launch()
     run = start_run(config, fabric, out)
@@ -90,6 +88,8 @@ def train(
         card = dataclasses.replace(card, has_cloud_map=has_mask)
     weights = out / f"{config.name}.safetensors"
 
+    if fabric.is_global_zero and not first and 0 in config.mean_of_steps:
+        run.write_average(card, out / "step_0.safetensors")
     began, losses = time.monotonic(), []
     batches = draw_batches(sources.examples, config, fabric, first)
     with Curves(out, first, fabric.is_global_zero) as curves:
@@ -132,31 +132,6 @@ def train(
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
     veil = _learn_veil(config, sources) if config.veil_pictures else None
     return save_weights(network, card, weights, veil)
-
-
-def save_veil_alone(config: Config, sources: Sources, out: Path) -> ModelCard:
-    """A model without a network, which lifts a veil and does nothing else: a config of no steps.
-
-    Raises
-    ------
-    OptionError
-        If there are no ``veil_pictures`` either, or no clear imagery to draw them of.
-    """
-    if not config.veil_pictures:
-        raise OptionError("steps = 0 and veil_pictures = 0 train nothing; set one of them")
-    card = dataclasses.replace(
-        _card(config),
-        kind="veil",
-        architecture={},
-        value_range=(0.0, 1.0),
-        halo_px=0,
-        has_cloud_map=True,
-        # there is no cloud but the veil, and ground shows through it
-        cloud_threshold=1.0,
-        opaque_threshold=1.0,
-    )
-    veil = _learn_veil(config, sources)
-    return save_weights(Identity(), card, out / f"{config.name}.safetensors", veil)
 
 
 def _learn_veil(config: Config, sources: Sources) -> dict[str, Tensor]:
@@ -344,7 +319,10 @@ def validate(
 
 
 def _mean_weights(out: Path, steps: Sequence[int]) -> dict[str, Tensor]:
-    """The mean of the weights kept at some steps of one run (Wortsman et al. 2022, model soups)."""
+    """The mean of the weights kept at some steps of one run (Wortsman et al. 2022, model soups).
+
+    Step 0 is what the run started from.
+    """
     files = [out / f"step_{step}.safetensors" for step in steps]
     parts = [load_model(file).network.state_dict() for file in files]
     return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
