@@ -115,8 +115,7 @@ def choose_model(descriptions: Sequence[str | None]) -> Choice:
         return Choice(best.name, f"the scene names its bands {' '.join(covered[best.name])}")
     needs = "\n".join(
         f"  {card.name}: {' '.join(card.needed)}"
-        + f" (a picture; only when asked for: --model {card.name})"
-        * card.lifts_veil
+        + f" (a picture; only when asked for: --model {card.name})" * card.lifts_veil
         for card in cards
     )
     raise BandError(
