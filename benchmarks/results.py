@@ -75,7 +75,7 @@ CHAPTERS = (
         "sen12mscr",
         "Real Sentinel-2 pairs: SEN12MS-CR",
         "22 pairs of level 1C, 256 x 256 px, from Ebel et al. 2020. **No clear date was trained on.** "
-        "Ten pairs chose the mask's threshold, three cloudy dates lent cloud "
+        "Ten pairs chose the mask's threshold and for `s2-10m` the best step, three cloudy dates lent cloud "
         "texture to the simulator; the nine others only measure.",
         ("s2-all", "s2-10m"),
     ),

@@ -166,16 +166,27 @@ def test_the_mean_of_two_steps_is_that_of_their_weights(clear_folder: Path, tmp_
         np.testing.assert_allclose(mean[name], (early[name] + late[name]) / 2, atol=1e-7)
 
 
-def test_the_mean_may_reach_back_to_the_start(clear_folder: Path, tmp_path: Path) -> None:
-    config = dataclasses.replace(TINY, keep_last=True, mean_of_steps=(0, 6))
-    start = start_run(config, make_fabric(config, "cpu"), tmp_path / "start").average
-    train(config, read_sources(config, clear_folder, None, None), tmp_path / "run", "cpu")
-    late, mean = (
-        load_file(tmp_path / "run" / name) for name in ("step_6.safetensors", "s2-10m.safetensors")
+def test_the_mean_with_another_model_is_that_of_the_shared_weights(
+    clear_folder: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(TINY, keep_last=True)
+    sources = read_sources(config, clear_folder, None, None)
+    train(dataclasses.replace(config, seed=7), sources, tmp_path / "other", "cpu")
+    train(config, sources, tmp_path / "alone", "cpu")
+    other = tmp_path / "other/s2-10m.safetensors"
+    mixed = dataclasses.replace(config, mean_with=str(other))
+    train(mixed, sources, tmp_path / "mixed", "cpu")
+    first, second, mean = (
+        load_file(path)
+        for path in (
+            other,
+            tmp_path / "alone/s2-10m.safetensors",
+            tmp_path / "mixed/s2-10m.safetensors",
+        )
     )
     for name in mean:
-        expected = (start[name].numpy() + late[name].numpy()) / 2
-        np.testing.assert_allclose(mean[name].numpy(), expected, atol=1e-7)
+        expected = (first[name].numpy() + second[name].numpy()) / 2
+        np.testing.assert_allclose(mean[name].numpy(), expected, atol=1e-6)
 
 
 def test_a_model_for_pictures_learns_to_see_veils_too(real_data: Path, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def simulate_clouds(
     clear : (C, H, W) float32, reflectance
     wavelengths_nm : sequence of C floats
     rng : numpy Generator; the same state gives the same sky
-    textures : arrays (C, h, w) of cloud reflectance, h and w at least the patch's
+    textures : arrays (C, h, w) of cloud reflectance, mirrored at their edges where the patch is larger
     texture_share : how often one of them is used, 0 to 1
     skies : kind of sky -> how often it is drawn; None: `SKIES`
 
@@ -245,6 +245,9 @@ def _real_cloud(
     """Reflectance (C, H, W) of a real cloud, turned and brightened at random."""
     _, height, width = shape
     texture = textures[int(rng.integers(len(textures)))]
+    short = [max(0, n - there) for n, there in zip((height, width), texture.shape[1:], strict=True)]
+    if any(short):
+        texture = np.pad(texture, [(0, 0), (0, short[0]), (0, short[1])], mode="symmetric")
     y = rng.integers(texture.shape[1] - height + 1)
     x = rng.integers(texture.shape[2] - width + 1)
     crop = texture[:, y : y + height, x : x + width]

@@ -45,7 +45,8 @@ class Config:
     learn_pairs: tuple[str, ...] = ()  # pairs trained on beside simulated clouds
     learn_share: float = 0.35  # how often
     keep_last: bool = False  # keep the last step; the selecting pairs are looked at, no more
-    mean_of_steps: tuple[int, ...] = ()  # the result is the mean of their weights; 0 is the start
+    mean_of_steps: tuple[int, ...] = ()  # the result is the mean of the weights of these steps
+    mean_with: str = ""  # and, after that, with those of this model: a shipped one or a file
     width: int = 32
     passes: str = "one-step"
     direction_weights: bool = False

@@ -25,6 +25,9 @@ Example = tuple[Tensor, Tensor, Tensor]
 #: How pictures are stretched that clouds are learnt on, as `geodecloud.training.display.STRETCHES`: seldom
 #: to the percentiles of the crop, for a picture is stretched as a whole.
 _STRETCHES = {"web": (0.1, 0.05), "gain": (0.5, 0.15), "root": (0.3, 0.7), "level": (0.1, 0.1)}
+#: A picture's pixel is so many of the clear imagery's, drawn at random: clouds of a few px are common in
+#: pictures.
+_ZOOMS = (1, 2, 2, 3)
 #: How often the first of several composites is drawn where the others can be, too.
 _FIRST = 0.4
 
@@ -84,7 +87,8 @@ class SimulatedClouds(Dataset[Example]):
     def draw(self, index: int) -> SimulatedPair:
         """Draw one example as a simulated pair."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, index])
-        crop, names = self.draw_ground(rng, recipe.crop_px)
+        zoom = int(rng.choice(_ZOOMS)) if recipe.display_share else 1
+        crop, names = self.draw_ground(rng, recipe.crop_px * zoom)
         crop = self._without_some(crop, names, rng)
         textures = [texture[[recipe.bands.index(n) for n in names]] for texture in self.textures]
         wavelengths = [known_wavelength_nm(name) for name in names]
@@ -93,6 +97,7 @@ class SimulatedClouds(Dataset[Example]):
         untouched = rng.random() < recipe.untouched_share
         skies = {"clear": 1.0} if untouched else recipe.skies
         pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
+        pair = _seen_from_afar(pair, zoom)
         if rng.random() < recipe.display_share:
             false_colour = names != recipe.composites[0]
             return draw_picture(pair, rng, false_colour, untouched, _STRETCHES, recipe.tone)
@@ -130,6 +135,20 @@ class SimulatedClouds(Dataset[Example]):
             lost = {name for name in lost if rng.random() < 0.4}
         crop[[name in lost for name in names]] = 0
         return crop
+
+
+def _seen_from_afar(pair: SimulatedPair, zoom: int) -> SimulatedPair:
+    """The pair with pixels `zoom` times as large, each the mean of what it covers."""
+    if zoom == 1:
+        return pair
+
+    def coarse(image: Array) -> Array:
+        *rest, height, width = image.shape
+        blocks = image.reshape(*rest, height // zoom, zoom, width // zoom, zoom)
+        mean: Array = blocks.mean(axis=(-3, -1), dtype=np.float32)
+        return mean
+
+    return SimulatedPair(*map(coarse, (pair.cloudy, pair.clear, pair.opacity, pair.shadow)))
 
 
 class PairCrops(Dataset[Example]):

@@ -88,8 +88,6 @@ def train(
         card = dataclasses.replace(card, has_cloud_map=has_mask)
     weights = out / f"{config.name}.safetensors"
 
-    if fabric.is_global_zero and not first and 0 in config.mean_of_steps:
-        run.write_average(card, out / "step_0.safetensors")
     began, losses = time.monotonic(), []
     batches = draw_batches(sources.examples, config, fabric, first)
     with Curves(out, first, fabric.is_global_zero) as curves:
@@ -126,7 +124,11 @@ def train(
         return card
     network = load_model(weights).network
     if config.mean_of_steps:
-        network.load_state_dict(_mean_weights(out, config.mean_of_steps))
+        files = [out / f"step_{step}.safetensors" for step in config.mean_of_steps]
+        network.load_state_dict(_mean_weights([load_model(file).network for file in files]))
+    if config.mean_with:
+        other = _network_like(config, config.mean_with)
+        network.load_state_dict(_mean_weights([network, other]))
     card = calibrate(network, card, sources.selecting, sources.choosing)
     if not sources.true_opacity:
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
@@ -318,14 +320,18 @@ def validate(
     return (float(np.mean(gains)) if gains else 0.0), images
 
 
-def _mean_weights(out: Path, steps: Sequence[int]) -> dict[str, Tensor]:
-    """The mean of the weights kept at some steps of one run (Wortsman et al. 2022, model soups).
-
-    Step 0 is what the run started from.
-    """
-    files = [out / f"step_{step}.safetensors" for step in steps]
-    parts = [load_model(file).network.state_dict() for file in files]
+def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """The mean of the weights of networks with one ancestor (Wortsman et al. 2022, model soups)."""
+    parts = [network.state_dict() for network in networks]
     return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
+
+
+def _network_like(config: Config, name_or_path: str) -> SPANet:
+    """A model's network with the config's bands."""
+    count = len(config.bands)
+    network = SPANet(count, count, **_architecture(config))
+    grow(network, config.bands, load_model(name_or_path))
+    return network
 
 
 def _architecture(config: Config) -> dict[str, Any]:
