@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from conftest import textured_dn
 
+from geodecloud.training.chips import Chip
 from geodecloud.training.clouds import SimulatedPair
+from geodecloud.training.dataset import Recipe, SimulatedClouds, coarsen
 from geodecloud.training.display import draw_picture, even_ground
 
 NONE = np.zeros((60, 60), np.float32)
@@ -81,3 +83,35 @@ def test_absent_bands_stay_absent_on_even_ground() -> None:
     for seed in range(30):
         image = even_ground(ground, (490, 665, 1614), np.random.default_rng(seed))
         assert not image[1].any()
+
+
+def test_pictures_are_drawn_from_afar_too() -> None:
+    """As large as asked for, however much it covers; textures may be smaller than that."""
+    bands = ("B02", "B03", "B04")
+    chips = [Chip(np.full((3, 100, 100), 0.2, np.float32), "here")]
+    recipe = Recipe(bands, (bands,), display_share=1.0, crop_px=24)
+    textures = [np.full((3, 30, 30), 0.7, np.float32)]  # smaller than a patch of three times 24
+    examples = SimulatedClouds(chips, textures, recipe, 60)
+    sharp = []
+    for index in range(60):
+        pair = examples.draw(index)
+        assert pair.cloudy.shape == pair.clear.shape == (3, 24, 24)
+        assert pair.opacity.shape == pair.shadow.shape == (24, 24)
+        sharp.append(np.abs(np.diff(pair.opacity, axis=0)).max())
+    assert max(sharp) > 0.2
+
+
+def test_a_coarse_pixel_is_the_mean_of_those_it_covers() -> None:
+    rng = np.random.default_rng(0)
+    images = [
+        rng.random(shape).astype(np.float32) for shape in ((3, 12, 18),) * 2 + ((12, 18),) * 2
+    ]
+    pair = coarsen(SimulatedPair(*images), 3)
+    for coarse, fine in zip(
+        (pair.cloudy, pair.clear, pair.opacity, pair.shadow), images, strict=True
+    ):
+        assert coarse.shape[-2:] == (4, 6)
+        np.testing.assert_allclose(
+            coarse[..., 2, 5], fine[..., 6:9, 15:18].mean((-2, -1)), rtol=1e-5
+        )
+    assert coarsen(pair, 1) is pair

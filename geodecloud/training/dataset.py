@@ -97,7 +97,7 @@ class SimulatedClouds(Dataset[Example]):
         untouched = rng.random() < recipe.untouched_share
         skies = {"clear": 1.0} if untouched else recipe.skies
         pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
-        pair = _seen_from_afar(pair, zoom)
+        pair = coarsen(pair, zoom)
         if rng.random() < recipe.display_share:
             false_colour = names != recipe.composites[0]
             return draw_picture(pair, rng, false_colour, untouched, _STRETCHES, recipe.tone)
@@ -137,7 +137,7 @@ class SimulatedClouds(Dataset[Example]):
         return crop
 
 
-def _seen_from_afar(pair: SimulatedPair, zoom: int) -> SimulatedPair:
+def coarsen(pair: SimulatedPair, zoom: int) -> SimulatedPair:
     """The pair with pixels `zoom` times as large, each the mean of what it covers."""
     if zoom == 1:
         return pair
