@@ -83,15 +83,15 @@ CHAPTERS = (
         "rice/RICE1",
         "Pictures under a veil: RICE1",
         "44 pairs of Google Earth pictures, 8 bits, from Lin et al. 2019. **Nothing of RICE was "
-        "trained on**, and no step or threshold was chosen on it; what simulated veils look like was.",
+        "trained on**, and no step or mask threshold was chosen on it; what simulated pictures look like was.",
         ("rgb",),
     ),
     Chapter(
         "rice/RICE2",
         "Pictures under broken and opaque cloud: RICE2",
         "60 pairs of Landsat-8 pictures, 8 bits, true and false colour, up to 15 days apart. "
-        "**Nothing of RICE was trained on**, and no step or threshold was chosen on it; what simulated "
-        "veils look like was.",
+        "**Nothing of RICE was trained on**, and no step or mask threshold was chosen on it; what "
+        "simulated pictures look like was.",
         ("rgb",),
     ),
     Chapter(

@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 SHARES = (1, 5, 25, 50, 75, 95, 99)
 #: Numbers that `describe` gives.
 NUMBERS = 2 * 3 * len(SHARES) + 6
-#: A veil thinner than this is left: so one in a hundred simulated pictures without a veil is taken to have one.
+#: A veil thinner than this is left: what is guessed then is often bare, even ground.
 LEAST_OPACITY = 0.35
 #: Pixels along the longer side of a picture that are looked at, at most twice as many.
 SAMPLE_PX = 512

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,18 +48,29 @@ def make_toy_model(path: Path, **options: object) -> Path:
     network = SPANet(4, 4, **architecture)
     with torch.no_grad():
         network.conv_out.weight.abs_()  # reflectance above 0, so that no DN is clipped
+    write_toy(path, network, architecture, BANDS, cloud_threshold=0.64, opaque_threshold=0.65)
+    return path
+
+
+def write_toy(
+    path: Path,
+    network: SPANet,
+    architecture: dict[str, object],
+    bands: Sequence[str],
+    veil: dict[str, torch.Tensor] | None = None,
+    **fields: object,
+) -> ModelCard:
+    """Write a network of random weights and its card."""
     card = ModelCard(
         name="toy",
         summary="random, for tests",
         architecture=architecture,
-        channels=tuple(Channel(band) for band in BANDS),
+        channels=tuple(Channel(band) for band in bands),
         halo_px=network.reach_px,
         has_cloud_map=True,
-        cloud_threshold=0.64,
-        opaque_threshold=0.65,
+        **fields,
     )
-    save_weights(network, card, path)
-    return path
+    return save_weights(network, card, path, veil)
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import textured_dn
+from conftest import textured_dn, write_toy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from geodecloud.errors import WeightsError
-from geodecloud.models.card import Channel, ModelCard
+from geodecloud.models.card import ModelCard
 from geodecloud.models.spanet import SPANet
-from geodecloud.models.weights import save_weights
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
 from geodecloud.reflectance import Codec, Tone
@@ -45,17 +44,7 @@ def test_every_dn_of_a_picture_comes_back(gamma: float, white: float) -> None:
 def write_model(path: Path, gamma: float, white: float) -> tuple[Path, SPANet]:
     torch.manual_seed(1)
     network = SPANet(3, 3, **ARCHITECTURE)
-    card = ModelCard(
-        name="pictures",
-        summary="for tests",
-        architecture=ARCHITECTURE,
-        channels=tuple(Channel(band) for band in BANDS),
-        halo_px=network.reach_px,
-        picture_gamma=gamma,
-        picture_white=white,
-        has_cloud_map=True,
-    )
-    save_weights(network, card, path)
+    write_toy(path, network, ARCHITECTURE, BANDS, picture_gamma=gamma, picture_white=white)
     return path, network.eval()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import textured_dn
+from conftest import textured_dn, write_toy
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -20,7 +20,7 @@ from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.catalogue import choose_model, find_weights
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.tensors import read_tensors
-from geodecloud.models.weights import load_model, save_weights
+from geodecloud.models.weights import load_model
 from geodecloud.options import Options
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.training.chips import Chip
@@ -55,17 +55,9 @@ def write_model(
         network.conv_out.weight.abs_()
         if not sees_cloud:
             network.attention.conv_out.weight.zero_()  # the sigmoid of 0 is a half
-    card = ModelCard(
-        name="veils",
-        summary="for tests",
-        architecture=ARCHITECTURE,
-        channels=tuple(Channel(band) for band in BANDS),
-        halo_px=network.reach_px,
-        picture_gamma=gamma,
-        has_cloud_map=True,
-        cloud_threshold=0.5 if sees_cloud else 0.6,
-    )
-    assert save_weights(network, card, path, veil).lifts_veil
+    threshold = 0.5 if sees_cloud else 0.6
+    fields = {"picture_gamma": gamma, "cloud_threshold": threshold}
+    assert write_toy(path, network, ARCHITECTURE, BANDS, veil, **fields).lifts_veil
     return path
 
 

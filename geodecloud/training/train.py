@@ -127,7 +127,8 @@ def train(
         files = [out / f"step_{step}.safetensors" for step in config.mean_of_steps]
         network.load_state_dict(_mean_weights([load_model(file).network for file in files]))
     if config.mean_with:
-        other = _network_like(config, config.mean_with)
+        other = _new_network(config)
+        grow(other, config.bands, load_model(config.mean_with))
         network.load_state_dict(_mean_weights([network, other]))
     card = calibrate(network, card, sources.selecting, sources.choosing)
     if not sources.true_opacity:
@@ -159,10 +160,8 @@ def make_fabric(config: Config, accelerator: str = "auto", devices: int = 1) -> 
 def start_run(config: Config, fabric: Fabric, out: Path) -> Run:
     """Fresh or grown networks and their optimizers, on the devices."""
     torch.manual_seed(config.seed)
-    channels = len(config.bands)
-    options: dict[str, Any] = _architecture(config)
-    generator = SPANet(channels, channels, **options)
-    discriminator = Discriminator(channels, channels)
+    generator = _new_network(config)
+    discriminator = Discriminator(len(config.bands), len(config.bands))
     if config.init_from:
         grow(generator, config.bands, load_model(config.init_from))
     networks = []
@@ -326,12 +325,9 @@ def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
 
 
-def _network_like(config: Config, name_or_path: str) -> SPANet:
-    """A model's network with the config's bands."""
-    count = len(config.bands)
-    network = SPANet(count, count, **_architecture(config))
-    grow(network, config.bands, load_model(name_or_path))
-    return network
+def _new_network(config: Config) -> SPANet:
+    count, options = len(config.bands), _architecture(config)
+    return SPANet(count, count, **options)
 
 
 def _architecture(config: Config) -> dict[str, Any]:
@@ -344,16 +340,15 @@ def _architecture(config: Config) -> dict[str, Any]:
 
 
 def _card(config: Config) -> ModelCard:
-    count, options = len(config.bands), _architecture(config)
     return ModelCard(
         name=config.name,
         summary=config.summary,
-        architecture=options,
+        architecture=_architecture(config),
         channels=tuple(Channel(b, known_wavelength_nm(b)) for b in config.bands),
         optional=config.optional_bands,
         picture_gamma=config.picture_gamma,
         picture_white=config.picture_white,
-        halo_px=SPANet(count, count, **options).reach_px,
+        halo_px=_new_network(config).reach_px,
         has_cloud_map=config.output == "blend",
         training=config.training,
         licence=config.licence,
