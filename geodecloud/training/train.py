@@ -5,15 +5,14 @@ r"""Train a SpA GAN on clear imagery under simulated clouds, or on pairs; valida
     geodecloud train examples/train_s2_10m.toml --clear DATA/clear --pairs DATA/pairs \
         --out runs/s2-10m
 
-Read from top to bottom: data, networks, one step, validation, checkpoint; at the end the two
-thresholds of the card are chosen on data. Everything random in step ``n`` is drawn from
+Read from top to bottom: data, networks, one step, validation, checkpoint; what makes a model of the
+weights afterwards is `geodecloud.training.finish`. Everything random in step ``n`` is drawn from
 ``(seed, n)``, so a run that is killed and started again draws what it would have drawn. Lightning
 Fabric brings batches, networks and gradients to the devices, one or several.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -28,17 +27,15 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import OptionError, SceneError
-from geodecloud.models.card import Channel, ModelCard
+from geodecloud.models.card import ModelCard
 from geodecloud.models.discriminator import Discriminator
-from geodecloud.models.spanet import SPANet
-from geodecloud.models.weights import load_model, save_weights
-from geodecloud.training.calibrate import calibrate
+from geodecloud.models.weights import load_model
 from geodecloud.training.checkpoint import Run
 from geodecloud.training.config import Config
 from geodecloud.training.curves import Curves
 from geodecloud.training.dataset import Example
+from geodecloud.training.finish import begin_card, finish, new_network
 from geodecloud.training.grow import grow
 from geodecloud.training.losses import (
     adversarial_loss,
@@ -49,7 +46,6 @@ from geodecloud.training.losses import (
 from geodecloud.training.metrics import psnr_db
 from geodecloud.training.pairs import Pair
 from geodecloud.training.sources import Sources
-from geodecloud.training.veil import learn_veils
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +76,7 @@ def train(
     fabric.launch()
     run = start_run(config, fabric, out)
     first, best = run.resume(config)
-    card = _card(config)
-    if not sources.true_opacity:
-        # how much two dates differ is a mask only where pairs not learnt choose its threshold, and it
-        # cannot tell hidden ground: all that is restored counts as invented
-        has_mask = card.has_cloud_map and bool(sources.selecting)
-        card = dataclasses.replace(card, has_cloud_map=has_mask)
+    card = begin_card(config, sources)
     weights = out / f"{config.name}.safetensors"
 
     began, losses = time.monotonic(), []
@@ -122,25 +113,7 @@ def train(
             fabric.barrier()
     if not fabric.is_global_zero:
         return card
-    network = load_model(weights).network
-    if config.mean_of_steps:
-        files = [out / f"step_{step}.safetensors" for step in config.mean_of_steps]
-        network.load_state_dict(_mean_weights([load_model(file).network for file in files]))
-    if config.mean_with:
-        other = _new_network(config)
-        grow(other, config.bands, load_model(config.mean_with))
-        network.load_state_dict(_mean_weights([network, other]))
-    card = calibrate(network, card, sources.selecting, sources.choosing)
-    if not sources.true_opacity:
-        card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
-    veil = _learn_veil(config, sources) if config.veil_pictures else None
-    return save_weights(network, card, weights, veil)
-
-
-def _learn_veil(config: Config, sources: Sources) -> dict[str, Tensor]:
-    if sources.choosing is None:
-        raise OptionError("veil_pictures needs clear imagery to draw pictures of: --clear FOLDER")
-    return learn_veils(sources.choosing, config.veil_pictures, config.seed)
+    return finish(config, sources, card, out)
 
 
 def make_fabric(config: Config, accelerator: str = "auto", devices: int = 1) -> Fabric:
@@ -160,7 +133,7 @@ def make_fabric(config: Config, accelerator: str = "auto", devices: int = 1) -> 
 def start_run(config: Config, fabric: Fabric, out: Path) -> Run:
     """Fresh or grown networks and their optimizers, on the devices."""
     torch.manual_seed(config.seed)
-    generator = _new_network(config)
+    generator = new_network(config)
     discriminator = Discriminator(len(config.bands), len(config.bands))
     if config.init_from:
         grow(generator, config.bands, load_model(config.init_from))
@@ -317,39 +290,3 @@ def validate(
     generator.train()
     generator.load_state_dict(live)
     return (float(np.mean(gains)) if gains else 0.0), images
-
-
-def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """The mean of the weights of networks with one ancestor (Wortsman et al. 2022, model soups)."""
-    parts = [network.state_dict() for network in networks]
-    return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
-
-
-def _new_network(config: Config) -> SPANet:
-    count, options = len(config.bands), _architecture(config)
-    return SPANet(count, count, **options)
-
-
-def _architecture(config: Config) -> dict[str, Any]:
-    return {
-        "width": config.width,
-        "passes": config.passes,
-        "direction_weights": config.direction_weights,
-        "output": config.output,
-    }
-
-
-def _card(config: Config) -> ModelCard:
-    return ModelCard(
-        name=config.name,
-        summary=config.summary,
-        architecture=_architecture(config),
-        channels=tuple(Channel(b, known_wavelength_nm(b)) for b in config.bands),
-        optional=config.optional_bands,
-        picture_gamma=config.picture_gamma,
-        picture_white=config.picture_white,
-        halo_px=_new_network(config).reach_px,
-        has_cloud_map=config.output == "blend",
-        training=config.training,
-        licence=config.licence,
-    )

@@ -1,0 +1,98 @@
+"""From the config to the card, and from trained weights to a model: means, thresholds, veils."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geodecloud.bands import known_wavelength_nm
+from geodecloud.errors import OptionError
+from geodecloud.models.card import Channel, ModelCard
+from geodecloud.models.spanet import SPANet
+from geodecloud.models.weights import load_model, save_weights
+from geodecloud.training.calibrate import calibrate
+from geodecloud.training.config import Config
+from geodecloud.training.grow import grow
+from geodecloud.training.sources import Sources
+from geodecloud.training.veil import learn_veils
+
+
+def new_network(config: Config) -> SPANet:
+    """Make the generator the config asks for, with fresh weights."""
+    count = len(config.bands)
+    return SPANet(count, count, **_architecture(config))
+
+
+def begin_card(config: Config, sources: Sources) -> ModelCard:
+    """Make the card of a run whose thresholds have not been chosen yet."""
+    has_map = config.output == "blend"
+    if not sources.true_opacity:
+        # how much two dates differ is a mask only where pairs not learnt choose its threshold
+        has_map = has_map and bool(sources.selecting)
+    return ModelCard(
+        name=config.name,
+        summary=config.summary,
+        architecture=_architecture(config),
+        channels=tuple(Channel(b, known_wavelength_nm(b)) for b in config.bands),
+        optional=config.optional_bands,
+        picture_gamma=config.picture_gamma,
+        picture_white=config.picture_white,
+        halo_px=new_network(config).reach_px,
+        has_cloud_map=has_map,
+        training=config.training,
+        licence=config.licence,
+    )
+
+
+def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> ModelCard:
+    """Make a model of what a run left in `out`; return its card, with thresholds and hash.
+
+    The weights become the mean the config asks for, the thresholds are chosen on data, and what tells
+    a veil over a picture is learnt where the config wants it.
+
+    Raises
+    ------
+    OptionError
+        If veils are to be learnt without clear imagery.
+    """
+    weights = out / f"{config.name}.safetensors"
+    network = load_model(weights).network
+    if config.mean_of_steps:
+        files = [out / f"step_{step}.safetensors" for step in config.mean_of_steps]
+        network.load_state_dict(_mean_weights([load_model(file).network for file in files]))
+    if config.mean_with:
+        other = new_network(config)
+        grow(other, config.bands, load_model(config.mean_with))
+        network.load_state_dict(_mean_weights([network, other]))
+    card = calibrate(network, card, sources.selecting, sources.choosing)
+    if not sources.true_opacity:
+        # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
+        card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
+    veil = _learn_veil(config, sources) if config.veil_pictures else None
+    return save_weights(network, card, weights, veil)
+
+
+def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """The mean of the weights of networks with one ancestor (Wortsman et al. 2022, model soups)."""
+    parts = [network.state_dict() for network in networks]
+    return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
+
+
+def _learn_veil(config: Config, sources: Sources) -> dict[str, Tensor]:
+    if sources.choosing is None:
+        raise OptionError("veil_pictures needs clear imagery to draw pictures of: --clear FOLDER")
+    return learn_veils(sources.choosing, config.veil_pictures, config.seed)
+
+
+def _architecture(config: Config) -> dict[str, Any]:
+    return {
+        "width": config.width,
+        "passes": config.passes,
+        "direction_weights": config.direction_weights,
+        "output": config.output,
+    }
