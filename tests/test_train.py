@@ -191,7 +191,8 @@ def test_the_mean_with_another_model_is_that_of_the_shared_weights(
 
 def test_a_model_for_pictures_learns_to_see_veils_too(real_data: Path, tmp_path: Path) -> None:
     path = Path(__file__).parents[1] / "examples/train_rgb.toml"
-    small = {"width": 4, "steps": 1, "batch": 1, "loaders": 0, "veil_pictures": 20, "init_from": ""}
+    small = {"width": 4, "steps": 1, "batch": 1, "loaders": 0, "veil_pictures": 20}
+    small |= {"veil_from": "", "init_from": ""}
     config = dataclasses.replace(Config.read(path), **small)
     sources = read_sources(config, real_data / "clear", None, None)
     card = train(config, sources, tmp_path, "cpu")
@@ -199,6 +200,19 @@ def test_a_model_for_pictures_learns_to_see_veils_too(real_data: Path, tmp_path:
     assert (card.picture_gamma, card.picture_white) == (2.0, 0.6)
     seen, _ = load_model(tmp_path / "rgb.safetensors").network(torch.rand(1, 3, 8, 8))
     assert seen.shape == (1, 3, 8, 8)
+    # a run that goes on from it may take its eye for veils over as it is
+    taken = {"veil_pictures": 0, "veil_from": str(tmp_path / "rgb.safetensors")}
+    card = train(dataclasses.replace(config, **taken), sources, tmp_path / "next", "cpu")
+    first, second = (
+        {k: v for k, v in load_file(folder / "rgb.safetensors").items() if k.startswith("veil.")}
+        for folder in (tmp_path, tmp_path / "next")
+    )
+    assert card.lifts_veil
+    assert len(first) == 30
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
+    wrong = dataclasses.replace(config, veil_pictures=0, veil_from="s2-10m")
+    with pytest.raises(OptionError, match="model s2-10m lifts no veil"):
+        train(wrong, sources, tmp_path / "wrong", "cpu")
 
 
 def pairs_folder(folder: Path, count: int, side: int = 32) -> Path:
@@ -402,6 +416,7 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
         ("crop_px = 16\n", "patches of 16 px"),
         ('skies = ["fog=1"]\n', "skies names 'fog'; known: clear, veil, cirrus, cumulus, deck"),
         ('skies = ["deck=0.5"]\n', "the shares of skies sum up to 0.5, not 1: deck=0.5"),
+        ('veil_pictures = 9\nveil_from = "rgb"\n', "veil_pictures = 9 learns to see veils"),
         ("mean_of_steps = [300]\n", "names step 300; weights are kept every validate_every = 250"),
     ]:
         path = tmp_path / "config.toml"

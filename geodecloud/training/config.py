@@ -34,6 +34,7 @@ class Config:
     veil_pictures: int = (
         0  # pictures on which it learns to see veils (geodecloud.veil); 0: it does not
     )
+    veil_from: str = ""  # the model whose eye for veils is taken over instead
     untouched_share: float = 0.0  # how often there is no cloud for certain
     skies: tuple[str, ...] = ()  # "KIND=SHARE" of geodecloud.training.clouds.SKIES; empty: those
     init_from: str = ""  # weights to start from: a shipped model or a file
@@ -101,6 +102,11 @@ class Config:
             raise OptionError(
                 f"{path}: mean_of_steps names step {wrong[0]}; weights are kept every validate_every = "
                 f"{config.validate_every} steps up to {config.steps}"
+            )
+        if config.veil_pictures and config.veil_from:
+            raise OptionError(
+                f"{path}: veil_pictures = {config.veil_pictures} learns to see veils, and veil_from = "
+                f"{config.veil_from!r} takes that over; give one of them"
             )
         if both := sorted(set(config.learn_pairs) & set(config.select_pairs)):
             raise OptionError(

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import OptionError
 from geodecloud.models.card import Channel, ModelCard
+from geodecloud.models.catalogue import find_weights
 from geodecloud.models.spanet import SPANet
-from geodecloud.models.weights import load_model, save_weights
+from geodecloud.models.weights import load_model, read_weights, save_weights
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.config import Config
 from geodecloud.training.grow import grow
 from geodecloud.training.sources import Sources
 from geodecloud.training.veil import learn_veils
+from geodecloud.veil import PREFIX
 
 
 def new_network(config: Config) -> SPANet:
@@ -29,7 +31,15 @@ def new_network(config: Config) -> SPANet:
 
 
 def begin_card(config: Config, sources: Sources) -> ModelCard:
-    """Make the card of a run whose thresholds have not been chosen yet."""
+    """Make the card of a run whose thresholds have not been chosen yet.
+
+    Raises
+    ------
+    OptionError
+        If veils are to be taken from a model that lifts none.
+    """
+    if config.veil_from:
+        _taken_veil(config.veil_from)  # a wrong name is an error now, not after the run
     has_map = config.output == "blend"
     if not sources.true_opacity:
         # how much two dates differ is a mask only where pairs not learnt choose its threshold
@@ -53,7 +63,7 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     """Make a model of what a run left in `out`; return its card, with thresholds and hash.
 
     The weights become the mean the config asks for, the thresholds are chosen on data, and what tells
-    a veil over a picture is learnt where the config wants it.
+    a veil over a picture is learnt or taken over where the config wants it.
 
     Raises
     ------
@@ -73,8 +83,7 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
-    veil = _learn_veil(config, sources) if config.veil_pictures else None
-    return save_weights(network, card, weights, veil)
+    return save_weights(network, card, weights, _veil(config, sources))
 
 
 def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
@@ -83,10 +92,26 @@ def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
 
 
-def _learn_veil(config: Config, sources: Sources) -> dict[str, Tensor]:
+def _veil(config: Config, sources: Sources) -> dict[str, Tensor] | None:
+    """What tells a veil over a picture: taken over, learnt, or nothing."""
+    if config.veil_from:
+        return _taken_veil(config.veil_from)
+    if not config.veil_pictures:
+        return None
     if sources.choosing is None:
         raise OptionError("veil_pictures needs clear imagery to draw pictures of: --clear FOLDER")
     return learn_veils(sources.choosing, config.veil_pictures, config.seed)
+
+
+def _taken_veil(model: str) -> dict[str, Tensor]:
+    _, tensors = read_weights(find_weights(model))
+    found = {name: part for name, part in tensors.items() if name.startswith(PREFIX)}
+    if not found:
+        raise OptionError(
+            f'veil_from: model {model} lifts no veil; give one that does, such as "rgb", or '
+            "veil_pictures = 32000 to learn it"
+        )
+    return found
 
 
 def _architecture(config: Config) -> dict[str, Any]:
