@@ -99,17 +99,17 @@ class Recipe:
         """The declouder, loaded once per process."""
         how = (self.device, self.precision, self.backend, self.batch_size)
         with _LOADING:  # two threads must not load it twice
-            return _load(self.source, self.card.sha256, *how, self.threads or threads_here())
+            return _load(self.source, self.card.to_json(), *how, self.threads or threads_here())
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
-        """What the result depends on."""
-        return self.card.sha256, self.card.name, self.device, self.precision, self.backend
+        """What the result depends on: the same tensors under other thresholds are another model."""
+        return self.card.to_json(), self.device, self.precision, self.backend
 
 
 @functools.lru_cache(maxsize=4)
 def _load(
     source: str,
-    sha256: str,
+    planned: str,
     device: str,
     precision: str,
     backend: str,
@@ -117,10 +117,12 @@ def _load(
     threads: int,
 ) -> Declouder:
     card = get_card(source)
-    if card.sha256 != sha256:
+    if card.to_json() != planned:
+        wanted = ModelCard.from_json(planned)
         raise WeightsError(
             f"model {source} is another one here than where the work was planned (sha256 "
-            f"{card.sha256[:12]}…, not {sha256[:12]}…); bring the same file to all workers"
+            f"{card.sha256[:12]}…, cloud from {card.cloud_threshold}; not {wanted.sha256[:12]}…, cloud from "
+            f"{wanted.cloud_threshold}); bring the same file to all workers"
         )
     opened = open_backend(card, source, device, precision, backend, threads)
     declouder = Declouder(card, opened, None if batch_size == "auto" else int(batch_size))

@@ -297,7 +297,7 @@ def _made_from(batch: _Batch, files: Sequence[str]) -> str:
         "writing": batch.writing,
         "format": [batch.format.name, dict(batch.format.creation_options)],
         "layers": batch.layers,
-        "weights": sorted(card.sha256 for card in cards),
+        "models": sorted(card.to_json() for card in cards),
     }
     return fingerprint([*files, *(path for path in own if path is not None)], parameters)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dask
 import dask.array as da
 import geopandas
 import numpy as np
@@ -12,7 +13,7 @@ import rasterio
 import rioxarray
 import torch
 import xarray as xr
-from conftest import BANDS, make_toy_model, textured_dn, write_raster
+from conftest import BANDS, make_toy_model, textured_dn, write_raster, write_toy
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from scipy.ndimage import uniform_filter
@@ -24,6 +25,7 @@ from geodecloud.block import BlockDeclouder
 from geodecloud.composite import MARGIN_PX, Provenance
 from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError
 from geodecloud.models.card import ModelCard
+from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
 from geodecloud.parallel import map_blocks_with_halo
@@ -266,6 +268,24 @@ def test_same_input_has_the_same_dask_name(toy_model: Path) -> None:
     other = geodecloud.remove_clouds(array, model=str(toy_model), mask="none").data.name
     assert len(names) == 1
     assert other not in names
+
+
+def test_models_that_differ_in_nothing_but_their_card_are_two(tmp_path: Path) -> None:
+    """The same tensors with another threshold, also when computed together."""
+    array = as_array(textured_dn(4, 80, 90)).chunk({"band": -1, "y": 40, "x": 90})
+    network = SPANet(4, 4, width=4, output="blend")
+    architecture = {"width": 4, "output": "blend"}
+    hashes, results = set(), []
+    for threshold in (0.0, 1.0):
+        path = tmp_path / f"{threshold}.safetensors"
+        card = write_toy(path, network, architecture, BANDS, cloud_threshold=threshold)
+        hashes.add(card.sha256)
+        results.append(decloud(array, Options(model=str(path))).provenance)
+    assert len(hashes) == 1
+    assert results[0].data.name != results[1].data.name
+    everywhere, nowhere = dask.compute(*results)
+    assert (everywhere.values != Provenance.OBSERVED).all()
+    assert (nowhere.values == Provenance.OBSERVED).all()
 
 
 def test_bands_the_model_does_not_restore_pass_through(toy_model: Path, tmp_path: Path) -> None:
