@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import BANDS, write_toy
 from safetensors.torch import save_file
 
 from geodecloud.errors import WeightsError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card, shipped_cards
+from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import import_published, load_model, read_weights, tensor_hash
 
 
@@ -20,6 +22,23 @@ def test_what_is_saved_is_loaded(toy_model: Path) -> None:
     assert not model.network.training
     assert model.card == get_card(toy_model)
     assert ModelCard.from_json(model.card.to_json()) == model.card
+
+
+def test_others_may_read_what_is_saved(tmp_path: Path) -> None:
+    """As any new file, and nothing half-written is left beside it."""
+    (tmp_path / "plain").touch()
+    network = SPANet(4, 4, width=4)
+    write_toy(tmp_path / "a.safetensors", network, {"width": 4}, BANDS)
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("plain", "a.safetensors"), modes["plain"])
+
+
+@pytest.mark.parametrize("wrong", [{"passes": "one_step"}, {"output": "Blend"}])
+def test_a_card_of_no_known_network_is_refused(wrong: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_toy(path, SPANet(4, 4, width=4), {"width": 4} | wrong, BANDS)
+    with pytest.raises(WeightsError, match="is unknown; use one of"):
+        load_model(path)
 
 
 def test_hash_sees_every_part() -> None:

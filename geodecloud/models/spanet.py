@@ -25,7 +25,7 @@ Deraining with a High Quality Real Rain Dataset, CVPR 2019.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -197,6 +197,9 @@ class SPANet(nn.Module):
         output: Output = "image",
     ) -> None:
         super().__init__()
+        for name, value, known in (("passes", passes, Passes), ("output", output, Output)):
+            if value not in get_args(known):
+                raise ValueError(f"{name}={value!r} is unknown; use one of {get_args(known)}")
         if output == "blend" and in_channels != out_channels:
             raise ValueError(
                 f"output='blend' mixes input and output channel by channel, but in_channels="

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from geodecloud.errors import SceneIOError, WeightsError
@@ -78,8 +78,11 @@ def save_weights(
     whole = network.state_dict() | (veil or {})
     tensors = {name: t.detach().cpu().contiguous() for name, t in whole.items()}
     card = dataclasses.replace(card, sha256=tensor_hash(tensors), lifts_veil=bool(veil))
+    partial = Path(f"{path}.part")  # a kill half-way leaves what was there
     try:
-        save_file(tensors, str(path), metadata={CARD_KEY: card.to_json()})
+        # not by save_file: nobody but its owner could read what that writes
+        partial.write_bytes(save(tensors, metadata={CARD_KEY: card.to_json()}))
+        partial.replace(path)
     except (SafetensorError, OSError) as error:
         raise SceneIOError(f"cannot write weights to {path}: {error}") from error
     return card
