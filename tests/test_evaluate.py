@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from geodecloud.cli import main
 from geodecloud.errors import SceneError
+from geodecloud.run import decloud_scene
 from geodecloud.training.baselines import dark_object_subtraction
 from geodecloud.training.evaluate import decloud_pair, opacity_classes, pairs_for
 from geodecloud.training.metrics import image_scores
@@ -73,8 +74,13 @@ def test_dark_object_subtraction_takes_an_even_haze_off() -> None:
     ground = textured_dn(4, 50, 60).astype(np.float32) * 1e-4
     ground[:, :2, :] = 0.01  # dark water
     haze = np.array([0.12, 0.08, 0.05, 0.01], np.float32)[:, None, None]
-    np.testing.assert_allclose(dark_object_subtraction(ground + haze), ground, atol=1e-6)
-    np.testing.assert_array_equal(dark_object_subtraction(ground), ground)
+    valid = np.ones((50, 60), bool)
+    np.testing.assert_allclose(dark_object_subtraction(ground + haze, valid), ground, atol=1e-6)
+    np.testing.assert_array_equal(dark_object_subtraction(ground, valid), ground)
+    gappy, valid[:, :9] = ground + haze, False
+    gappy[:, ~valid] = 0  # no dark object
+    lifted = dark_object_subtraction(gappy, valid)
+    np.testing.assert_allclose(lifted[:, valid], ground[:, valid], atol=1e-6)
 
 
 @pytest.mark.parametrize("simulated", [True, False])
@@ -85,7 +91,7 @@ def test_every_pixel_has_one_class(simulated: bool) -> None:
     shadow[:, :3] = 0.5
     cloudy = clear * (1 - shadow) * (1 - opacity) + 0.5 * opacity
     truth = {"opacity": opacity, "shadow": shadow} if simulated else {}
-    classes = opacity_classes(Pair("p", cloudy, clear, ("B02", "B03"), "uint16", **truth))
+    classes = opacity_classes(Pair("p", cloudy, clear, ("B02", "B03"), **truth))
     assert (sum(where.astype(int) for where in classes.values()) == 1).all()
     assert list(classes) == ["clear", "thin", "opaque", "shadow"]
     assert classes["shadow"][:, 0].all()
@@ -166,17 +172,66 @@ def test_evaluate_writes_tables_and_panels(
     assert list(rows) == sorted(rows, key=lambda method: float(rows[method]["gain"]))
     nothing = rows["do nothing"]
     with rasterio.open(folder / "here_cloudy.tif") as a, rasterio.open(clear_scene) as b:
-        mse = np.mean((np.clip(a.read() * 1e-4, 0, 1) - np.clip(b.read() * 1e-4, 0, 1)) ** 2)
+        valid = (b.read() != 0).all(axis=0)
+        both = (np.clip(src.read()[:, valid] * 1e-4, 0, 1) for src in (a, b))
+        mse = np.mean(np.subtract(*both) ** 2)
+    assert not valid.all()
     assert float(nothing["psnr"]) == pytest.approx(-10 * np.log10(mse), abs=1e-3)
     assert float(nothing["gain"]) == 0
-    pair = pairs_for(folder, str(toy_model))[0]
     total = sum(int(nothing[f"{name}_px"]) for name in ("clear", "thin", "opaque", "shadow"))
-    assert total == pair.clear[0].size
+    assert total == valid.sum()
     for kind in ("worst", "median", "best"):
         with rasterio.open(tmp_path / f"panels/toy_{kind}.png") as src:
             assert src.shape == (101, 4 * 140 + 3 * 6)
     as_json = CliRunner().invoke(main, [*words[:5], "--json"])
     assert {row["method"] for row in json.loads(as_json.stdout)} == set(rows)
+
+
+@pytest.mark.parametrize("kind", ["offset", "nodata", "float"])
+def test_a_pair_is_declouded_as_its_file_is(kind: str, toy_model: Path, tmp_path: Path) -> None:
+    """What the file declares holds for pairs, too: the same DN come out as from the scene itself."""
+    dn = textured_dn(4, 90, 110, nodata=0)
+    profile: dict[str, object] = {"nodata": 0}
+    if kind == "offset":
+        profile = {}
+    elif kind == "float":
+        dn = np.where(dn == 0, np.nan, dn * np.float32(1e-4)).astype(np.float32)
+        profile = {}
+    scene = write_raster(tmp_path / "here.tif", dn, **profile)
+    if kind == "offset":
+        with rasterio.open(scene, "r+") as dst:
+            dst.scales, dst.offsets = (1e-4,) * 4, (-0.1,) * 4
+    folder = simulated(scene, tmp_path / "pairs")
+    cloudy = folder / "here_cloudy.tif"
+    (pair,) = pairs_for(folder, str(toy_model))
+    result = decloud_pair(pair, str(toy_model))
+    decloud_scene(cloudy, tmp_path / "out.tif", model=str(toy_model), provenance=tmp_path / "p.tif")
+    with rasterio.open(cloudy) as src, rasterio.open(tmp_path / "out.tif") as out:
+        expected, before = out.read(), src.read()
+    assert (expected != before).any()
+    np.testing.assert_array_equal(result.image.values[:, pair.valid], expected[:, pair.valid])
+    with rasterio.open(tmp_path / "p.tif") as src:
+        np.testing.assert_array_equal(result.provenance.values, src.read(1))
+    gaps = np.isnan(before) if kind == "float" else (before == 0) & (kind == "nodata")
+    np.testing.assert_array_equal(pair.valid, ~gaps.any(axis=0))
+    # the reflectance that is scored, from what the file declares
+    scale, offset = {"offset": (1e-4, -0.1), "nodata": (1e-4, 0), "float": (1, 0)}[kind]
+    expected = (before * scale + offset)[:, pair.valid]
+    np.testing.assert_allclose(pair.cloudy[:, pair.valid], expected, atol=1e-6)
+
+
+def test_gaps_do_not_count() -> None:
+    image, truth = two_images()
+    valid = np.ones(truth.shape[1:], bool)
+    valid[20:30, 10:40] = False
+    scores = image_scores(image, truth, valid)
+    a, b = np.clip(image, 0, 1)[:, valid], np.clip(truth, 0, 1)[:, valid]
+    assert scores["psnr"] == pytest.approx(-10 * np.log10(np.mean((a - b) ** 2)), abs=1e-5)
+    assert scores["mae"] == pytest.approx(np.abs(a - b).mean(), abs=1e-7)
+    other = image.copy()
+    other[:, ~valid] = 7
+    assert image_scores(other, truth, valid) == scores
+    assert scores["ssim"] == pytest.approx(image_scores(image, truth)["ssim"], abs=0.05)
 
 
 def test_folders_without_pairs_and_odd_sizes_are_refused(tmp_path: Path) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from geodecloud.composite import Bool
 from geodecloud.training.clouds import Array
 
 #: Percentile that stands for the darkest object, and the reflectance such an object has.
 _DARKEST, _DARK_REFLECTANCE = 1.0, 0.01
 
 
-def do_nothing(image: Array) -> Array:
+def do_nothing(image: Array, valid: Bool) -> Array:
     """The cloudy image as it is."""
     return image
 
 
-def dark_object_subtraction(image: Array) -> Array:
+def dark_object_subtraction(image: Array, valid: Bool) -> Array:
     """Take the light of the haze off, as seen over the darkest object of each band.
 
     ``J_b = I_b - max(0, p1(I_b) - 0.01)``: the darkest percentile of a band should reflect about
@@ -25,13 +26,14 @@ def dark_object_subtraction(image: Array) -> Array:
     Parameters
     ----------
     image : (C, H, W) reflectance
+    valid : (H, W), where there is data
 
     References
     ----------
     P. S. Chavez, An improved dark-object subtraction technique for atmospheric scattering
     correction of multispectral data, Remote Sensing of Environment 24 (1988) 459-479.
     """
-    darkest = np.percentile(image, _DARKEST, axis=(1, 2), keepdims=True)
+    darkest = np.percentile(image[:, valid], _DARKEST, axis=1)[:, None, None]
     return (image - np.maximum(darkest - _DARK_REFLECTANCE, 0)).astype(np.float32)
 
 

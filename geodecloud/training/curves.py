@@ -55,7 +55,7 @@ class Curves:
             if name != "step":
                 self._writer.add_scalar(name, value, step)
         rows = [
-            beside(draw_images([pair.cloudy, image, pair.clear], pair.bands, pair.dtype == "uint8"))
+            beside(draw_images([pair.cloudy, image, pair.clear], pair.bands, pair.is_picture))
             for pair, image in zip(pairs[:_SHOWN], restored[:_SHOWN], strict=True)
         ]
         if rows and len({row.shape for row in rows}) == 1:

@@ -16,7 +16,7 @@ from geodecloud.options import Options
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.training.baselines import BASELINES
 from geodecloud.training.clouds import Array
-from geodecloud.training.metrics import image_scores, psnr_db
+from geodecloud.training.metrics import gain_db, image_scores
 from geodecloud.training.pairs import Pair, read_pairs
 
 #: Opacity from which a pixel counts as thin cloud, and from which as opaque.
@@ -37,7 +37,7 @@ class Score:
     pair, method : names
     bands : how many were scored
     values : see `geodecloud.training.metrics.image_scores`
-    gain_db : PSNR over that of the cloudy image
+    gain_db : PSNR over that of the cloudy image, see `geodecloud.training.metrics.gain_db`
     changed : share of pixels not left as observed; 0 for doing nothing
     observed_rmse : difference of the two dates where pixels were left as observed, or None
     map_hits, map_either : px where map and truth both, or either of them, exceed 0.1
@@ -89,24 +89,23 @@ def pairs_for(folder: Path, model: str, file_bands: Sequence[str] = ()) -> list[
 def score_baselines(pair: Pair) -> Iterator[Score]:
     """Score what a model has to beat."""
     for name, method in BASELINES.items():
-        yield _score(pair, name, method(pair.cloudy))
+        yield _score(pair, name, method(pair.cloudy, pair.valid))
 
 
 def score_model(pair: Pair, model: str) -> Score:
     """Score one model on one pair."""
     result = decloud_pair(pair, model)
-    image = result.image.values.astype(np.float32) * np.float32(pair.scale)
     observed = result.provenance.values == Provenance.OBSERVED
     floor = (pair.cloudy - pair.clear)[:, observed]
     hits = either = 0
     if pair.opacity is not None:
         found, true = result.cloud_map.values > MAP_LEVEL, _attention(pair) > MAP_LEVEL
-        hits, either = int((found & true).sum()), int((found | true).sum())
+        hits, either = (int(where[pair.valid].sum()) for where in (found & true, found | true))
     return _score(
         pair,
         model,
-        image,
-        changed=float(1 - observed.mean()),
+        pair.codec.decode(result.image.values).astype(np.float32),
+        changed=float(1 - observed[pair.valid].mean()),
         observed_rmse=float(np.sqrt(np.mean(floor**2))) if floor.size else None,
         map_hits=hits,
         map_either=either,
@@ -115,13 +114,23 @@ def score_model(pair: Pair, model: str) -> Score:
 
 def decloud_pair(pair: Pair, model: str) -> Declouded:
     """Send the cloudy image of a pair, as DN of its file, down the path every scene takes."""
-    dn = np.rint(pair.cloudy / pair.scale).astype(pair.dtype)
-    array = xr.DataArray(dn, dims=("band", "y", "x"), attrs={"long_name": pair.bands})
+    codec = pair.codec
+    dn = codec.encode(pair.cloudy.astype(np.float64))
+    if pair.gaps is not None:
+        dn[:, pair.gaps] = np.nan if codec.nodata is None else codec.nodata
+    about: dict[str, object] = {
+        "long_name": pair.bands,
+        "scales": codec.scales,
+        "offsets": codec.offsets,
+    }
+    if codec.nodata is not None:
+        about["_FillValue"] = codec.nodata
+    array = xr.DataArray(dn, dims=("band", "y", "x"), attrs=about)
     return decloud(array, Options(model=model))
 
 
 def opacity_classes(pair: Pair) -> dict[str, Bool]:
-    """Clear, thin, opaque and shadow pixels of a pair, each (H, W).
+    """Clear, thin, opaque and shadow pixels of a pair, each (H, W); none where there is no data.
 
     Where the clouds are simulated the true opacity decides, shadow where there is no cloud above
     it. Real pairs are split by how much brighter the cloudy date is, mean over bands: a change
@@ -133,12 +142,13 @@ def opacity_classes(pair: Pair) -> dict[str, Bool]:
     else:
         cloud = np.mean(pair.cloudy - pair.clear, axis=0)
         thin, opaque, shadow = BRIGHTER, MUCH_BRIGHTER, cloud <= -BRIGHTER
-    return {
+    classes = {
         "clear": (cloud < thin) & ~shadow,
         "thin": (cloud >= thin) & (cloud < opaque),
         "opaque": cloud >= opaque,
         "shadow": shadow,
     }
+    return {name: where & pair.valid for name, where in classes.items()}
 
 
 def _attention(pair: Pair) -> Array:
@@ -147,7 +157,7 @@ def _attention(pair: Pair) -> Array:
 
 
 def _score(pair: Pair, method: str, image: Array, changed: float = 0.0, **facts: object) -> Score:
-    values = image_scores(image, pair.clear)
+    values = image_scores(image, pair.clear, pair.valid)
     error: NDArray[np.float64] = np.mean(
         (np.clip(image, 0, 1) - np.clip(pair.clear, 0, 1)).astype(np.float64) ** 2, axis=0
     )
@@ -160,7 +170,7 @@ def _score(pair: Pair, method: str, image: Array, changed: float = 0.0, **facts:
         method=method,
         bands=len(pair.bands),
         values=values,
-        gain_db=values["psnr"] - psnr_db(pair.cloudy, pair.clear),
+        gain_db=gain_db(image, pair.cloudy, pair.clear, pair.valid),
         changed=changed,
         by_class=by_class,
         **facts,  # type: ignore[arg-type]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from geodecloud.errors import OptionError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 #: The authors' weights of a luminance, applied to blue, green, red in this order.
 _PUBLISHED_LUMINANCE = (0.298912, 0.586611, 0.114478)
+
+#: A root mean square error of 0.001, about the noise of the sensor: nothing is gained beyond.
+CEILING_DB = 60.0
 
 
 def psnr_db(image: ArrayLike, truth: ArrayLike, data_range: float = 1.0) -> float:
@@ -25,7 +31,29 @@ def psnr_db(image: ArrayLike, truth: ArrayLike, data_range: float = 1.0) -> floa
     return math.inf if mse == 0 else 10 * math.log10(data_range**2 / mse)
 
 
-def image_scores(image: ArrayLike, truth: ArrayLike) -> dict[str, float]:
+def gain_db(
+    image: NDArray[np.float32],
+    before: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+) -> float:
+    """PSNR of an image less that of what it was before, in dB.
+
+    A PSNR counts as `CEILING_DB` at most: what differs less is noise, and a pair without clouds, which
+    is its own truth, has a loss one can compare.
+
+    Parameters
+    ----------
+    image, before, truth : (C, H, W) reflectance
+    valid : (H, W), the pixels that count
+    """
+    after, start = (psnr_db(part[:, valid], truth[:, valid]) for part in (image, before))
+    return min(after, CEILING_DB) - min(start, CEILING_DB)
+
+
+def image_scores(
+    image: NDArray[np.float32], truth: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
     """Score one image by the standard definitions, and by the published ones if it has 3 bands.
 
     Standard: reflectance clipped to [0, 1]; PSNR over all bands together; SSIM with data range
@@ -37,6 +65,7 @@ def image_scores(image: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     Parameters
     ----------
     image, truth : (C, H, W) reflectance, bands in order of wavelength
+    valid : (H, W), the pixels that count; None: all
 
     Returns
     -------
@@ -50,27 +79,35 @@ def image_scores(image: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     import torch
 
     functional = _torchmetrics()
+    valid = np.ones(truth.shape[1:], bool) if valid is None else valid
+    image = np.where(valid, image, truth)  # SSIM has windows that reach into gaps
     a, b = (torch.from_numpy(np.asarray(x, np.float64).copy())[None] for x in (image, truth))
-    x, y = a.clamp(0, 1), b.clamp(0, 1)
+    x, y, counts = a.clamp(0, 1), b.clamp(0, 1), torch.from_numpy(valid)
     # a pixel that is 0 in every band has no angle
-    some = (x.sum(dim=1) > 0) & (y.sum(dim=1) > 0)
+    some = (x.sum(dim=1) > 0) & (y.sum(dim=1) > 0) & counts
     angles = functional.spectral_angle_mapper(x, y, reduction="none") if x.shape[1] > 1 else None
     scores = {
-        "psnr": psnr_db(image, truth),
-        "ssim": float(functional.structural_similarity_index_measure(x, y, data_range=1.0)),
+        "psnr": psnr_db(image[:, valid], truth[:, valid]),
+        "ssim": _ssim(x, y, counts, data_range=1.0),
         "sam": math.nan if angles is None else math.degrees(float(angles[some].mean())),
-        "mae": float((x - y).abs().mean()),
+        "mae": float((x - y).abs()[..., counts].mean()),
     }
     if a.shape[1] == 3:
         weights = torch.tensor(_PUBLISHED_LUMINANCE, dtype=a.dtype).view(1, 3, 1, 1)
-        luminances = [(part * weights).sum(dim=1, keepdim=True) for part in (a, b)]
-        mse = float((a - b).square().mean())
-        ssim = functional.structural_similarity_index_measure(
-            *luminances, gaussian_kernel=False, kernel_size=7, data_range=2.0
-        )
+        first, second = ((part * weights).sum(dim=1, keepdim=True) for part in (a, b))
+        mse = float((a - b).square()[..., counts].mean())
         scores["published_psnr"] = math.inf if mse == 0 else -10 * math.log10(mse)
-        scores["published_ssim"] = float(ssim)
+        scores["published_ssim"] = _ssim(
+            first, second, counts, gaussian_kernel=False, kernel_size=7, data_range=2.0
+        )
     return scores
+
+
+def _ssim(x: Tensor, y: Tensor, counts: Tensor, **options: object) -> float:
+    """Mean SSIM of the pixels that count."""
+    measure = _torchmetrics().structural_similarity_index_measure
+    mean, each = measure(x, y, return_full_image=True, **options)
+    return float(mean if counts.all() else each[..., counts].mean())
 
 
 def _torchmetrics() -> Any:

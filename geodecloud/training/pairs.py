@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from geodecloud.bands import canonical_name, describe, match_bands
+from geodecloud.composite import Bool
 from geodecloud.errors import SceneError
+from geodecloud.reflectance import Codec
 from geodecloud.scene import open_raster, read_metadata
 from geodecloud.training.clouds import Array
 
-#: Reflectance per DN of an 8-bit picture and of 16-bit reflectance.
-_SCALES = {"uint8": 1 / 255, "uint16": 1e-4, "int16": 1e-4}
+#: Values that are reflectance as they are, of any number of bands.
+REFLECTANCE = Codec((1.0,), (0.0,), "float32", None, "reflectance")
 
 
 @dataclass(frozen=True)
@@ -24,24 +26,33 @@ class Pair:
     Attributes
     ----------
     name : of the pair
-    cloudy, clear : (C, H, W) float32 reflectance
+    cloudy, clear : (C, H, W) float32 reflectance, 0 where there is no data
     bands : names of the C bands
-    dtype : of the files; DN are reflectance * 255 (uint8) or * 10 000
+    codec : of the cloudy image: how its DN became reflectance
     opacity, shadow : (H, W) float32 in [0, 1], or None where the clouds are real
+    gaps : (H, W), where one of the images has no data in one of the bands; None: nowhere
     """
 
     name: str
     cloudy: Array
     clear: Array
     bands: tuple[str, ...] = ()
-    dtype: str = "uint16"
+    codec: Codec = REFLECTANCE
     opacity: Array | None = None
     shadow: Array | None = None
+    gaps: Bool | None = None
 
     @property
-    def scale(self) -> float:
-        """Reflectance per DN."""
-        return _SCALES[self.dtype]
+    def is_picture(self) -> bool:
+        """Whether the files hold 8-bit pictures."""
+        return self.codec.dtype == "uint8"
+
+    @property
+    def valid(self) -> Bool:
+        """(H, W), the pixels that count."""
+        if self.gaps is None:
+            return np.ones(self.clear.shape[1:], bool)
+        return ~self.gaps
 
 
 def read_pairs(
@@ -65,7 +76,7 @@ def read_pairs(
     Raises
     ------
     SceneError
-        If the folder holds no pairs, or images of a pair differ in size.
+        If the folder holds no pairs, images of a pair differ in size, or nothing says what their DN mean.
     """
     pairs = [
         _read_pair(name, cloudy, clear, bands, file_bands, optional)
@@ -98,29 +109,45 @@ def _read_pair(
     file_bands: Sequence[str],
     optional: Sequence[str],
 ) -> Pair:
-    metadata = read_metadata(cloudy)
-    there = {canonical_name(band) for band in file_bands or metadata.names}
+    there = {canonical_name(band) for band in file_bands or read_metadata(cloudy).names}
     wanted = tuple(band for band in bands if band in there or band not in optional)
-    dtype = metadata.dtypes[0]
-    if dtype not in _SCALES:
-        raise SceneError(f"{cloudy} is {dtype}; pairs are uint8 pictures or 16-bit reflectance")
-    images = []
-    for path in (cloudy, clear):
-        names = tuple(file_bands) or read_metadata(path).names
-        with open_raster(path) as src:
-            if len(names) != src.count:
-                raise SceneError(
-                    f"{path} has {src.count} bands ({describe(src.descriptions)}), and "
-                    f"{len(names)} names were given for them"
-                )
-            images.append(src.read(match_bands(names, wanted)).astype(np.float32))
-    if images[0].shape != images[1].shape:
+    (before, codec, some), (after, _, others) = (
+        _read_image(path, wanted, file_bands) for path in (cloudy, clear)
+    )
+    if before.shape != after.shape:
         raise SceneError(
-            f"{cloudy} and {clear} differ in size: {images[0].shape[1:]} and {images[1].shape[1:]}"
+            f"{cloudy} and {clear} differ in size: {before.shape[1:]} and {after.shape[1:]}"
         )
-    truth = [_read_map(cloudy.with_name(f"{name}_{kind}.tif")) for kind in ("opacity", "shadow")]
-    scale = np.float32(_SCALES[dtype])
-    return Pair(name, images[0] * scale, images[1] * scale, wanted, dtype, *truth)
+    opacity, shadow = (
+        _read_map(cloudy.with_name(f"{name}_{kind}.tif")) for kind in ("opacity", "shadow")
+    )
+    gaps = some | others
+    return Pair(name, before, after, wanted, codec, opacity, shadow, gaps if gaps.any() else None)
+
+
+def _read_image(
+    path: Path, wanted: Sequence[str], file_bands: Sequence[str]
+) -> tuple[Array, Codec, Bool]:
+    """Reflectance of the wanted bands, how DN became that, and where one of them has no data."""
+    metadata = read_metadata(path)
+    names = tuple(file_bands) or metadata.names
+    with open_raster(path) as src:
+        if len(names) != src.count:
+            raise SceneError(
+                f"{path} has {src.count} bands ({describe(src.descriptions)}), and "
+                f"{len(names)} names were given for them"
+            )
+        indexes = match_bands(names, wanted)
+        dn = src.read(indexes)
+    codec = replace(metadata, descriptions=names).codec([i - 1 for i in indexes])
+    gaps = np.zeros(dn.shape[1:], bool)
+    if codec.nodata is not None:
+        gaps |= np.any(dn == codec.nodata, axis=0)
+    if np.issubdtype(dn.dtype, np.floating):
+        gaps |= ~np.all(np.isfinite(dn), axis=0)
+    with np.errstate(invalid="ignore"):
+        reflectance = codec.decode(dn).astype(np.float32)
+    return np.where(gaps, np.float32(0), reflectance), codec, gaps
 
 
 def _read_map(path: Path) -> Array | None:

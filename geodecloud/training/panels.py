@@ -20,8 +20,8 @@ _GAP_PX = 6
 def draw_panel(pair: Pair, model: str) -> Picture:
     """One pair in a row, (3, H, W) uint8: cloudy, result, clear, provenance; one stretch for all."""
     result = decloud_pair(pair, model)
-    restored = result.image.values * pair.scale
-    panels = draw_images([pair.cloudy, restored, pair.clear], pair.bands, pair.dtype == "uint8")
+    restored = np.where(pair.valid, pair.codec.decode(result.image.values), 0)
+    panels = draw_images([pair.cloudy, restored, pair.clear], pair.bands, pair.is_picture)
     panels.append(PROVENANCE_RGB[result.provenance.values].transpose(2, 0, 1))
     return beside(panels)
 
