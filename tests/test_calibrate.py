@@ -51,6 +51,22 @@ def test_clear_ground_that_would_be_harmed_raises_the_threshold() -> None:
     assert calibrate(Stub(), CARD, [pair], None).cloud_threshold == 0.6
 
 
+def test_a_pair_without_cloud_does_not_break_the_choice() -> None:
+    """Its cloudy image is its clear one: PSNR would be infinite. Ground at 0.45 is harmed below that."""
+    bare = checkered(0.1, 0.45)
+    assert np.array_equal(bare.cloudy, bare.clear)
+    assert calibrate(Stub(), CARD, [bare, checkered(0.9, 0.1)], None).cloud_threshold == 0.6
+    assert calibrate(Stub(), CARD, [bare], None).cloud_threshold == 0.6
+
+
+def test_a_map_that_is_certain_can_still_be_exceeded() -> None:
+    class Certain(Stub):
+        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            return image, torch.full_like(image[:, :1], 0.9965)
+
+    assert calibrate(Certain(), CARD, [], examples(1)).opaque_threshold == 0.99
+
+
 def test_most_hidden_ground_lies_above_the_opaque_threshold() -> None:
     """On a sky drawn here by the same seed, counted without the function under test."""
     card = calibrate(Stub(), CARD, [], examples(5))

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from geodecloud.cli import main
-from geodecloud.errors import OptionError, SceneError
+from geodecloud.errors import OptionError, SceneError, WeightsError
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import load_model
@@ -187,6 +187,60 @@ def test_the_mean_with_another_model_is_that_of_the_shared_weights(
     for name in mean:
         expected = (first[name].numpy() + second[name].numpy()) / 2
         np.testing.assert_allclose(mean[name].numpy(), expected, atol=1e-6)
+    # a run that is done stays as it is when the command is given again
+    train(mixed, sources, tmp_path / "mixed", "cpu")
+    again = load_file(tmp_path / "mixed/s2-10m.safetensors")
+    assert all(torch.equal(again[name], mean[name]) for name in mean)
+
+
+def test_the_best_step_is_kept_also_over_a_kill(
+    clear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The selecting pairs say 1, 3 and 2 dB: the second of three is what remains."""
+    pairs = pairs_folder(tmp_path / "pairs", 1)
+    config = dataclasses.replace(
+        TINY, mean_of_steps=(2, 4, 6)
+    )  # so that all three are written down
+    sources = read_sources(config, clear_folder, None, pairs)
+    gains = iter([1.0, 3.0, 2.0])
+    monkeypatch.setattr(
+        "geodecloud.training.train.validate", lambda *_: (next(gains), [sources.selecting[0].clear])
+    )
+
+    def killed(step: int, steps: int) -> float:
+        if step == 4:
+            raise KeyboardInterrupt
+        return schedule(step, steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geodecloud.training.train.schedule", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, sources, tmp_path / "run", "cpu")
+    train(config, sources, tmp_path / "run", "cpu")
+    best, *steps = (
+        load_file(tmp_path / f"run/{name}.safetensors")
+        for name in ("best", "step_2", "step_4", "step_6")
+    )
+    same = [all(torch.equal(best[name], step[name]) for name in best) for step in steps]
+    assert same == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mean_with": "s2_al"}, "no model is called 's2_al'"),
+        ({"mean_with": "s2-10m"}, "another kind of network"),
+        ({"veil_pictures": 9}, "veil_pictures needs clear imagery"),
+    ],
+)
+def test_what_cannot_be_finished_is_not_begun(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(TINY, **changes)
+    sources = read_sources(config, None, pairs_folder(tmp_path / "pairs", 1), None)
+    with pytest.raises((OptionError, WeightsError), match=message):
+        train(config, sources, tmp_path / "run", "cpu")
+    assert not (tmp_path / "run/log.jsonl").exists()
 
 
 def test_a_model_for_pictures_learns_to_see_veils_too(real_data: Path, tmp_path: Path) -> None:
@@ -241,15 +295,14 @@ def test_eight_small_pairs_are_learnt_by_heart(tmp_path: Path) -> None:
         ema=0.9,
         validate_every=350,
     )
-    sources = read_sources(config, None, folder, folder)
-    train(config, sources, tmp_path / "run", "cpu")
+    train(config, read_sources(config, None, folder, None), tmp_path / "run", "cpu")
     network = load_model(tmp_path / "run/s2-10m.safetensors").network
     with torch.no_grad():
         errors = [
             F.mse_loss(
                 network(torch.from_numpy(pair.cloudy)[None])[0][0], torch.from_numpy(pair.clear)
             )
-            for pair in sources.selecting
+            for pair in read_pairs(folder, BANDS)
         ]
     assert -10 * torch.log10(torch.stack(errors).mean()) > 40
 
@@ -323,7 +376,7 @@ def test_real_pairs_are_learnt_beside_simulated_clouds(clear_folder: Path, tmp_p
             assert attention.min() >= 0
     torch.testing.assert_close(sources.examples[7], examples[7])
 
-    with pytest.raises(OptionError, match="learn_pairs names 'nowhere', and --pairs holds"):
+    with pytest.raises(OptionError, match="learn_pairs names 'nowhere', and the pairs are"):
         read_sources(
             dataclasses.replace(config, learn_pairs=("nowhere",)), clear_folder, None, folder
         )
@@ -373,6 +426,54 @@ def test_a_grown_network_begins_as_the_model_it_comes_from(
 def test_a_model_of_another_kind_is_no_start(toy_model: Path) -> None:
     with pytest.raises(OptionError, match="toy is another kind of network"):
         grow(SPANet(4, 4, width=8, output="blend"), BANDS, load_model(toy_model))
+    # the tensors of these have the same names and shapes
+    recurrent = SPANet(4, 4, **load_model(toy_model).card.architecture | {"passes": "recurrent"})
+    with pytest.raises(OptionError, match="passes of model toy are one-step, this one's recurrent"):
+        grow(recurrent, BANDS, load_model(toy_model))
+    with pytest.raises(OptionError, match="identity has no weights"):
+        grow(SPANet(4, 4, width=4), BANDS, load_model("identity"))
+
+
+def test_pairs_that_are_named_must_be_there(clear_folder: Path, tmp_path: Path) -> None:
+    folder = pairs_folder(tmp_path / "pairs", 2)
+    for option in ("select_pairs", "texture_pairs", "learn_pairs"):
+        config = dataclasses.replace(TINY, **{option: ("nope",)})
+        with pytest.raises(OptionError, match=f"{option} names 'nope', and the pairs are 0, 1"):
+            read_sources(config, clear_folder, None, folder)
+    with pytest.raises(OptionError, match="select_pairs names 'nope'"):
+        read_sources(dataclasses.replace(TINY, select_pairs=("nope",)), None, folder, None)
+    with pytest.raises(OptionError, match="holds out all 2 pairs"):
+        read_sources(dataclasses.replace(TINY, select_pairs=("0", "1")), None, folder, None)
+    held = read_sources(dataclasses.replace(TINY, select_pairs=("0",)), None, folder, folder)
+    assert isinstance(held.examples, PairCrops)
+    assert [pair.name for pair in held.examples.pairs] == ["1"]
+    assert [pair.name for pair in held.selecting] == ["0"]
+
+
+def test_gaps_of_pairs_teach_nothing(tmp_path: Path) -> None:
+    clear = textured_dn(4, 40, 40, nodata=0)
+    clear[2, 5:9, :] = 0  # one band is enough
+    write_raster(tmp_path / "a_cloudy.tif", clear // 2, nodata=0)
+    write_raster(tmp_path / "a_clear.tif", clear, nodata=0)
+    (pair,) = read_pairs(tmp_path, BANDS)
+    np.testing.assert_array_equal(pair.valid, ((clear > 0) & (clear // 2 > 0)).all(axis=0))
+    cloudy, truth, attention = PairCrops([pair], 40, seed=1, length=1)[0]
+    assert (attention == UNKNOWN).sum() == (~pair.valid).sum()
+    assert (cloudy[:, attention[0] == UNKNOWN] == 0).all()
+    assert (truth[:, attention[0] == UNKNOWN] == 0).all()
+
+
+def test_imagery_full_of_gaps_ends_in_a_message(tmp_path: Path) -> None:
+    dn = textured_dn(4, 64, 64)
+    dn[:, ::7, ::7] = 9999
+    write_raster(tmp_path / "a.tif", dn, nodata=9999)
+    (tmp_path / "manifest.csv").write_text(
+        f"file,sensor,bands,scale,chip\na.tif,MSI,{' '.join(BANDS)},0.0001,\n"
+    )
+    chips = read_chips(tmp_path, BANDS)
+    assert (chips[0].image[:, ::7, ::7] == 0).all()
+    with pytest.raises(SceneError, match=r"1000 crops of 48 px .* nodata \(a.tif\)"):
+        draw_crop(chips, 48, [492, 560, 665, 833], np.random.default_rng(0))
 
 
 def test_absent_bands_are_planes_of_zeros_and_offsets_are_taken_off(clear_folder: Path) -> None:
@@ -416,8 +517,27 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
         ("crop_px = 16\n", "patches of 16 px"),
         ('skies = ["fog=1"]\n', "skies names 'fog'; known: clear, veil, cirrus, cumulus, deck"),
         ('skies = ["deck=0.5"]\n', "the shares of skies sum up to 0.5, not 1: deck=0.5"),
-        ('veil_pictures = 9\nveil_from = "rgb"\n', "veil_pictures = 9 learns to see veils"),
+        (
+            'bands = ["B02", "B03", "B04"]\nchannel_weights = [1, 1, 1]\n'
+            'veil_pictures = 9\nveil_from = "rgb"\n',
+            "veil_pictures = 9 learns to see veils",
+        ),
         ("mean_of_steps = [300]\n", "names step 300; weights are kept every validate_every = 250"),
+        ("mean_of_steps = [0]\n", "names step 0"),
+        ('passes = "one_step"\n', 'passes = \'one_step\' must be one of "one-step", "recurrent"'),
+        ('output = "Blend"\n', 'must be one of "image", "blend"'),
+        ('attention_kind = "MSE"\n', 'must be one of "mse", "bce"'),
+        ('precision = "int8"\n', 'must be one of "fp32", "bf16", "fp16"'),
+        ('steps = "100"\n', "steps = '100' must be a whole number"),
+        ("steps = true\n", "steps = True must be a whole number"),
+        ("steps = 0\n", "steps = 0 must be 1 or more"),
+        ('bands = "B02"\n', "bands = 'B02' must be a list of texts"),
+        ("betas = [0.5]\n", "must be a list of 2 numbers"),
+        ('composites = ["B02"]\n', "must be a list of lists"),
+        ('dn_offsets = ["a.tif"]\n', "dn_offsets holds '=a.tif', which is not NAME=NUMBER"),
+        ('skies = ["deck=abc"]\n', "skies holds 'deck=abc'"),
+        ("display_share = 0.5\n", "pictures have 3 bands, and the config 4"),
+        ('veil_from = "rgb"\n', "pictures have 3 bands, and the config 4"),
     ]:
         path = tmp_path / "config.toml"
         path.write_text(text)

@@ -14,7 +14,7 @@ from geodecloud.composite import add_margin, feather
 from geodecloud.models.card import ModelCard
 from geodecloud.training.clouds import Array
 from geodecloud.training.dataset import SimulatedClouds
-from geodecloud.training.metrics import psnr_db
+from geodecloud.training.metrics import gain_db, psnr_db
 from geodecloud.training.pairs import Pair
 
 CANDIDATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
@@ -59,7 +59,8 @@ def calibrate(
         thresholds["cloud_threshold"] = _choose(network, pairs)
     seen = None if examples is None else _opacity_over_hidden_ground(network, examples)
     if seen is not None and seen.size:
-        thresholds["opaque_threshold"] = round(float(np.quantile(seen, 0.1)), 2)
+        # nothing exceeds 1
+        thresholds["opaque_threshold"] = min(round(float(np.quantile(seen, 0.1)), 2), 0.99)
     return dataclasses.replace(card, **thresholds)
 
 
@@ -84,14 +85,16 @@ def _choose(network: nn.Module, pairs: Sequence[Pair]) -> float:
 
 def _gains(network: nn.Module, pair: Pair) -> list[float]:
     """Gain in dB of one pair for each candidate threshold."""
-    before = psnr_db(pair.cloudy, pair.clear)
-    return [psnr_db(image, pair.clear) - before for image in _composites(network, pair.cloudy)]
+    return [
+        gain_db(image, pair.cloudy, pair.clear, pair.valid)
+        for image in _composites(network, pair.cloudy)
+    ]
 
 
 def _harms(network: nn.Module, pair: Pair) -> list[bool]:
     """Whether the clear image comes out another, for each candidate threshold."""
-    images = _composites(network, pair.clear)
-    return [psnr_db(image, pair.clear) < _HARMED_DB for image in images]
+    images, valid = _composites(network, pair.clear), pair.valid
+    return [psnr_db(image[:, valid], pair.clear[:, valid]) < _HARMED_DB for image in images]
 
 
 def _composites(network: nn.Module, image: Array) -> list[Array]:

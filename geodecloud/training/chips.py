@@ -14,6 +14,9 @@ from geodecloud.errors import SceneError
 from geodecloud.scene import open_raster
 from geodecloud.training.clouds import Array
 
+#: Crops drawn before it is said that none is nearly free of nodata.
+_DRAWS = 1000
+
 
 @dataclass(frozen=True)
 class Chip:
@@ -60,7 +63,8 @@ def read_chips(
                 continue
             with open_raster(folder / row["file"]) as src:
                 there = [i for i, band in enumerate(bands) if band in names]
-                dn = src.read([names.index(bands[i]) + 1 for i in there])
+                read = src.read([names.index(bands[i]) + 1 for i in there], masked=True)
+            dn = np.nan_to_num(read.filled(0))
             offset = (dn_offsets or {}).get(row["file"], 0.0)
             image = np.zeros((len(bands), *dn.shape[1:]), np.float32)
             image[there] = np.where(dn == 0, 0, (dn + offset) * float(row["scale"]))
@@ -95,9 +99,14 @@ def draw_crop(
     Returns
     -------
     (C, side, side) float32 reflectance
+
+    Raises
+    ------
+    SceneError
+        If there is hardly a crop without nodata.
     """
     areas = np.array([chip.image[0].size for chip in chips], dtype=np.float64) ** 0.5
-    while True:
+    for _ in range(_DRAWS):
         image = chips[rng.choice(len(chips), p=areas / areas.sum())].image
         short = [max(0, side - n) for n in image.shape[1:]]
         if any(short):
@@ -107,6 +116,12 @@ def draw_crop(
         crop = image[:, y : y + side, x : x + side]
         if (crop == 0).all(axis=0).mean() < 0.01:  # nodata teaches nothing
             break
+    else:
+        places = ", ".join(sorted({chip.place for chip in chips})[:3])
+        raise SceneError(
+            f"{_DRAWS} crops of {side} px were drawn, and more than 1 % of each is nodata ({places}); set a "
+            "smaller crop_px, or leave out files with many gaps"
+        )
     crop = np.rot90(crop, int(rng.integers(4)), axes=(1, 2))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]

@@ -5,15 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from geodecloud.errors import OptionError
+from geodecloud.models.spanet import Output, Passes
 from geodecloud.reflectance import Tone
 from geodecloud.training.clouds import SKIES
 from geodecloud.training.dataset import Recipe
+from geodecloud.training.losses import Kind
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
+#: Types in words, one value and several.
+_ONE_OF = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_SEVERAL = {str: "texts", int: "whole numbers", float: "numbers"}
 #: Smallest crop of which the discriminator makes more than one score.
 LEAST_CROP_PX = 32
 
@@ -49,9 +56,9 @@ class Config:
     mean_of_steps: tuple[int, ...] = ()  # the result is the mean of the weights of these steps
     mean_with: str = ""  # and, after that, with those of this model: a shipped one or a file
     width: int = 32
-    passes: str = "one-step"
+    passes: Passes = "one-step"
     direction_weights: bool = False
-    output: str = "blend"
+    output: Output = "blend"
     steps: int = 5000
     batch: int = 8
     accumulate: int = 1  # batches whose gradients make one step
@@ -61,13 +68,13 @@ class Config:
     weight_decay: float = 1e-5
     channel_weights: tuple[float, ...] = (100.0, 100.0, 100.0, 100.0)  # the paper's lambda
     attention_weight: float = 5.0
-    attention_kind: str = "bce"
+    attention_kind: Kind = "bce"
     adversarial_weight: float = 1.0  # 0 trains without the discriminator
     adversarial_from: int = 0  # step at which the discriminator joins
     ema: float = 0.998
     validate_every: int = 250
     seed: int = 1
-    precision: str = "bf16"
+    precision: Precision = "bf16"
     loaders: int = 1  # processes that draw examples; 0 draws them in between
     summary: str = ""
     licence: str = ""
@@ -85,8 +92,23 @@ class Config:
             raise OptionError(
                 f"{path}: unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}"
             )
-        config = cls(**{name: _frozen(value) for name, value in values.items()})
-        _ = config.sky_shares  # a wrong one is an error now, not when the data have been read
+        hints, values = get_type_hints(cls), {k: _frozen(v) for k, v in values.items()}
+        for name, value in values.items():
+            if not _fits(value, hints[name]):
+                raise OptionError(f"{path}: {name} = {value!r} must be {_in_words(hints[name])}")
+        config = cls(**values)
+        for name in ("width", "steps", "batch", "accumulate", "crop_px", "validate_every"):
+            if getattr(config, name) < 1:
+                raise OptionError(f"{path}: {name} = {getattr(config, name)} must be 1 or more")
+        # a wrong one is an error now, not when the data have been read
+        _ = config.sky_shares, config.offset_of_file
+        if (config.display_share or config.veil_pictures or config.veil_from) and len(
+            config.bands
+        ) != 3:
+            raise OptionError(
+                f"{path}: pictures have 3 bands, and the config {len(config.bands)}; leave out display_share, "
+                "veil_pictures and veil_from, or give 3 bands"
+            )
         if len(config.channel_weights) != len(config.bands):
             raise OptionError(
                 f"{path}: {len(config.channel_weights)} channel_weights for {len(config.bands)} bands"
@@ -97,7 +119,9 @@ class Config:
                 f"needs crop_px = {LEAST_CROP_PX} or more; or set adversarial_weight = 0"
             )
         if wrong := [
-            n for n in config.mean_of_steps if n % config.validate_every or n > config.steps
+            n
+            for n in config.mean_of_steps
+            if n % config.validate_every or not 0 < n <= config.steps
         ]:
             raise OptionError(
                 f"{path}: mean_of_steps names step {wrong[0]}; weights are kept every validate_every = "
@@ -148,6 +172,17 @@ class Config:
         return Tone(self.picture_gamma, self.picture_white)
 
     @property
+    def offset_of_file(self) -> Mapping[str, float]:
+        """File -> number added to its DN.
+
+        Raises
+        ------
+        OptionError
+            If one is not FILE=NUMBER.
+        """
+        return {name: _number("dn_offsets", name, text) for name, text in _split(self.dn_offsets)}
+
+    @property
     def sky_shares(self) -> Mapping[str, float]:
         """Kind of sky -> how often it is drawn.
 
@@ -158,10 +193,10 @@ class Config:
         """
         if not self.skies:
             return SKIES
-        words = [text.partition("=") for text in self.skies]
-        if wrong := [kind for kind, _, _ in words if kind not in SKIES]:
+        words = _split(self.skies)
+        if wrong := [kind for kind, _ in words if kind not in SKIES]:
             raise OptionError(f"skies names {wrong[0]!r}; known: {', '.join(SKIES)}")
-        shares = {kind: float(share or "nan") for kind, _, share in words}
+        shares = {kind: _number("skies", kind, share) for kind, share in words}
         if not math.isclose(sum(shares.values()), 1):
             raise OptionError(
                 f"the shares of skies sum up to {sum(shares.values()):g}, not 1: {', '.join(self.skies)}"
@@ -171,3 +206,41 @@ class Config:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
+
+
+def _split(words: Sequence[str]) -> list[tuple[str, str]]:
+    """``NAME=NUMBER`` in two."""
+    return [(name, text) for name, _, text in (word.rpartition("=") for word in words)]
+
+
+def _number(option: str, name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise OptionError(f"{option} holds '{name}={text}', which is not NAME=NUMBER") from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value, lists as tuples, is of an annotated type."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        if not isinstance(value, tuple):
+            return False
+        if kinds[-1] is Ellipsis:
+            return all(_fits(part, kinds[0]) for part in value)
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _in_words(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(f'"{choice}"' for choice in get_args(hint))
+    if get_origin(hint) is not tuple:
+        return _ONE_OF[hint]
+    kinds = get_args(hint)
+    count = "" if kinds[-1] is Ellipsis else f"{len(kinds)} "
+    return f"a list of {count}{_SEVERAL.get(kinds[0], 'lists')}"

@@ -16,7 +16,7 @@ from geodecloud.reflectance import PLAIN, Tone
 from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import SKIES, Array, SimulatedPair, simulate_clouds
 from geodecloud.training.display import draw_picture, even_ground
-from geodecloud.training.losses import cloud_mask
+from geodecloud.training.losses import UNKNOWN, cloud_mask
 from geodecloud.training.opacity import estimate_attention
 from geodecloud.training.pairs import Pair
 
@@ -216,6 +216,12 @@ class Mixture(Dataset[Example]):
 
 
 def _attention(pair: Pair, dates_differ: bool) -> Array:
+    """What the attention is to be, unknown where the pair has no data."""
+    attention = _attention_of_data(pair, dates_differ)
+    return np.where(pair.valid, attention, np.float32(UNKNOWN))
+
+
+def _attention_of_data(pair: Pair, dates_differ: bool) -> Array:
     if pair.opacity is not None and pair.shadow is not None:
         return np.maximum(pair.opacity, pair.shadow)
     if dates_differ:

@@ -23,6 +23,9 @@ from geodecloud.training.sources import Sources
 from geodecloud.training.veil import learn_veils
 from geodecloud.veil import PREFIX
 
+#: The weights a run keeps, before anything is made of them.
+BEST = "best.safetensors"
+
 
 def new_network(config: Config) -> SPANet:
     """Make the generator the config asks for, with fresh weights."""
@@ -36,10 +39,16 @@ def begin_card(config: Config, sources: Sources) -> ModelCard:
     Raises
     ------
     OptionError
-        If veils are to be taken from a model that lifts none.
+        If veils are to be taken from a model that lifts none or learnt without clear imagery, or the mean
+        is to be taken with a model of another kind.
     """
+    # what cannot be is an error now, not after the run
     if config.veil_from:
-        _taken_veil(config.veil_from)  # a wrong name is an error now, not after the run
+        _taken_veil(config.veil_from)
+    if config.mean_with:
+        _other_network(config)
+    if config.veil_pictures and sources.choosing is None:
+        raise OptionError("veil_pictures needs clear imagery to draw pictures of: --clear FOLDER")
     has_map = config.output == "blend"
     if not sources.true_opacity:
         # how much two dates differ is a mask only where pairs not learnt choose its threshold
@@ -60,29 +69,22 @@ def begin_card(config: Config, sources: Sources) -> ModelCard:
 
 
 def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> ModelCard:
-    """Make a model of what a run left in `out`; return its card, with thresholds and hash.
+    """Make NAME.safetensors of what a run left in `out`; return its card, with thresholds and hash.
 
     The weights become the mean the config asks for, the thresholds are chosen on data, and what tells
     a veil over a picture is learnt or taken over where the config wants it.
-
-    Raises
-    ------
-    OptionError
-        If veils are to be learnt without clear imagery.
     """
-    weights = out / f"{config.name}.safetensors"
-    network = load_model(weights).network
+    network = load_model(out / BEST).network
     if config.mean_of_steps:
         files = [out / f"step_{step}.safetensors" for step in config.mean_of_steps]
         network.load_state_dict(_mean_weights([load_model(file).network for file in files]))
     if config.mean_with:
-        other = new_network(config)
-        grow(other, config.bands, load_model(config.mean_with))
-        network.load_state_dict(_mean_weights([network, other]))
+        network.load_state_dict(_mean_weights([network, _other_network(config)]))
     card = calibrate(network, card, sources.selecting, sources.choosing)
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
+    weights = out / f"{config.name}.safetensors"
     return save_weights(network, card, weights, _veil(config, sources))
 
 
@@ -92,14 +94,26 @@ def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
 
 
+def _other_network(config: Config) -> SPANet:
+    """The network whose weights are half of the mean."""
+    other, start = new_network(config), load_model(config.mean_with)
+    grow(other, config.bands, start)
+    theirs = start.card.architecture.get("output", "image")
+    if theirs != config.output:
+        raise OptionError(
+            f"mean_with: the output of {config.mean_with} is {theirs!r}, this one's {config.output!r}; "
+            "their mean would be neither"
+        )
+    return other
+
+
 def _veil(config: Config, sources: Sources) -> dict[str, Tensor] | None:
     """What tells a veil over a picture: taken over, learnt, or nothing."""
     if config.veil_from:
         return _taken_veil(config.veil_from)
     if not config.veil_pictures:
         return None
-    if sources.choosing is None:
-        raise OptionError("veil_pictures needs clear imagery to draw pictures of: --clear FOLDER")
+    assert sources.choosing is not None  # `begin_card` has looked
     return learn_veils(sources.choosing, config.veil_pictures, config.seed)
 
 

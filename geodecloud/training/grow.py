@@ -17,14 +17,22 @@ def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
 
     Bands both know keep their weights. A new band is not listened to at first, and its ground
     is guessed as that of the known band nearest in wavelength: the network begins as the
-    model it comes from.
+    model it comes from. The output may be of another kind: a published network, whose output is the
+    image, can be the start of one that blends.
 
     Raises
     ------
     OptionError
-        If the two networks differ in more than their bands.
+        If the two networks differ in more than their bands and their output.
     """
+    if not isinstance(start.network, SPANet):
+        raise OptionError(f"init_from: model {start.card.name} has no weights to start from")
     tensors, known = start.network.state_dict(), list(start.card.channel_names)
+    passes = [each.attention.pass1.passes for each in (start.network, network)]
+    if passes[0] != passes[1]:
+        raise OptionError(
+            f"init_from: the passes of model {start.card.name} are {passes[0]}, this one's {passes[1]}"
+        )
     wavelengths = np.array([known_wavelength_nm(name) for name in known])
     nearest = [int(np.abs(wavelengths - known_wavelength_nm(band)).argmin()) for band in bands]
     old = tensors["conv_in.weight"]

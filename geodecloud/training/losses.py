@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Kind = Literal["mse", "bce"]
+
 #: Attention target of a pixel that teaches nothing: nobody knows whether it is cloud.
 UNKNOWN = -1.0
 
@@ -51,7 +53,7 @@ def channel_l1_loss(
     return (distance * known).sum() / (known.sum() * clear.shape[1]).clamp(min=1)
 
 
-def attention_loss(attention: Tensor, target: Tensor, kind: Literal["mse", "bce"]) -> Tensor:
+def attention_loss(attention: Tensor, target: Tensor, kind: Kind) -> Tensor:
     """Distance of the attention map from the cloud mask ``M``, mean over the pixels where it is known.
 
     Parameters

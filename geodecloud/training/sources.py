@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,12 @@ from geodecloud.training.dataset import Example, Mixture, PairCrops, SimulatedCl
 from geodecloud.training.display import draw_picture
 from geodecloud.training.pairs import Pair, read_pairs
 
+log = logging.getLogger(__name__)
+
 #: Simulated examples that choose the thresholds, and their side.
 _CHOOSING, _CHOOSING_PX = 64, 128
+#: Seed of the selecting pairs drawn as pictures: the same for all runs, so that they can be compared.
+_DRAWN = 1
 
 
 @dataclass(frozen=True)
@@ -50,33 +55,26 @@ def read_sources(
     ----------
     clear : folder of clear imagery, trained on under simulated clouds
     train_pairs : folder of pairs, trained on as they are, but for those that choose the best step: of
-        these if `pairs` is None, those that ``select_pairs`` names
+        these if `pairs` is None or the same folder, those that ``select_pairs`` names
     pairs : folder of pairs that choose the best step, lend cloud texture, and are learnt beside
         simulated clouds, as the config says
 
     Raises
     ------
     OptionError
-        If there is nothing to train on, or two things.
+        If there is nothing to train on, or two things, or the config names a pair that is not there.
     """
     if (clear is None) == (train_pairs is None):
         raise OptionError(
             "give one thing to train on: clear imagery (--clear FOLDER) or pairs (--train-pairs FOLDER)"
         )
+    if train_pairs is not None:
+        return _pairs_to_learn(config, train_pairs, pairs)
+    assert clear is not None
     chosen = _read_pairs(config, pairs) if pairs else []
     selecting = _selecting(config, chosen)
-    if train_pairs is not None:
-        own = _read_pairs(config, train_pairs)
-        learnt = own
-        if pairs is None:
-            selecting = [pair for pair in own if pair.name in config.select_pairs]
-            learnt = [pair for pair in own if pair.name not in config.select_pairs]
-        crops = PairCrops(learnt, config.crop_px, config.seed, config.examples)
-        simulated = all(p.opacity is not None and p.shadow is not None for p in learnt)
-        return Sources(crops, selecting, true_opacity=simulated)
-    assert clear is not None
     chips, textures = _read_chips(config, clear), _read_textures(config, pairs)
-    learnt = _learnt(config, chosen)
+    learnt = _named("learn_pairs", config.learn_pairs, chosen)
     if not config.composites:  # the bands of pairs and chips are the same
         chips += [Chip(pair.clear, pair.name) for pair in learnt]
     other = dataclasses.replace(config.recipe, seed=config.seed + 1, crop_px=_CHOOSING_PX)
@@ -88,32 +86,62 @@ def read_sources(
     return Sources(Mixture(examples, real, config.learn_share), selecting, choosing)
 
 
+def _pairs_to_learn(config: Config, train_pairs: Path, pairs: Path | None) -> Sources:
+    """Pairs to train on as they are; those that choose the best step are not among them."""
+    own = _read_pairs(config, train_pairs)
+    held = set(config.select_pairs)
+    if pairs is not None and pairs.resolve() != train_pairs.resolve():
+        held, selecting = set(), _selecting(config, _read_pairs(config, pairs))
+    else:
+        selecting = _named("select_pairs", config.select_pairs, own)
+    learnt = [pair for pair in own if pair.name not in held]
+    if not learnt:
+        raise OptionError(
+            f"select_pairs holds out all {len(own)} pairs of {train_pairs}, and nothing is left to train on"
+        )
+    crops = PairCrops(learnt, config.crop_px, config.seed, config.examples)
+    simulated = all(p.opacity is not None and p.shadow is not None for p in learnt)
+    if pairs is not None and not selecting:
+        log.warning(
+            "%s is trained on, and chooses nothing: the last step is kept; name pairs to be held out in "
+            "select_pairs",
+            pairs,
+        )
+    return Sources(crops, selecting, true_opacity=simulated)
+
+
+def _named(option: str, names: Sequence[str], pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs an option names.
+
+    Raises
+    ------
+    OptionError
+        If there is no such pair.
+    """
+    there = {pair.name for pair in pairs}
+    if missing := sorted(set(names) - there):
+        raise OptionError(
+            f"{option} names {missing[0]!r}, and the pairs are {', '.join(sorted(there)) or 'none'}"
+        )
+    return [pair for pair in pairs if pair.name in names]
+
+
 def _read_pairs(config: Config, folder: Path) -> list[Pair]:
     """Pairs in the config's bands; pictures as the network is to see them."""
     pairs, light = read_pairs(folder, config.bands, config.pair_bands), config.tone.light
     return [
         dataclasses.replace(pair, cloudy=light(pair.cloudy), clear=light(pair.clear))
-        if pair.dtype == "uint8"
+        if pair.is_picture
         else pair
         for pair in pairs
     ]
 
 
-def _learnt(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs that are trained on beside simulated clouds."""
-    names = {pair.name for pair in pairs}
-    if missing := sorted(set(config.learn_pairs) - names):
-        raise OptionError(
-            f"learn_pairs names {missing[0]!r}, and --pairs holds "
-            f"{', '.join(sorted(names)) or 'nothing'}"
-        )
-    return [pair for pair in pairs if pair.name in config.learn_pairs]
-
-
 def _read_chips(config: Config, folder: Path) -> list[Chip]:
-    offsets = {name: float(dn) for name, dn in (text.split("=") for text in config.dn_offsets)}
     optional = set(config.source_bands) - set(config.bands) | set(config.optional_bands)
-    return read_chips(folder, config.source_bands, config.skip_sensors, sorted(optional), offsets)
+    return read_chips(
+        folder, config.source_bands, config.skip_sensors, sorted(optional), config.offset_of_file
+    )
 
 
 def _read_textures(config: Config, folder: Path | None) -> list[Array]:
@@ -121,20 +149,21 @@ def _read_textures(config: Config, folder: Path | None) -> list[Array]:
     if folder is None or not config.texture_pairs:
         return []
     pairs = read_pairs(folder, config.source_bands, config.pair_bands)
-    return [pair.cloudy for pair in pairs if pair.name in config.texture_pairs]
+    return [pair.cloudy for pair in _named("texture_pairs", config.texture_pairs, pairs)]
 
 
 def _selecting(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs that choose the best step; for pictures also drawn as such."""
-    wanted = config.select_pairs or {pair.name for pair in pairs} - set(config.learn_pairs)
-    chosen = [pair for pair in pairs if pair.name in wanted]
+    chosen = [pair for pair in pairs if pair.name not in config.learn_pairs]
+    if config.select_pairs and pairs:
+        chosen = _named("select_pairs", config.select_pairs, pairs)
     if not config.display_share:
         return chosen
     drawn = []
     for index, pair in enumerate(chosen):
         none = np.zeros_like(pair.clear[0])
         both = SimulatedPair(pair.cloudy, pair.clear, none, none)
-        rng = np.random.default_rng([config.seed, index])
+        rng = np.random.default_rng([_DRAWN, index])
         picture = draw_picture(both, rng, tone=config.tone)
         drawn.append(Pair(pair.name, picture.cloudy, picture.clear))
     return chosen + drawn

@@ -35,7 +35,7 @@ from geodecloud.training.checkpoint import Run
 from geodecloud.training.config import Config
 from geodecloud.training.curves import Curves
 from geodecloud.training.dataset import Example
-from geodecloud.training.finish import begin_card, finish, new_network
+from geodecloud.training.finish import BEST, begin_card, finish, new_network
 from geodecloud.training.grow import grow
 from geodecloud.training.losses import (
     adversarial_loss,
@@ -43,7 +43,7 @@ from geodecloud.training.losses import (
     channel_l1_loss,
     discriminator_loss,
 )
-from geodecloud.training.metrics import psnr_db
+from geodecloud.training.metrics import gain_db
 from geodecloud.training.pairs import Pair
 from geodecloud.training.sources import Sources
 
@@ -63,7 +63,7 @@ def train(
 ) -> ModelCard:
     """Train, validate, and leave ``NAME.safetensors`` with its card in `out`.
 
-    Resumes from ``out/checkpoint.safetensors`` where there is one.
+    Resumes from ``out/checkpoint.safetensors`` where there is one; a run that is done stays as it is.
 
     Parameters
     ----------
@@ -77,7 +77,6 @@ def train(
     run = start_run(config, fabric, out)
     first, best = run.resume(config)
     card = begin_card(config, sources)
-    weights = out / f"{config.name}.safetensors"
 
     began, losses = time.monotonic(), []
     batches = draw_batches(sources.examples, config, fabric, first)
@@ -97,7 +96,7 @@ def train(
             gain, restored = validate(run.generator, run.average, sources.selecting)
             kept = config.keep_last or not sources.selecting or gain > best
             if fabric.is_global_zero and kept:
-                run.write_average(card, weights)
+                run.write_average(card, out / BEST)
             if fabric.is_global_zero and step + 1 in config.mean_of_steps:
                 run.write_average(card, out / f"step_{step + 1}.safetensors")
             best = max(best, gain)
@@ -219,10 +218,9 @@ def _generator_pass(
     """Gradients of ``L_cGAN + L_L1 + L_Att`` for the generator alone."""
     cloudy, clear, target = batch
     restored, attention = run.generator(cloudy.to(memory_format=torch.channels_last))
-    kind: Any = config.attention_kind
     parts = {
         "l1": channel_l1_loss(restored, clear, config.channel_weights, target >= 0),
-        "attention": attention_loss(attention, target, kind),
+        "attention": attention_loss(attention, target, config.attention_kind),
     }
     loss = parts["l1"] + config.attention_weight * parts["attention"]
     if adversarial:
@@ -286,7 +284,7 @@ def validate(
     for pair in pairs:
         restored, _ = generator(torch.from_numpy(pair.cloudy)[None].to(device))
         images.append(restored[0].float().cpu().numpy())
-        gains.append(psnr_db(images[-1], pair.clear) - psnr_db(pair.cloudy, pair.clear))
+        gains.append(gain_db(images[-1], pair.cloudy, pair.clear, pair.valid))
     generator.train()
     generator.load_state_dict(live)
     return (float(np.mean(gains)) if gains else 0.0), images
