@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 import xarray as xr
-from conftest import textured_dn, write_toy
+from conftest import textured_dn, write_raster, write_toy
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -130,7 +131,52 @@ def test_without_a_veil_nothing_changes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.image.values, PICTURE)
 
 
-def test_only_the_mask_is_lifted(tmp_path: Path) -> None:
+def seeing(number: int, below: float) -> dict[str, torch.Tensor]:
+    """Layers that guess a veil of 0.8 and more where one of the 48 numbers is small, else none."""
+    weight = torch.zeros(4, NUMBERS)
+    weight[0, number] = -200.0
+    bias = torch.tensor([200.0 * below, *[logit(0.5)] * 3])
+    return {"veil.0.0.weight": weight, "veil.0.0.bias": bias}
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.0])
+@pytest.mark.parametrize(("number", "level"), [(3, 40), (17, 200)])  # medians of blue and red
+def test_the_picture_is_looked_at_as_it_is_seen(
+    number: int, level: int, gamma: float, tmp_path: Path
+) -> None:
+    """In blue, green, red, 0 to 1, whatever light the network is shown; without its gaps."""
+    dn = np.empty((3, 60, 70), np.uint8)
+    for band, value in enumerate((40, 120, 200)):
+        dn[band] = value + textured_dn(1, 60, 70)[0] % 5
+    dn[:, :50] = 255  # nodata: without the gaps no number would be far from 1
+    median = float(np.median(dn[0 if number == 3 else 2, 50:])) / 255
+    assert abs(255 * median - level) < 6
+    for near, lifted in ((0.02, True), (-0.02, False)):
+        model = write_model(
+            tmp_path / f"{near}.safetensors", seeing(number, median + near), gamma=gamma
+        )
+        scene = picture(dn, _FillValue=255).rio.write_nodata(255)
+        result = decloud(scene, Options(model=str(model)))
+        assert (result.provenance.values[50:] == Provenance.RESTORED).all() == lifted
+        assert (result.provenance.values[:50] == Provenance.NODATA).all()
+
+
+def test_a_mask_of_the_users_says_where_the_veil_is_lifted(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.safetensors", constant(0.4, 0.5))
+    mask = np.zeros((1, 70, 90), np.uint8)
+    mask[:, 20:50, 30:60] = 1
+    path = write_raster(tmp_path / "mask.tif", mask)
+    write_raster(tmp_path / "scene.tif", PICTURE)
+    with rasterio.open(tmp_path / "scene.tif") as src:
+        grid = {"crs": src.crs, "transform": src.transform}
+    scene = picture(PICTURE).rio.write_crs(grid["crs"]).rio.write_transform(grid["transform"])
+    result = decloud(scene, Options(model=str(model), mask=str(path)))
+    changed = (result.image.values != PICTURE).any(axis=0)
+    assert changed[20:50, 30:60].mean() > 0.95
+    assert not changed[~(mask[0] > 0)].any()
+
+
+def test_nodata_stays_under_a_veil(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.safetensors", constant(0.4, 0.5))
     dn = PICTURE.copy()
     dn[:, :20, :30] = 0
