@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -51,6 +52,8 @@ class Cluster:
     def store(self, sources: Sequence[da.Array], targets: Sequence[Any]) -> None:
         """Compute arrays and write each block into its target as it arrives, here.
 
+        An array may be given more than once: it is computed once, and written into each target.
+
         Raises
         ------
         ClusterError
@@ -58,19 +61,16 @@ class Cluster:
         """
         from distributed import KilledWorker, as_completed, futures_of
 
-        places = {
-            key: (target, where)
-            for source, target in zip(sources, targets, strict=True)
-            for key, where in _blocks(source)
-        }
-        lazy = self.client.persist(list(sources), retries=RETRIES, optimize_graph=True)
+        places = _places(sources, targets)
+        distinct = list({source.name: source for source in sources}.values())
+        lazy = self.client.persist(distinct, retries=RETRIES, optimize_graph=True)
         futures = futures_of(lazy)
         del lazy  # it would keep every block on the cluster until all are done
         arriving = as_completed(futures, loop=self.client.loop, with_results=True)
         try:
             for future, block in arriving:
-                target, where = places.pop(future.key)
-                target[where] = block
+                for target, where in places.pop(future.key):
+                    target[where] = block
                 future.release()
         except KilledWorker as error:
             raise ClusterError(
@@ -99,6 +99,17 @@ class Cluster:
         except BaseException:
             self.client.cancel(futures)
             raise
+
+
+def _places(
+    sources: Sequence[da.Array], targets: Sequence[Any]
+) -> dict[Any, list[tuple[Any, tuple[slice, ...]]]]:
+    """Where the block of each key goes: several targets, where they share a source."""
+    places = defaultdict(list)
+    for source, target in zip(sources, targets, strict=True):
+        for key, where in _blocks(source):
+            places[key].append((target, where))
+    return places
 
 
 def _blocks(array: da.Array) -> Iterator[tuple[Any, tuple[slice, ...]]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,8 @@ def plan_images(
 ) -> list[Product]:
     """The rasters of the image: `dst` itself, or a file per band in the folder `dst`.
 
+    Bands of one name have their number in the file's name, too.
+
     Raises
     ------
     OptionError
@@ -46,8 +50,23 @@ def plan_images(
     names = [re.sub(r"[^\w.-]+", "_", name) for name in source.band_names]
     return [
         Product(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask=mask)
-        for i, name in enumerate(names)
+        for i, name in enumerate(_distinct(names))
     ]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names; those that file systems take for one another with their 1-based number."""
+    numbered: set[int] = set()
+    while True:
+        distinct = [f"{n}_{i}" if i in numbered else n for i, n in enumerate(names, start=1)]
+        # Windows and macOS see no case, macOS no difference between the ways to compose a letter
+        seen = [unicodedata.normalize("NFC", name.casefold()) for name in distinct]
+        counts = Counter(seen)
+        clashing = {i for i, name in enumerate(seen, start=1) if counts[name] > 1}
+        if not clashing:
+            return distinct
+        # a number may make another band's name; numbered ones differ, so this comes to an end
+        numbered |= clashing
 
 
 def plan_layers(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from conftest import textured_dn, write_raster
 
 import geodecloud
 from geodecloud.cli import main
+from geodecloud.cluster import Cluster
 from geodecloud.errors import ClusterError, OptionError
 
 distributed = pytest.importorskip("distributed")
@@ -118,6 +120,67 @@ def test_the_callers_own_client_is_used(
     eager = geodecloud.open_scene(big).compute().geodecloud.remove_clouds(model=str(toy_model))
     np.testing.assert_array_equal(computed, eager)
     np.testing.assert_array_equal(rasterio.open(tmp_path / "client.tif").read(), eager)
+
+
+def test_provenance_from_a_cluster_equals_threads(
+    cluster: Processes, big: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    """Its blocks have two takers: the file, and the count in the report."""
+    options = {"model": str(toy_model), "window": 256}
+    reports = [
+        geodecloud.decloud_scene(
+            *(big, tmp_path / f"{name}.tif"),
+            provenance=tmp_path / f"{name}_codes.tif",
+            scheduler=scheduler,
+            **options,
+        )
+        for name, scheduler in (("local", "threads"), ("remote", cluster.address))
+    ]
+    local, remote = (rasterio.open(report.provenance).read(1) for report in reports)
+    np.testing.assert_array_equal(remote, local)
+    assert reports[0].pixels == reports[1].pixels
+    counts = np.bincount(remote.ravel(), minlength=5)
+    assert list(counts) == list(reports[1].pixels.values())
+    assert np.count_nonzero(counts) > 1
+
+
+def test_a_mask_from_a_cluster_is_in_the_file_of_every_band(
+    cluster: Processes, tmp_path: Path
+) -> None:
+    src = write_raster(tmp_path / "masked.tif", textured_dn(4, 300, 410))
+    valid = np.random.default_rng(0).random((300, 410)) > 0.3
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(src, "r+") as dst:
+        dst.write_mask(valid)
+    report = geodecloud.decloud_scene(
+        *(src, tmp_path / "bands"),
+        layout="bands",
+        model="identity",
+        scheduler=cluster.address,
+    )
+    assert len(report.files) == 4
+    for number, path in enumerate(report.files, start=1):
+        with rasterio.open(path) as one, rasterio.open(src) as whole:
+            np.testing.assert_array_equal(one.dataset_mask() > 0, valid)
+            np.testing.assert_array_equal(one.read(1)[valid], whole.read(number)[valid])
+
+
+def test_an_array_stored_twice_is_computed_once(cluster: Processes, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+
+    def note(block: np.ndarray, folder: str) -> np.ndarray:
+        Path(folder, str(time.time_ns())).touch()
+        return block + 1
+
+    source = da.ones((4, 6), chunks=(2, 3)).map_blocks(
+        note, str(folder), dtype=float, meta=np.empty((0, 0))
+    )
+    first, second, other = (np.zeros((4, 6)) for _ in range(3))
+    Cluster(cluster.client).store([source, source, source * 2], [first, second, other])
+    assert len(list(folder.iterdir())) == 4
+    np.testing.assert_array_equal(first, np.full((4, 6), 2))
+    np.testing.assert_array_equal(second, first)
+    np.testing.assert_array_equal(other, 2 * first)
 
 
 TASK_IN_A_TASK = """

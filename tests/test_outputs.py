@@ -11,7 +11,7 @@ import pystac.validation
 import pytest
 import rasterio
 from click.testing import CliRunner
-from conftest import BANDS
+from conftest import BANDS, textured_dn, write_raster
 from products import build_from_documents, build_small
 from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import shape
@@ -76,6 +76,33 @@ def test_bands_of_a_plain_raster(scene: Path, tmp_path: Path) -> None:
     assert names == [f"scene_{band}.tif" for band in BANDS]
     with rasterio.open(tmp_path / "o" / "scene_B04.tif") as one, rasterio.open(scene) as src:
         np.testing.assert_array_equal(one.read(1), src.read(3))
+
+
+@pytest.mark.parametrize(
+    ("bands", "files"),
+    [
+        (["nir", "nir"], ["s_nir_1", "s_nir_2"]),
+        (["B 1", "red", "B/1"], ["s_B_1_1", "s_red", "s_B_1_3"]),
+        (["nir", "red", "NIR"], ["s_nir_1", "s_red", "s_NIR_3"]),  # one file to macOS and Windows
+        (["\uac00", "\u1100\u1161"], ["s_\uac00_1", "s_\u1100\u1161_2"]),  # one to macOS
+        (["x", "x", "x_2", "y"], ["s_x_1", "s_x_2", "s_x_2_3", "s_y"]),  # numbered, one is a name
+        (["2", None], ["s_2_1", "s_2_2"]),
+    ],
+)
+def test_bands_of_one_name_have_files_of_their_own(
+    tmp_path: Path, bands: list[str | None], files: list[str]
+) -> None:
+    source = write_raster(tmp_path / "s.tif", textured_dn(len(bands), 40, 50))
+    with rasterio.open(source, "r+") as dst:
+        dst.descriptions = bands
+        before = dst.read()
+    report = geodecloud.decloud_scene(source, tmp_path / "o", layout="bands", model="identity")
+    assert [Path(path).stem for path in report.files] == files
+    assert len({name.casefold() for name in files}) == len(bands)
+    for path, pixels, band in zip(report.files, before, bands, strict=True):
+        with rasterio.open(path) as one:
+            np.testing.assert_array_equal(one.read(1), pixels)
+            assert one.descriptions == (band,)
 
 
 def test_folder_of_bands_that_cannot_be(product: Path, scene: Path, tmp_path: Path) -> None:
