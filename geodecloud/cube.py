@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import dask.array as da
 import numpy as np
@@ -17,9 +17,7 @@ from rioxarray.exceptions import RioXarrayError
 
 from geodecloud.bands import SENTINEL2_NM, canonical_name
 from geodecloud.errors import SceneError
-
-if TYPE_CHECKING:
-    from geodecloud.metadata import Metadata
+from geodecloud.metadata import Metadata, array_nodata
 
 Scene: TypeAlias = xr.DataArray | xr.Dataset
 SceneT = TypeVar("SceneT", xr.DataArray, xr.Dataset)
@@ -73,8 +71,6 @@ class Cube:
     @property
     def metadata(self) -> Metadata:
         """What the array says about itself."""
-        from geodecloud.metadata import Metadata
-
         return Metadata.of_array(self.array)
 
     @property
@@ -95,7 +91,8 @@ class Cube:
         done = self.array.copy(data=pixels)
         band = done.dims[-3]
         if isinstance(self.source, xr.DataArray):
-            return _like(self.source, done if band in self.source.dims else done.isel({band: 0}))
+            image = _like(self.source, done if band in self.source.dims else done.isel({band: 0}))
+            return _with_nodata_of(self.source, image)
         bands = {
             name: _like(self.source[name], done.isel({band: index}, drop=True))
             for index, name in enumerate(self.variables)
@@ -119,7 +116,15 @@ def _like(source: xr.DataArray, done: xr.DataArray) -> xr.DataArray:
     return source.copy(data=data)
 
 
+def _with_nodata_of(source: xr.DataArray, image: xr.DataArray) -> xr.DataArray:
+    """`image`, which also knows what ``source.rio.set_nodata`` said; that is in no attrs."""
+    if (nodata := array_nodata(source)) is not None and array_nodata(image) != nodata:
+        image.rio.set_nodata(nodata)
+    return image
+
+
 def _in_order(array: xr.DataArray) -> xr.DataArray:
+    nodata = array_nodata(array)
     time, band, y, x = _dims(array)
     if band is None:
         band = next(name for name in _BAND_DIMS if name not in array.coords)
@@ -128,7 +133,8 @@ def _in_order(array: xr.DataArray) -> xr.DataArray:
     if ordered.chunks is None and not isinstance(ordered.variable._data, np.ndarray):
         # a file xarray opened without chunks: read it once, here
         ordered = ordered.copy(data=ordered.values)
-    return ordered
+    # said in attrs, where it stays: not every way to say it outlives a new object
+    return ordered if nodata is None else ordered.assign_attrs(_FillValue=nodata)
 
 
 def _dims(array: xr.DataArray) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
@@ -198,7 +204,8 @@ def _stacked(data: xr.Dataset, names: tuple[Hashable, ...]) -> xr.DataArray:
     """The variables as one DataArray with a band dim, attrs gathered band by band."""
     variables = [data[name].transpose(*data[names[0]].dims) for name in names]
     dtypes = {str(variable.dtype) for variable in variables}
-    nodatas = {str(variable.rio.nodata) for variable in variables}
+    nodata = array_nodata(variables[0])
+    nodatas = {str(array_nodata(variable)) for variable in variables}
     for what, values in (("dtypes", dtypes), ("nodata numbers", nodatas)):
         if len(values) > 1:
             raise SceneError(
@@ -214,7 +221,7 @@ def _stacked(data: xr.Dataset, names: tuple[Hashable, ...]) -> xr.DataArray:
         stacked,
         dims=(band, *first.dims),
         coords={**first.coords, band: [str(name) for name in names]},
-        attrs={key: first.attrs[key] for key in ("_FillValue", "nodata") if key in first.attrs},
+        attrs={} if nodata is None else {"_FillValue": nodata},
     )
     array.attrs["scales"] = tuple(float(v.attrs.get("scale_factor", 1.0)) for v in variables)
     array.attrs["offsets"] = tuple(float(v.attrs.get("add_offset", 0.0)) for v in variables)

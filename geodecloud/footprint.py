@@ -7,6 +7,7 @@ from typing import Any
 import antimeridian
 import shapely
 from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.polygon import orient
 
@@ -16,7 +17,8 @@ from geodecloud.grid import Grid
 def lonlat_footprint(grid: Grid) -> Polygon | MultiPolygon | None:
     """The outline of a scene in WGS 84, in two parts where it crosses the date line.
 
-    None where the scene has no place, or its corners have none on the globe.
+    None where the scene has no place, or its corners have none on the globe: those of a local CRS
+    such as a drawing's, or of another planet's.
     """
     if not grid.has_place:
         return None
@@ -24,7 +26,10 @@ def lonlat_footprint(grid: Grid) -> Polygon | MultiPolygon | None:
     outline = grid.footprint
     # turned on the plane, where left and right are sure; GeoJSON wants it to the left
     dense = orient(outline.segmentize(outline.length / 80))
-    to_lonlat = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    try:
+        to_lonlat = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    except ProjError:  # CRSError is one too
+        return None
     globe = shapely.transform(dense, to_lonlat.transform, interleaved=False)
     if not all(map(_is_finite, globe.exterior.coords)):
         return None

@@ -78,7 +78,7 @@ def write_scene(
             "written; convert it first, with .astype(...), so that rounding is your decision"
         )
     valid = cube.coordinate(VALID) if metadata.has_mask else None
-    mask = None if valid is None else da.asarray(valid[0].data)
+    mask = None if valid is None else da.asarray(valid[0].data).astype(bool)
     product = Product(path, da.asarray(array.data), metadata, mask=mask)
     with engine(None, workers) as computer:
         write_products([product], format or FileFormat(), computer)

@@ -141,6 +141,61 @@ def test_validity_may_differ_by_date(series: np.ndarray, toy_model: Path) -> Non
     np.testing.assert_array_equal((codes == 0).values, ~valid | (series == 0).all(axis=1))
 
 
+def bands_scene(dn: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(dn, dims=("band", "y", "x"), coords={"band": list(BANDS)}, name="dn")
+
+
+NODATA_KEYS = ("_FillValue", "missing_value", "fill_value", "nodata")
+
+
+@pytest.mark.parametrize("key", [*NODATA_KEYS, "encoding", "set_nodata"])
+@pytest.mark.parametrize("dims", [("band", "y", "x"), ("x", "y", "band")])
+def test_nodata_as_rioxarray_knows_it(key: str, dims: tuple[str, ...], toy_model: Path) -> None:
+    dn = textured_dn(4, 60, 50, nodata=7)
+    array = bands_scene(dn).transpose(*dims)
+    if key == "set_nodata":
+        array.rio.set_nodata(7)
+    else:
+        where, name = (array.encoding, "_FillValue") if key == "encoding" else (array.attrs, key)
+        where[name] = 7
+    attrs, encoding = dict(array.attrs), dict(array.encoding)
+    codes = array.geodecloud.provenance(model=str(toy_model)).transpose("y", "x")
+    np.testing.assert_array_equal(codes == 0, (dn == 7).all(axis=0))
+    clear = array.geodecloud.remove_clouds(model=str(toy_model))
+    assert (clear.attrs, clear.encoding) == (array.attrs, array.encoding) == (attrs, encoding)
+    if key != "encoding":  # rioxarray fails on integers whose encoding declares it
+        assert clear.rio.nodata == array.rio.nodata == 7
+
+
+@pytest.mark.parametrize("key", [*NODATA_KEYS, "encoding"])
+def test_nodata_of_a_dataset(key: str, toy_model: Path) -> None:
+    dn = textured_dn(4, 60, 50, nodata=7)
+    scene = bands_scene(dn).to_dataset("band")
+    for variable in scene.data_vars.values():
+        if key == "encoding":
+            variable.encoding["_FillValue"] = 7
+        else:
+            variable.attrs[key] = 7
+    codes = scene.geodecloud.provenance(model=str(toy_model))
+    np.testing.assert_array_equal(codes == 0, (dn == 7).all(axis=0))
+
+
+def test_looking_for_nodata_does_not_hide_what_is_said_later(toy_model: Path) -> None:
+    """rioxarray remembers the first answer it gave for an object."""
+    array = bands_scene(textured_dn(4, 60, 50, nodata=7))
+    array.geodecloud.plan(model=str(toy_model))
+    array.attrs["nodata"] = 7
+    assert array.rio.nodata == 7
+    assert (array.geodecloud.provenance(model=str(toy_model)) == 0).any()
+
+
+def test_nodata_that_pixels_cannot_take_is_none(toy_model: Path) -> None:
+    array = bands_scene(textured_dn(4, 60, 50))
+    for number in (-9999, 65536, 1.5, float("nan")):
+        array.attrs["_FillValue"] = number
+        assert (array.geodecloud.provenance(model=str(toy_model)) != 0).all()
+
+
 def test_masked_and_scaled_floats(toy_model: Path, tmp_path: Path) -> None:
     """rioxarray's mask_and_scale and xarray's own reading of netCDF give reflectance and NaN."""
     dn = textured_dn(4, 60, 50, nodata=0)

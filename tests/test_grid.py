@@ -12,6 +12,7 @@ import rasterio.windows
 from affine import Affine
 from rasterio.crs import CRS
 
+from geodecloud.footprint import lonlat_footprint
 from geodecloud.grid import Grid
 from geodecloud.tiler import Window
 
@@ -113,6 +114,23 @@ def test_a_grid_without_crs_or_transform_has_no_place(crs, transform):
 )
 def test_a_grid_reads_like_a_sentence(epsg, text):
     assert str(Grid(CRS.from_epsg(epsg), NORTH_UP, SHAPE_YX)) == text
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        'LOCAL_CS["drawing",UNIT["metre",1]]',
+        'ENGCRS["site",EDATUM["mark"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],'
+        'LENGTHUNIT["metre",1]]',
+        "+proj=eqc +R=1737400 +units=m",
+        "IAU_2015:49900",
+    ],
+    ids=["local", "engineering", "Moon", "Mars"],
+)
+def test_what_is_not_on_earth_has_no_outline_there(crs):
+    grid = Grid(CRS.from_user_input(crs), NORTH_UP, SHAPE_YX)
+    assert grid.has_place
+    assert lonlat_footprint(grid) is None
 
 
 def test_a_grid_cannot_be_changed():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import rasterio
 import rasterio.shutil
 import rioxarray
 import xarray as xr
+from affine import Affine
 from conftest import textured_dn, write_raster
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rio_cogeo.cogeo import cog_validate
 
 import geodecloud
@@ -45,6 +49,135 @@ def test_dataarray_alone_carries_its_metadata(scene: Path, tmp_path: Path) -> No
     assert back.rio.nodata == array.rio.nodata
     for key in ("long_name", "scale_factor", "add_offset"):
         assert back.attrs[key] == array.attrs[key]
+
+
+MOVES = {
+    "thinned": lambda a: a[:, ::2, ::2],
+    "coarsened": lambda a: a.coarsen(x=2, y=2, boundary="trim").mean(),
+    "turned": lambda a: a.sortby("y"),
+    "cropped": lambda a: a[:, 30:70, 21:],
+    "one pixel": lambda a: a[:, 30:31, 21:22],
+    "untouched": lambda a: a,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Transform that is non-rectilinear")  # rioxarray's, of rotated
+@pytest.mark.parametrize(
+    ("kind", "move"),
+    [
+        *itertools.product(("utm", "lonlat"), MOVES),
+        # these have no coordinates to go by
+        *(("rotated", move) for move in ("thinned", "cropped", "one pixel", "untouched")),
+    ],
+)
+def test_place_of_a_changed_array_is_that_rioxarray_writes(
+    kind: str, move: str, tmp_path: Path
+) -> None:
+    """The GeoTransform rioxarray keeps is that of the file; its coordinates are right."""
+    place = {
+        "utm": {},
+        "lonlat": {"crs": 4326, "transform": Affine(1 / 11132, 0, -70.1234567, 0, -1 / 11132, -33)},
+        "rotated": {"transform": Affine(8, 6, 399960, 6, -8, 6300040)},
+    }[kind]
+    path = write_raster(tmp_path / "scene.tif", textured_dn(2, 101, 203), **place)
+    array = rioxarray.open_rasterio(path)
+    if kind == "rotated":
+        array = array.drop_vars(["xc", "yc"])
+    moved = MOVES[move](array).astype("float32")
+    moved.rio.to_raster(tmp_path / "theirs.tif")
+    write_scene(moved, tmp_path / "ours.tif")
+    with (
+        rasterio.open(tmp_path / "theirs.tif") as theirs,
+        rasterio.open(tmp_path / "ours.tif") as ours,
+        rasterio.open(path) as src,
+    ):
+        if move == "untouched":
+            assert ours.transform == src.transform
+        assert ours.transform.almost_equals(theirs.transform, 1e-9)
+        assert (ours.transform == src.transform) == (move == "untouched" or kind == "rotated")
+        assert ours.crs == theirs.crs
+        np.testing.assert_array_equal(ours.read(), theirs.read())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rounded_coordinates_do_not_move_a_scene(dtype: str, tmp_path: Path) -> None:
+    transform = Affine(1 / 11132, 0, -70.1234567, 0, -1 / 11132, -33.7654321)
+    dn = textured_dn(2, 300, 203)
+    path = write_raster(tmp_path / "scene.tif", dn, crs="EPSG:4326", transform=transform)
+    array = rioxarray.open_rasterio(path)
+    array = array.assign_coords(x=array.x.astype(dtype), y=array.y.astype(dtype))
+    with rasterio.open(write_scene(array, tmp_path / "out.tif")) as dst:
+        assert dst.transform == transform
+    with rasterio.open(write_scene(array[:, 1:, ::-1], tmp_path / "moved.tif")) as dst:
+        assert dst.transform.a == pytest.approx(-transform.a, rel=1e-3)
+        assert dst.transform.f == pytest.approx(transform.f + transform.e, abs=1e-5)
+
+
+def test_mask_of_a_file_survives_without_like(toy_model: Path, tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "scene.tif", textured_dn(4, 101, 203))
+    mask = np.ones((101, 203), bool)
+    mask[20:40, 50:90] = False
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dst:
+        dst.write_mask(mask)
+    clear = geodecloud.open_scene(path).geodecloud.remove_clouds(model=str(toy_model))
+    write_scene(clear, tmp_path / "out.tif")
+    with rasterio.open(path) as src, rasterio.open(tmp_path / "out.tif") as dst:
+        assert dst.mask_flag_enums == src.mask_flag_enums
+        np.testing.assert_array_equal(dst.dataset_mask(), np.where(mask, 255, 0))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.tif", "scene.tif"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_alpha_still_masks_without_like(dtype: str, tmp_path: Path) -> None:
+    pixels = (textured_dn(4, 101, 203) % 251).astype(dtype)
+    pixels[3] = np.iinfo(dtype).max
+    pixels[3, 20:40, 50:90] = 0
+    path = write_raster(tmp_path / "scene.tif", pixels, photometric="RGB", alpha="YES")
+    write_scene(geodecloud.open_scene(path), tmp_path / "out.tif")
+    with rasterio.open(path) as src, rasterio.open(tmp_path / "out.tif") as dst:
+        np.testing.assert_array_equal(dst.dataset_mask() > 0, src.dataset_mask() > 0)
+        np.testing.assert_array_equal(dst.read(), pixels)
+
+
+@pytest.mark.parametrize("chunks", [None, 50])
+def test_ground_control_points_survive_without_like(
+    chunks: int | None, toy_model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "scene.tif"
+    corners = [(0, 0, 4e5, 6.3e6), (0, 203, 4.02e5, 6.3e6), (101, 0, 4e5, 6.299e6)]
+    points = [GroundControlPoint(*corner, 12.5) for corner in corners]
+    profile = {"driver": "GTiff", "count": 4, "height": 101, "width": 203, "dtype": "uint16"}
+    with rasterio.open(path, "w", **profile) as dst:
+        dst.write(textured_dn(4, 101, 203))
+        dst.gcps = (points, CRS.from_epsg(32719))
+    clear = rioxarray.open_rasterio(path, chunks=chunks).geodecloud.remove_clouds(
+        model=str(toy_model), bands=[1, 2, 3, 4], scale=1e-4
+    )
+    write_scene(clear, tmp_path / "ours.tif")
+    clear.rio.to_raster(tmp_path / "theirs.tif")
+    with (
+        rasterio.open(tmp_path / "theirs.tif") as theirs,
+        rasterio.open(tmp_path / "ours.tif") as ours,
+    ):
+        assert [p.asdict() for p in ours.gcps[0]] == [p.asdict() for p in theirs.gcps[0]]
+        assert [(p.row, p.col, p.x, p.y) for p in ours.gcps[0]] == corners
+        assert ours.gcps[1] == theirs.gcps[1] == CRS.from_epsg(32719)
+        assert (ours.crs, ours.transform) == (theirs.crs, theirs.transform)
+
+
+def test_nodata_set_in_the_accessor_is_written(toy_model: Path, tmp_path: Path) -> None:
+    array = rioxarray.open_rasterio(
+        write_raster(tmp_path / "scene.tif", textured_dn(4, 60, 50, nodata=7))
+    )
+    array.rio.set_nodata(7)
+    for scene in (array, array.geodecloud.remove_clouds(model=str(toy_model))):
+        write_scene(scene, tmp_path / "out.tif", format=FileFormat(overwrite=True))
+        scene.rio.to_raster(tmp_path / "theirs.tif")
+        with (
+            rasterio.open(tmp_path / "theirs.tif") as theirs,
+            rasterio.open(tmp_path / "out.tif") as ours,
+        ):
+            assert ours.nodata == theirs.nodata == 7
 
 
 class DiskFullError(OSError):
