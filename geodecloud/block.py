@@ -24,7 +24,7 @@ from geodecloud.composite import (
     judge,
 )
 from geodecloud.declouder import Recipe
-from geodecloud.reflectance import Codec
+from geodecloud.reflectance import Codec, check_values
 from geodecloud.stitcher import Mosaic
 from geodecloud.tiler import (
     BLEND_OVERLAP_PX,
@@ -41,6 +41,10 @@ Array = NDArray[np.float32]
 
 #: The mask's margin and soft edge look this much further than the pixels asked for.
 MASK_REACH_PX = FEATHER_PX + MARGIN_PX
+#: Fewer pixels than this say nothing about what their values mean.
+_FEW_PX = 100
+#: About as many pixels as are looked at.
+_SAMPLE_PX = 256 * 256
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class BlockDeclouder:
     alpha : 0-based band that is a mask and no data, or None
     ends : rows and columns at which windows end, see `geodecloud.tiler.plan_chunks`
     veil : over the whole scene; then it is lifted and that is all, or None
+    check : refuse blocks that look like DN and are taken for reflectance; nobody has looked yet
     """
 
     declouder: Recipe
@@ -77,6 +82,7 @@ class BlockDeclouder:
     alpha: int | None = None
     ends: Ends = ((), ())
     veil: Veil | None = None
+    check: bool = False
 
     @property
     def context_px(self) -> int:
@@ -119,8 +125,15 @@ class BlockDeclouder:
         dn : (C, H, W) over `core`
         opacity : (H, W) float32; NaN where nothing was computed
         provenance : (H, W) uint8
+
+        Raises
+        ------
+        SceneError
+            If the values of the block look like DN that were taken for reflectance.
         """
         has_data, usable = self._validity(dn, valid)
+        if self.check:
+            self._check_values(dn, usable, core, padded)
         allowed = np.ones_like(usable) if allowed is None else allowed
         region = core.grow(MASK_REACH_PX, self.extent)
         view = region.relative_to(padded).slices_yx
@@ -150,6 +163,19 @@ class BlockDeclouder:
         out = dn[:, *core.relative_to(padded).slices_yx]
         out = self._composite(out, restored[:, *inner], verdict.weight[inner])
         return np.ascontiguousarray(out), opacity[inner], verdict.provenance[inner]
+
+    def _check_values(self, dn: NDArray[Any], usable: Bool, core: Window, padded: Window) -> None:
+        """Refuse the block if its own pixels, without the halo, look like DN."""
+        rows, cols = np.nonzero(usable[core.relative_to(padded).slices_yx])
+        if rows.size < _FEW_PX:
+            return
+        some = slice(None, None, max(1, rows.size // _SAMPLE_PX))
+        inner = dn[:, *core.relative_to(padded).slices_yx]
+        pixels = inner[np.array(self.channels)[:, None], rows[some], cols[some]]
+        where = (
+            f"the {core.width} x {core.height} px from column {core.col_off}, row {core.row_off}"
+        )
+        check_values(pixels[:, None], self.codec, where)
 
     def _composite(
         self, dn: NDArray[Any], restored: Array, weight: NDArray[np.float64]

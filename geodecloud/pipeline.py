@@ -93,17 +93,20 @@ def decloud(
 
     Parameters
     ----------
-    metadata : what the scene's file says about it; None takes what the scene carries
+    metadata : what the scene's file says about it, where the caller looks at a sample of its
+        pixels (`check_reflectance`); None takes what the scene carries
     keep_chunks : compute a lazy scene in its own chunks: they are the caller's choice. A file has
         none, and what suits the backend is taken
     """
     cube = Cube.of(scene, options.bands or ())
+    sampled = metadata is not None
     metadata = metadata or cube.metadata
     plan = plan_scene(metadata, options)
     data = cube.array.data
     lazy = isinstance(data, da.Array)
     if not lazy:
         check_reflectance(_thinned(data), plan)
+        sampled = True
     side = chunk_px(metadata.grid.shape_yx)
     pixels = data if lazy else da.from_array(data, chunks=(*(1,) * (data.ndim - 3), -1, side, side))
     valid, allowed = _areas(cube, pixels.chunks[-2:], metadata, options)
@@ -112,6 +115,8 @@ def decloud(
     # under a mask few windows are whole, and strips along the edge are not worth their graphs
     ends = ((), ()) if cut is None or plan.mask_kind == "given" else cut.ends
     block = _block_declouder(metadata, plan, options, ends, may_have_gaps=valid is not None)
+    # of a lazy scene no pixel may be read yet: each block looks for itself
+    block = replace(block, check=not sampled and plan.card.kind != "identity")
     if plan.card.lifts_veil and metadata.dtypes[0] == "uint8":
         block = replace(block, veil=_look_for_veil(pixels, valid, plan, options))
     results: Any = map_blocks_with_halo(

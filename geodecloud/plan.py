@@ -18,15 +18,13 @@ from geodecloud.metadata import Metadata
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
 from geodecloud.options import MASK_WORDS, Options
-from geodecloud.reflectance import PLAIN, Codec, Tone
+from geodecloud.reflectance import PLAIN, Codec, Tone, check_values
 from geodecloud.tiler import BLEND_OVERLAP_PX, BLENDED_PX, check_window
 
 log = logging.getLogger(__name__)
 
 #: More context than this changes nothing but the time.
 MAX_HALO_PX = 1024
-#: Clouds and snow reach about 1.2, glint a little more.
-MOST_REFLECTANCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ def _codec(
 
 
 def check_reflectance(sample: NDArray[Any], plan: Plan) -> None:
-    """Refuse floats that were taken for reflectance but look like DN.
+    """Refuse a scene whose pixels were taken for reflectance but look like DN.
 
     Parameters
     ----------
@@ -207,17 +205,8 @@ def check_reflectance(sample: NDArray[Any], plan: Plan) -> None:
     SceneError
         If the upper end of the values is beyond anything the Sun can light.
     """
-    if not np.issubdtype(sample.dtype, np.floating) or plan.card.kind == "identity":
-        return
-    values = plan.codec.decode(sample[list(plan.channels)])
-    if plan.codec.nodata is not None:
-        values = values[sample[list(plan.channels)] != plan.codec.nodata]
-    values = values[np.isfinite(values)]
-    if values.size and (top := float(np.percentile(values, 90))) > MOST_REFLECTANCE:
-        raise SceneError(
-            f"a tenth of the scene's reflectance is above {top:.4g}, and clouds reach about 1.2: these "
-            f"look like DN ({plan.codec.reason}). Give their scale, such as --scale 0.0001 --offset 0"
-        )
+    if plan.card.kind != "identity":
+        check_values(sample[list(plan.channels)], plan.codec, "the scene")
 
 
 def _check_halo(card: ModelCard, options: Options) -> None:

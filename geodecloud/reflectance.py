@@ -18,6 +18,11 @@ from geodecloud.errors import SceneError
 
 Floats = NDArray[Any]
 
+#: Clouds and snow reach about 1.2, glint a little more.
+MOST_REFLECTANCE = 5.0
+#: Of integers, which can be saturated: under full cloud all of 65535 / 10 000.
+MOST_SATURATED = 10.0
+
 
 @dataclass(frozen=True)
 class Tone:
@@ -133,7 +138,8 @@ def decide_codec(
     Scale and offset are taken, each by itself, from the first that says it: the caller; the
     file; 8 bits are DN / 255; 16 bits under Sentinel-2 band names are DN / 10 000 (ESA,
     Sentinel-2 Products Specification, quantification value); floats are reflectance already.
-    A scale that nobody says is asked for.
+    A scale that nobody says is asked for. A declared scale of 1 says nothing: it is what files
+    have that declare none.
 
     Parameters
     ----------
@@ -154,8 +160,10 @@ def decide_codec(
         if _declared(scales, offsets):
             found = Formula(found.scales, tuple(offsets))
     else:
-        found, why = _formula_of_scene(dtype, descriptions, scales, offsets)
-        if declared_by is not None and _declared(scales, offsets):
+        # an offset that the caller overrules has no say in what is asked back
+        declared = offsets if offset is None else (0.0,) * count
+        found, why = _formula_of_scene(dtype, descriptions, scales, declared)
+        if declared_by is not None and any(s != 1 for s in scales):
             why = declared_by
     if offset is not None:
         found = Formula(found.scales, (offset,) * count)
@@ -197,21 +205,59 @@ def _formula_of_scene(
     offsets: Sequence[float],
 ) -> tuple[Formula, str]:
     """What the scene itself says about its DN, and why we believe it."""
-    count = len(descriptions)
-    zero = (0.0,) * count
-    if _declared(scales, offsets):
+    if any(s != 1 for s in scales):
         return Formula(tuple(scales), tuple(offsets)), "as the scene declares"
+    scale, why = _scale_by_kind(dtype, descriptions)
+    found = Formula((scale,) * len(descriptions), tuple(offsets))
+    if not any(offsets):
+        return found, why
+    if scale != 1 and (far := [o for o in offsets if 1 < abs(o) < np.inf]):
+        raise SceneError(
+            f"the scene declares an offset of {far[0]:g} and no scale, and no reflectance is off by "
+            "more than 1: it may be in DN. Give both, such as --scale 0.0001 --offset -0.1"
+        )
+    return found, f"offset as the scene declares, scale {why.split(';')[0]}"
+
+
+def _scale_by_kind(dtype: np.dtype[Any], descriptions: Sequence[str | None]) -> tuple[float, str]:
+    """The scale where none is declared, and why we believe it."""
     if dtype == np.uint8:
-        return Formula((1 / 255,) * count, zero), "as for any 8-bit image"
+        return 1 / 255, "as for any 8-bit image"
     names = [canonical_name(d) for d in descriptions]
     if dtype in (np.uint16, np.int16) and names and all(name in SENTINEL2_NM for name in names):
-        return Formula((1e-4,) * count, zero), (
+        return 1e-4, (
             "as for Sentinel-2 bands; products of baseline 04.00 and later have an offset, "
             "give --offset -0.1 unless your provider removed it"
         )
     if np.issubdtype(dtype, np.floating):
-        return Formula((1.0,) * count, zero), f"{dtype.name} values are taken as reflectance"
+        return 1.0, f"{dtype.name} values are taken as reflectance"
     raise SceneError(
         f"nothing says what a {dtype.name} DN means in reflectance: the scene declares no scale and "
         "its bands are not named as Sentinel-2's. Give --scale and --offset, such as --scale 0.0001"
     )
+
+
+def check_values(dn: NDArray[Any], codec: Codec, where: str) -> None:
+    """Refuse pixels that were taken for reflectance but look like DN.
+
+    Parameters
+    ----------
+    dn : (C, H, W), some pixels of the restored bands
+    where : they are, in words
+
+    Raises
+    ------
+    SceneError
+        If the upper end of the values is beyond anything the Sun can light.
+    """
+    values = codec.decode(dn)
+    if codec.nodata is not None:
+        values = values[dn != codec.nodata]
+    values = values[np.isfinite(values)]
+    most = MOST_REFLECTANCE if np.issubdtype(dn.dtype, np.floating) else MOST_SATURATED
+    if values.size and (top := float(np.percentile(values, 90))) > most:
+        raise SceneError(
+            f"a tenth of the reflectance of {where} is above {top:.4g}, and clouds reach about 1.2: "
+            f"these look like DN ({codec.reason}). Give their scale, such as --scale 0.0001 "
+            "--offset 0; if they stand for no data, declare them as nodata"
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import geometry_mask
+from rasterio.session import DummySession
 from rasterio.vrt import WarpedVRT
 
-from geodecloud.errors import SceneError, SceneIOError
+from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
 from geodecloud.grid import Grid
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.storage import is_remote
@@ -29,6 +32,27 @@ if TYPE_CHECKING:
 #: GDAL 3.10 decodes the blocks of a JPEG 2000 file on threads of its own and loses their errors:
 #: a file that is cut off reads as zeros. On one thread it says so; the threads here are ours.
 ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Around all reading of pixels, in the thread that reads: damage is told, never read as zeros.
+
+    Raises
+    ------
+    SceneIOError
+        If GDAL fails.
+    """
+    try:
+        # settings made in one thread are not those of another. The session: rasterio would look for
+        # credentials each time, and opening a file does so anyway
+        with rasterio.Env.from_defaults(session=DummySession(), **ONE_THREAD):
+            yield
+    except RasterioError as error:
+        detail = error.__cause__ or error
+        raise SceneIOError(
+            f"{path} cannot be read, it may be cut off or damaged: {detail}"
+        ) from error
 
 
 def chunk_px(shape_yx: tuple[int, int]) -> int:
@@ -122,12 +146,11 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # georeference and scale remarks; Metadata has it all
         array = rioxarray.open_rasterio(
-            absolute(path),
-            chunks={"band": -1, "y": side, "x": side},
-            lock=False,
-            decode_times=False,
-            decode_timedelta=False,
+            absolute(path), cache=False, lock=False, decode_times=False, decode_timedelta=False
         )
+    array.encoding.pop("preferred_chunks", None)  # the file's blocks; dask has its own chunks
+    pixels = _Pixels(absolute(path), array.variable)
+    array = array.copy(data=da.from_array(pixels, chunks=(-1, side, side), lock=False))
     array = array.rename({array.dims[0]: "band"}) if array.dims[0] != "band" else array
     if metadata.alpha is not None:
         valid = array.data[metadata.alpha] > 0  # GDAL takes alpha for a mask in some layouts only
@@ -145,18 +168,12 @@ def read_sample(path: str | Path) -> NDArray[Any]:
     The whole scene thinned out where it is small or has overviews, else sixteen patches side by side:
     to thin out a file without overviews GDAL reads all of it.
     """
-    with open_raster(path) as src:
-        try:
-            if min(src.shape) > 1024 and not src.overviews(1):
-                return _patches(src)
-            shrink = max(1, max(src.shape) // 256)
-            shape = (src.count, max(1, src.height // shrink), max(1, src.width // shrink))
-            return src.read(out_shape=shape)  # type: ignore[no-any-return,unused-ignore]
-        except RasterioError as error:
-            detail = error.__cause__ or error
-            raise SceneIOError(
-                f"{path} cannot be read, it may be cut off or damaged: {detail}"
-            ) from error
+    with open_raster(path) as src, reading(path):
+        if min(src.shape) > 1024 and not src.overviews(1):
+            return _patches(src)
+        shrink = max(1, max(src.shape) // 256)
+        shape = (src.count, max(1, src.height // shrink), max(1, src.width // shrink))
+        return src.read(out_shape=shape)  # type: ignore[no-any-return,unused-ignore]
 
 
 def _patches(src: DatasetReader) -> NDArray[Any]:
@@ -175,12 +192,39 @@ def _patches(src: DatasetReader) -> NDArray[Any]:
 
 
 def source_files(path: str | Path) -> list[str]:
-    """The files behind a path: itself, and for a VRT those it is made of."""
+    """The files on disk behind a path: itself, and what GDAL reads with it.
+
+    That are the parts of a VRT, the file of a page (``GTIFF_DIR:2:pages.tif``), masks and side files.
+    """
     files = [str(path)]
-    if str(path).lower().endswith(".vrt") and os.path.exists(path):
-        with open_raster(path) as src:
-            files += src.files
+    if str(path).lower().endswith(".shp"):
+        parts = (Path(path).with_suffix(end) for end in (".shx", ".dbf", ".prj", ".cpg"))
+        return files + [str(part) for part in parts if part.is_file()]
+    if is_remote(path) and not str(path).startswith("vrt://"):
+        return files
+    with suppress(GeodecloudError), open_raster(path) as src:
+        for name in src.files:
+            if os.path.isfile(name) and name not in files:
+                files += source_files(name) if name.lower().endswith(".vrt") else [name]
     return files
+
+
+class _Pixels:
+    """The bands (band, y, x) of a file; dask asks for one window at a time."""
+
+    def __init__(self, path: str, variable: xr.Variable) -> None:
+        # rioxarray's: it opens the file once in each thread, and reads what is asked for
+        self.path, self._variable = path, variable
+        self.shape, self.dtype, self.ndim = variable.shape, variable.dtype, variable.ndim
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        changed = os.path.getmtime(self.path) if os.path.exists(self.path) else None
+        return type(self).__name__, self.path, changed
+
+    def __getitem__(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        with reading(self.path):
+            pixels: NDArray[Any] = self._variable[key].values
+            return pixels
 
 
 class _Lazy:
@@ -192,16 +236,18 @@ class _Lazy:
         self.path, self.grid = path, grid
         self.shape = grid.shape_yx
 
-    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        rows, cols = (slice(*s.indices(n)) for s, n in zip(key, self.shape, strict=True))
-        window = Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
-        try:
-            return self.read(window)
-        except RasterioError as error:
-            detail = error.__cause__ or error
-            raise SceneIOError(
-                f"{self.path} cannot be read, it may be damaged: {detail}"
-            ) from error
+    def __getitem__(self, key: tuple[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        # dask hands on what the user selects: slices, numbers or lists
+        picks = [np.arange(n)[k] for n, k in zip(self.shape, key, strict=True)]
+        shape = [pick.size for pick in picks if pick.ndim]
+        if 0 in shape:
+            return np.empty(shape, bool)
+        rows, cols = (np.atleast_1d(pick) for pick in picks)
+        left, top = int(cols.min()), int(rows.min())
+        window = Window(left, top, int(cols.max()) + 1 - left, int(rows.max()) + 1 - top)
+        with reading(self.path):
+            found = self.read(window)
+        return found[rows[:, None] - top, cols - left].reshape(shape)
 
     def read(self, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Pixels of one window."""

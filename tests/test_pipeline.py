@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -14,6 +15,7 @@ import rioxarray
 import torch
 import xarray as xr
 from conftest import BANDS, make_toy_model, textured_dn, write_raster, write_toy
+from products import write_jp2
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from scipy.ndimage import uniform_filter
@@ -23,7 +25,7 @@ import geodecloud
 from geodecloud.backends import Margins
 from geodecloud.block import BlockDeclouder
 from geodecloud.composite import MARGIN_PX, Provenance
-from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError
+from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError, SceneIOError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import load_model
@@ -31,7 +33,7 @@ from geodecloud.options import Options
 from geodecloud.parallel import map_blocks_with_halo
 from geodecloud.pipeline import decloud
 from geodecloud.reflectance import Codec
-from geodecloud.scene import read_sample
+from geodecloud.scene import open_mask, read_metadata, read_sample
 from geodecloud.tiler import Window
 
 
@@ -366,6 +368,64 @@ def test_masked_dn_are_not_taken_for_reflectance(toy_model: Path, scene: Path) -
     np.testing.assert_allclose(given.values[valid], raw.values[valid], atol=0.51)
 
 
+def test_lazy_dn_are_not_taken_for_reflectance(toy_model: Path) -> None:
+    """As in memory, but at the time of computing: nothing is read before."""
+    dn, read, model = textured_dn(4, 90, 110), [], {"model": str(toy_model)}
+
+    def values(dn: np.ndarray) -> np.ndarray:
+        read.append(dn.shape)
+        return dn.astype(np.float64)
+
+    pixels = da.from_array(dn, chunks=(4, 50, 60)).map_blocks(values, meta=np.empty((0, 0, 0)))
+    lazy = as_array(pixels)
+    result = decloud(lazy, Options(**model))
+    assert read == []
+    for part in (result.image, result.cloud_map, result.provenance):
+        with pytest.raises(SceneError, match=r"px from column.*look like DN.*--scale 0.0001"):
+            part.compute(scheduler="sync")
+    given = geodecloud.remove_clouds(lazy, scale=1e-4, **model)
+    memory = geodecloud.remove_clouds(as_array(dn.astype(np.float64)), scale=1e-4, **model)
+    np.testing.assert_allclose(given, memory, atol=0.51)
+    reflectance = geodecloud.remove_clouds(lazy * 1e-4, bands=[1, 2, 3, 4], **model)
+    np.testing.assert_allclose(reflectance * 1e4, memory, atol=0.51)
+
+
+@pytest.mark.parametrize(("usable", "refused"), [(99, False), (100, True)])
+def test_few_pixels_do_not_decide_what_values_mean(
+    toy_model: Path, usable: int, refused: bool
+) -> None:
+    dn = np.full((4, 40, 50), np.nan, np.float32)
+    dn.reshape(4, -1)[:, 700 : 700 + usable] = 3000
+    clear = geodecloud.remove_clouds(as_array(dn).chunk({"y": 40}), model=str(toy_model))
+    if refused:
+        with pytest.raises(SceneError, match="above 3000"):
+            clear.compute(scheduler="sync")
+    else:
+        assert np.isfinite(clear.values[:, ~np.isnan(dn[0])]).all()
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 50}])
+def test_integers_of_a_wrong_scale_are_refused(toy_model: Path, chunks: dict | None) -> None:
+    array, model = as_array(textured_dn(4, 60, 70)), {"model": str(toy_model)}
+    with pytest.raises(SceneError, match=r"look like DN.*as asked"):
+        geodecloud.remove_clouds(
+            array.chunk(chunks) if chunks else array, scale=1, **model
+        ).compute(scheduler="sync")
+    # under full cloud all pixels may be saturated
+    cloud = xr.full_like(array, 65535)
+    clear = geodecloud.remove_clouds(cloud.chunk(chunks) if chunks else cloud, mask="none", **model)
+    assert clear.shape == cloud.shape
+    assert (clear.values < 65535).all()
+
+
+def test_a_declared_offset_alone_does_not_make_all_cloud(toy_model: Path) -> None:
+    dn = textured_dn(4, 60, 70)
+    plain = geodecloud.remove_clouds(as_array(dn), model=str(toy_model))
+    moved = as_array(dn + np.uint16(1000), add_offset=-0.1)
+    clear = geodecloud.remove_clouds(moved, model=str(toy_model))
+    assert np.abs(clear.values.astype(int) - 1000 - plain.values).max() <= 1
+
+
 def test_bands_by_name_find_their_channel_in_any_order(toy_model: Path) -> None:
     array, options = as_array(textured_dn(4, 30, 40)), {"model": str(toy_model), "mask": "none"}
     expected = geodecloud.remove_clouds(array, **options).values
@@ -446,6 +506,49 @@ def test_sample_of_a_large_file_is_spread_over_it(tmp_path: Path) -> None:
     assert (rows.min(), cols.min()) < (8, 8)
     assert rows.max() > 1090
     assert cols.max() > 2080
+
+
+@pytest.fixture
+def cut_jp2(tmp_path: Path) -> Path:
+    """Half of a lossless JPEG 2000 file of 64 tiles."""
+    path = tmp_path / "cut.jp2"
+    write_jp2(path, textured_dn(1, 512, 512)[0], "EPSG:32719", 399960, 6300040, 10)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+def test_a_jp2_that_is_cut_off_never_reads_as_zeros(cut_jp2: Path) -> None:
+    """GDAL's own threads lose the error, and settings of one thread are not those of another."""
+    array = geodecloud.open_scene(cut_jp2)
+    with rasterio.Env(GDAL_NUM_THREADS="4"):
+        for options in ({}, {"scheduler": "threads", "num_workers": 2}, {"scheduler": "sync"}):
+            with pytest.raises(SceneIOError, match=r"cut\.jp2 cannot be read, it may be cut off"):
+                array.compute(**options)
+        assert rasterio.env.get_gdal_config("GDAL_NUM_THREADS") == 4
+    with ThreadPoolExecutor(1) as pool, pytest.raises(SceneIOError, match="cut off"):
+        pool.submit(read_sample, cut_jp2).result()
+    with pytest.raises(SceneIOError, match="cut off"):
+        open_mask(cut_jp2, read_metadata(cut_jp2).grid, (512, 512)).compute(scheduler="threads")
+
+
+def test_parts_of_a_file_are_what_rasterio_reads(tmp_path: Path) -> None:
+    """Whatever is selected of a lazy scene before it is read."""
+    dn = textured_dn(4, 70, 90)
+    path = write_raster(tmp_path / "scene.tif", dn, tiled=True, blockxsize=32, blockysize=32)
+    mask = dn[0] % 3 > 0
+    with rasterio.open(path, "r+") as dst:
+        dst.write_mask(mask)
+    array = geodecloud.open_scene(path, side=32)
+    assert array.dtype == dn.dtype
+    assert array.chunks == ((4,), (32, 32, 6), (32, 32, 26))
+    assert array.data.name == geodecloud.open_scene(path, side=32).data.name
+    for key in [np.s_[:], np.s_[2, 5:60:7, -3], np.s_[[3, 0], ::-1], np.s_[..., [80, 2, 33]]]:
+        np.testing.assert_array_equal(array[key].values, dn[key])
+    valid = array.geodecloud_valid
+    for key in [np.s_[3], np.s_[5:60:7, -3], np.s_[::-1, [80, 2, 33]], np.s_[5:5]]:
+        np.testing.assert_array_equal(valid.data[key].compute(), mask[key])
+    assert array[:, 5:5].values.shape == (4, 0, 90)
 
 
 def test_only_the_surroundings_of_the_mask_are_computed(

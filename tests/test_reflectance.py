@@ -163,10 +163,28 @@ DECISIONS = {
         "DN / 10000 - 0.1, as the scene declares",
     ),
     "file declares an offset alone": (
-        ("int16", NAMELESS),
+        ("uint16", S2),
+        {"offsets": [-0.1] * 4},
+        (1e-4, -0.1),
+        "DN / 10000 - 0.1, offset as the scene declares, scale as for Sentinel-2 bands",
+    ),
+    "8 bits with an offset": (
+        ("uint8", NAMELESS),
+        {"offsets": [0.5] * 4},
+        (1 / 255, 0.5),
+        "offset as the scene declares, scale as for any 8-bit image",
+    ),
+    "floats with an offset": (
+        ("float32", NAMELESS),
         {"offsets": [2.0] * 4},
         (1.0, 2.0),
-        "scene declares",
+        "offset as the scene declares, scale float32 values",
+    ),
+    "asked offset wins over the file's alone": (
+        ("uint16", S2),
+        {"offsets": [-1000.0] * 4, "offset": -0.1},
+        (1e-4, -0.1),
+        "offset as asked, scale as for Sentinel-2 bands",
     ),
     "file wins over 8 bits": (("uint8", S2), {"scales": [0.5] * 4}, (0.5, 0.0), "scene declares"),
     "file wins over floats": (("float32", S2), {"scales": [2.0] * 4}, (2.0, 0.0), "scene declares"),
@@ -214,6 +232,13 @@ def test_the_codec_knows_dtype_and_nodata_of_the_scene():
 def test_asks_when_nothing_says_what_a_dn_means(dtype, names):
     with pytest.raises(SceneError, match=f"what a {dtype} DN means.*--scale 0.0001"):
         decide(dtype, names)
+
+
+def test_an_offset_alone_says_nothing_about_a_dn():
+    with pytest.raises(SceneError, match=r"what a int16 DN means.*--scale 0.0001"):
+        decide("int16", NAMELESS, offsets=[2.0] * 4)
+    with pytest.raises(SceneError, match=r"offset of -1000 and no scale.*--offset -0.1"):
+        decide("uint16", S2, offsets=[-1000.0] * 4)
 
 
 @pytest.mark.parametrize(
