@@ -18,7 +18,12 @@ from typing import Any
 import click
 
 from geodecloud._version import __version__
-from geodecloud.command_options import file_format, scene_options, verbosity
+from geodecloud.command_options import (
+    file_format,
+    product_options,
+    scene_options,
+    verbosity,
+)
 from geodecloud.errors import GeodecloudError
 from geodecloud.terminal import remarks
 from geodecloud.training.commands import evaluate, simulate, train
@@ -173,13 +178,14 @@ def summary(report: Any) -> str:
 
 @main.command()
 @click.argument("scene")
+@product_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def info(scene: str, as_json: bool) -> None:
+def info(scene: str, resolution: int | None, s2_offset: str | float, as_json: bool) -> None:
     """Print what is known about a scene, and which model would be chosen and why."""
     from geodecloud.report import describe_scene
 
     with remarks(quiet=True, verbose=0):
-        facts = describe_scene(scene)
+        facts = describe_scene(scene, resolution, s2_offset)
     if as_json:
         click.echo(json.dumps(facts))
         return

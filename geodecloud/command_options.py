@@ -47,14 +47,8 @@ def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return None if value is None else tuple(parse_band_list(value))
 
 
-_SCENE_OPTIONS = [
-    click.option(
-        "--model",
-        default="auto",
-        show_default=True,
-        help="Shipped name, identity, or .safetensors file.",
-    ),
-    click.option("--bands", callback=_bands, help="Bands for the model: B02,B03,B04,B08 or 3,2,1."),
+#: What is asked of a Sentinel-2 product.
+_PRODUCT_OPTIONS = [
     click.option(
         "--resolution",
         type=click.Choice(["10", "20", "60"]),
@@ -68,6 +62,17 @@ _SCENE_OPTIONS = [
         type=DnOffset(),
         help="DN offset of a Sentinel-2 product: auto (its XML), none, or -1000.",
     ),
+]
+
+_SCENE_OPTIONS = [
+    click.option(
+        "--model",
+        default="auto",
+        show_default=True,
+        help="Shipped name, identity, or .safetensors file.",
+    ),
+    click.option("--bands", callback=_bands, help="Bands for the model: B02,B03,B04,B08 or 3,2,1."),
+    *_PRODUCT_OPTIONS,
     click.option("--scale", type=float, help="reflectance = DN * SCALE + OFFSET."),
     click.option("--offset", type=float, help="See --scale."),
     click.option(
@@ -155,6 +160,13 @@ _SCENE_OPTIONS = [
 def scene_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what says how clouds are removed and how files are written."""
     for option in reversed(_SCENE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def product_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what says how a Sentinel-2 product is read."""
+    for option in reversed(_PRODUCT_OPTIONS):
         command = option(command)
     return command
 

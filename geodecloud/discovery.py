@@ -11,7 +11,13 @@ from pathlib import Path
 
 from geodecloud.errors import GeodecloudError, SceneIOError
 from geodecloud.product_metadata import read_facts
-from geodecloud.safe import ProductFiles, find_products, looks_like_product
+from geodecloud.safe import (
+    BAND_FOLDERS,
+    NO_BANDS,
+    ProductFiles,
+    find_products,
+    looks_like_product,
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +71,7 @@ def find_scenes(
                 continue
             inside = path.parent.relative_to(root) if path != root else Path()
             found += _scenes_at(path, base / inside)
-    return _mark_copies(found)
+    return _mark_copies(list({scene.path: scene for scene in reversed(found)}.values())[::-1])
 
 
 def _candidates(path: Path, seen: set[tuple[int, int]], skip: Path | None) -> Iterator[Path]:
@@ -80,17 +86,28 @@ def _candidates(path: Path, seen: set[tuple[int, int]], skip: Path | None) -> It
         return
     seen.add(key)
     try:
-        if looks_like_product(path):
-            yield path
-            return
+        is_product = looks_like_product(path)
         names = sorted(os.listdir(path))
     except OSError as error:
         log.warning("%s cannot be looked into: %s", path, error)
         return
+    if is_product:
+        yield path
+        # loose bands say nothing about what lies beside and below them
+        names = (
+            [] if path.name.upper().endswith(".SAFE") else [n for n in names if _is_apart(path / n)]
+        )
     for name in names:
         # a broken link is nothing, and what begins with a dot is somebody's own business
         if not name.startswith(".") and (path / name).exists():
             yield from _candidates(path / name, seen, skip)
+
+
+def _is_apart(path: Path) -> bool:
+    """Whether something in a folder of bands may be a scene of its own."""
+    if path.is_dir():
+        return path.name.lower() not in NO_BANDS | BAND_FOLDERS
+    return path.suffix.lower() == ".zip"
 
 
 def _scenes_at(path: Path, place: Path) -> list[FoundScene]:

@@ -7,7 +7,7 @@ journal; the summary and the footprints are written from it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -49,6 +49,8 @@ _SCENE_ERRORS = (
     ValueError,
     LookupError,
     ArithmeticError,
+    TypeError,
+    AttributeError,
 )
 
 
@@ -118,7 +120,7 @@ def decloud_folder(
     Raises
     ------
     SceneIOError
-        If a root does not exist, or another batch is writing to `out_dir`.
+        If a root does not exist, no name fits the pattern, or another batch is writing to `out_dir`.
     OptionError
         If an option does not exist or makes no sense.
     """
@@ -131,6 +133,9 @@ def decloud_folder(
     writing = {"layout": layout, "stac": stac}
     batch = _Batch(Path(out_dir), options, reading, writing, format or FileFormat(), layers)
     scenes = find_scenes(several, pattern, batch.out_dir)
+    if not scenes and pattern != "*":
+        where = ", ".join(map(str, several))
+        raise SceneIOError(f"{where} holds no scene or product whose name fits {pattern!r}")
     if dry_run:
         jobs = [_plan_job(batch, scene) for scene in _without_clashes(scenes, batch)]
         outcomes = [job.outcome or Outcome(job.scene.path, "to do") for job in jobs]
@@ -140,6 +145,7 @@ def decloud_folder(
             log.info("removed %s, left by a run that was killed", path)
         jobs = [_plan_job(batch, scene) for scene in _without_clashes(scenes, batch)]
         outcomes = _do_all(batch, jobs, told)
+        jobs, outcomes = _do_copies(batch, jobs, outcomes, told)
         write_summary(batch.out_dir, outcomes)
         write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
     return FolderReport(str(out_dir), tuple(outcomes))
@@ -168,6 +174,19 @@ def _do_all(batch: _Batch, jobs: Sequence[_Job], told: Callable[[Outcome], None]
     return [outcome for outcome in outcomes if outcome is not None]
 
 
+def _do_copies(
+    batch: _Batch, jobs: list[_Job], outcomes: list[Outcome], told: Callable[[Outcome], None]
+) -> tuple[list[_Job], list[Outcome]]:
+    """Do the copies of scenes that failed: one of two downloads may be whole."""
+    failed = {outcome.scene for outcome in outcomes if outcome.state == "failed"}
+    places = [i for i, job in enumerate(jobs) if job.scene.twin in failed]
+    again = [_plan_job(batch, replace(jobs[i].scene, twin=None)) for i in places]
+    jobs, outcomes = list(jobs), list(outcomes)
+    for place, job, outcome in zip(places, again, _do_all(batch, again, told), strict=True):
+        jobs[place], outcomes[place] = job, outcome
+    return jobs, outcomes
+
+
 def _for_a_worker(batch: _Batch) -> _Batch:
     """The batch as a thread of a worker does it, from wherever it runs."""
     options = config.get() | batch.options | {"scheduler": "threads", "workers": None}
@@ -185,9 +204,12 @@ def _without_clashes(scenes: Sequence[FoundScene], batch: _Batch) -> Iterator[Fo
     """The scenes; of two with one name in one folder, the second has a problem."""
     taken: dict[Path, str] = {}
     for scene in scenes:
+        if scene.problem is not None:  # it takes nobody's name
+            yield scene
+            continue
         target = scene.place / scene.name
         other = taken.setdefault(target, scene.path) if scene.twin is None else scene.path
-        if other != scene.path and scene.problem is None:
+        if other != scene.path:
             problem = f"its result would have the name of that of {other}; rename one of them"
             scene = replace(scene, problem=problem)
         yield scene
@@ -231,14 +253,16 @@ def _reading(batch: _Batch, path: str) -> dict[str, Any]:
 
 def _do(batch: _Batch, job: _Job) -> Outcome:
     """Do one scene, with its beginning and its end in the journal."""
-    ours = batch.journal.read(job.key) is not None
-    file_format = replace(batch.format, overwrite=batch.format.overwrite or ours)
+    before = batch.journal.read(job.key)
+    known = {} if before is None else before.outputs
+    file_format = replace(batch.format, overwrite=batch.format.overwrite or before is not None)
     layers: dict[str, Any] = {k: path for k, path in job.targets.items() if k != "out"}
     try:
-        if not file_format.overwrite:
-            _check_free(job.targets)
+        if not batch.format.overwrite:
+            _check_free(batch, job.targets, known)
         # a result without a record would be a stranger's to the run after a kill
-        batch.journal.write(job.key, Record("running", job.made_from))
+        begun = known | batch.journal.names(list(job.targets.values()))
+        batch.journal.write(job.key, Record("running", job.made_from, begun))
         job.targets["out"].parent.mkdir(parents=True, exist_ok=True)
         report = decloud_scene(
             job.scene.path,
@@ -253,6 +277,8 @@ def _do(batch: _Batch, job: _Job) -> Outcome:
         figures = {k: v for k, v in asdict(outcome).items() if k not in ("scene", "state")}
         outputs = batch.journal.sign([Path(path) for path in report.files])
         batch.journal.write(job.key, Record("done", job.made_from, outputs, figures))
+        if before is not None:
+            batch.journal.remove_old(before, outputs)
     except _SCENE_ERRORS as error:
         log.debug("%s", job.scene.path, exc_info=True)
         return _failed(batch, job, _reason(error))
@@ -260,14 +286,19 @@ def _do(batch: _Batch, job: _Job) -> Outcome:
 
 
 def _failed(batch: _Batch, job: _Job, reason: str) -> Outcome:
-    if batch.journal.read(job.key) is not None:
-        batch.journal.write(job.key, Record("failed", job.made_from, reason=reason))
+    record = batch.journal.read(job.key)
+    if record is not None:
+        failed = Record("failed", job.made_from, record.outputs, reason=reason)
+        batch.journal.write(job.key, failed)
     return Outcome(job.scene.path, "failed", reason=reason)
 
 
-def _check_free(targets: dict[str, Path]) -> None:
+def _check_free(batch: _Batch, targets: dict[str, Path], known: Mapping[str, object]) -> None:
+    """Refuse to write over what this batch has not written."""
     for path in targets.values():
-        if path.exists():
+        name = path.relative_to(batch.out_dir).as_posix()
+        ours = any(output == name or output.startswith(f"{name}/") for output in known)
+        if path.exists() and not ours:
             raise SceneIOError(f"{path} exists and is not of this batch; give --overwrite")
 
 
@@ -320,6 +351,8 @@ def _only_one(out_dir: Path) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout as error:
         raise SceneIOError(f"another batch is writing to {out_dir}; wait for its end") from error
+    except OSError as error:  # somebody else's file, or a file system without locks
+        raise SceneIOError(f"{lock.lock_file} cannot be locked: {error}") from error
     try:
         yield
     finally:

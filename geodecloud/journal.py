@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class Record:
     ----------
     state : "running", "done" or "failed"
     made_from : fingerprint of inputs and parameters
-    outputs : path below the folder of results -> (bytes, time of the last change in ns)
+    outputs : path below the folder of results -> (bytes, time of the last change in ns); zeros where
+        it is being written, or was when the run ended
     report : figures of a scene that is done
     reason : why it failed
     """
@@ -69,6 +71,19 @@ class Journal:
         """What the results look like from outside, to see later whether they are still those."""
         return {path.relative_to(self.out_dir).as_posix(): _look(path.stat()) for path in outputs}
 
+    def names(self, paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
+        """Results that are about to be written: whatever will be there is ours."""
+        return {path.relative_to(self.out_dir).as_posix(): (0, 0) for path in paths}
+
+    def remove_old(self, record: Record, outputs: Mapping[str, tuple[int, int]]) -> None:
+        """Remove results of an earlier run that the latest did not write, if nobody touched them."""
+        for name in record.outputs.keys() - outputs.keys():
+            path = self.out_dir / name
+            if path.is_file() and _look(path.stat()) == record.outputs[name]:
+                path.unlink()
+                with suppress(OSError):  # the folder of single bands, if it was the last
+                    path.parent.rmdir()
+
     def is_current(self, record: Record | None, made_from: str) -> bool:
         """Whether the results of a record are in place and what would be made again."""
         if record is None or record.state != "done" or record.made_from != made_from:
@@ -95,7 +110,8 @@ def fingerprint(inputs: Sequence[str | Path], parameters: Mapping[str, Any]) -> 
     for path in sorted(str(i) for i in inputs):
         try:
             status = os.stat(path)
-            digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+            digest.update(b"\0" + os.fsencode(path))  # names of old file systems may be no text
+            digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
             if path.lower().endswith((".xml", ".json")):
                 digest.update(Path(path).read_bytes())
         except OSError as error:

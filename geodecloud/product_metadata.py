@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from defusedxml.ElementTree import fromstring
 
 from geodecloud.bands import SENTINEL2_NM
 from geodecloud.errors import SceneError
-from geodecloud.safe import ProductFiles
+from geodecloud.safe import ProductFiles, band_in
 
 _ESA_QUANTIFICATION = 10000.0
 _TILE = re.compile(r"(?:^|_)T?(\d\d[C-X][A-Z]{2})(?=_|$)")
@@ -37,7 +38,8 @@ class ProductFacts:
 
     Attributes
     ----------
-    identity : name and tile; the same for a product's folder and its archive
+    identity : name and tile as documents say, the same for a product's folder and its archive; without
+        documents its path
     level : "L1C", "L2A" or None
     baseline : processing baseline such as "05.09"
     tile : MGRS tile, such as "33UXQ"
@@ -48,6 +50,7 @@ class ProductFacts:
     quantification : DN per unit of reflectance
     offsets_dn : by band, to be added to DN; None: no document says any
     why : which document says so, in words
+    listed : band and nominal pixel size in m of the images that the documents name
     wavelengths_nm : central, by band
     """
 
@@ -65,6 +68,7 @@ class ProductFacts:
     quantification: float = _ESA_QUANTIFICATION
     offsets_dn: dict[str, float] | None = None
     why: str = ""
+    listed: tuple[tuple[str, int], ...] = ()
     wavelengths_nm: dict[str, float] = field(default_factory=lambda: dict(SENTINEL2_NM))
 
 
@@ -76,7 +80,8 @@ def read_facts(files: ProductFiles) -> ProductFacts:
     SceneError
         If a document is damaged or unsafe.
     """
-    facts = ProductFacts(identity=files.name, tile=_tile_in(files.name))
+    # a name alone is no proof that two are the same: providers call folders B02's after dates, or 0
+    facts = ProductFacts(identity=os.path.realpath(files.path), tile=_tile_in(files.name))
     facts = _with(facts, baseline=_baseline_in(files.name))
     for name, reader in [
         (files.stac_json, _read_stac),
@@ -115,6 +120,7 @@ def _read_product(facts: ProductFacts, files: ProductFiles, name: str) -> Produc
     uri = re.sub(r"\.SAFE$", "", uri)
     return _with(
         facts,
+        identity=None if files.tile_xml else f"{files.name} {uri}",
         level=f"L{kind[1]}",
         baseline=_text(root, "PROCESSING_BASELINE"),
         platform=_text(root, "SPACECRAFT_NAME"),
@@ -125,7 +131,18 @@ def _read_product(facts: ProductFacts, files: ProductFiles, name: str) -> Produc
         offsets_dn=offsets,
         why=f"{said} in {name.rsplit('/', 1)[-1]}",
         wavelengths_nm=facts.wavelengths_nm | _wavelengths(root, ids),
+        listed=_listed(root),
     )
+
+
+def _listed(root: Element) -> tuple[tuple[str, int], ...]:
+    """Band and pixel size of each image that the document names."""
+    found = set()
+    for element in root.iter():
+        if _local(element.tag) in ("IMAGE_FILE", "IMAGE_FILE_2A", "IMAGE_ID", "IMAGE_ID_2A"):
+            band = band_in(f"{(element.text or '').strip()}.jp2")
+            found |= {band} if band is not None else set()
+    return tuple(sorted(found))
 
 
 def _read_tile(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFacts:
@@ -155,14 +172,19 @@ def _read_tile(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFa
 def _read_stac(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFacts:
     """A STAC Item beside the bands: what the provider says of the very files it has written."""
     try:
-        item = json.loads(files.folder.read(name))
-        properties = dict(item["properties"])
-        assets = list(item["assets"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return facts  # some other JSON
+        return _facts_of_item(facts, files, name, json.loads(files.folder.read(name)))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise SceneError(f"{files.path}: {name} is a damaged STAC Item ({problem})") from error
+
+
+def _facts_of_item(
+    facts: ProductFacts, files: ProductFiles, name: str, item: dict[str, Any]
+) -> ProductFacts:
+    properties = dict(item["properties"])
     said = {
-        str(asset.get("href", "")).rsplit("/", 1)[-1]: asset.get("raster:bands", [{}])[0]
-        for asset in assets
+        str(asset.get("href", "")).rsplit("/", 1)[-1]: _radiometry(asset)
+        for asset in item["assets"].values()
     }
     declared = {
         band.band: said[own]
@@ -171,7 +193,7 @@ def _read_stac(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFa
     }
     applied = properties.get("earthsearch:boa_offset_applied")
     scales = {b: float(v["scale"]) for b, v in declared.items() if "scale" in v and b != "SCL"}
-    offsets = {b: float(v["offset"]) / scales[b] for b, v in declared.items() if b in scales}
+    offsets = {b: float(declared[b].get("offset", 0)) / scale for b, scale in scales.items()}
     why, offsets_dn = "", None
     if applied is True:
         offsets_dn, why = dict.fromkeys(declared, 0.0), f"boa_offset_applied is true in {name}"
@@ -182,7 +204,7 @@ def _read_stac(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFa
         facts,
         identity=f"{files.name} {item.get('id')}",
         level=_level_in(str(properties.get("s2:product_uri", ""))),
-        baseline=properties.get("s2:processing_baseline"),
+        baseline=_baseline_of_item(properties),
         platform=properties.get("platform"),
         tile=_tile_in(str(properties.get("grid:code", "")).replace("MGRS-", "")),
         time=_time(properties.get("datetime")),
@@ -193,6 +215,25 @@ def _read_stac(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFa
         offsets_dn=offsets_dn,
         why=why,
     )
+
+
+def _radiometry(asset: dict[str, Any]) -> dict[str, Any]:
+    """Scale and offset of an asset: of its bands, as in STAC 1.0 and 1.1, or its own."""
+    first = (asset.get("raster:bands") or asset.get("bands") or [{}])[0]
+    found = {}
+    for key in ("scale", "offset"):
+        values = (first.get(key), first.get(f"raster:{key}"), asset.get(f"raster:{key}"))
+        value = next((v for v in values if v is not None), None)
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def _baseline_of_item(properties: dict[str, Any]) -> str | None:
+    """Such as 05.09, by the Sentinel-2 or the processing extension; also where it is a number."""
+    said = properties.get("s2:processing_baseline") or properties.get("processing:version")
+    found = re.fullmatch(r"0?(\d{1,2})\.(\d{1,2})", str(said))
+    return f"{int(found[1]):02}.{found[2].zfill(2)}" if found else None
 
 
 def _offsets(

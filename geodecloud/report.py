@@ -26,9 +26,16 @@ PROVENANCE_RGB = np.array(
 )
 
 
-def describe_scene(path: str | Path) -> dict[str, Any]:
-    """Facts about a scene and the decisions `geodecloud run` would take, ready to print."""
-    source = open_source(path)
+def describe_scene(
+    path: str | Path, resolution: int | None = None, s2_offset: str | float = "auto"
+) -> dict[str, Any]:
+    """Facts about a scene and the decisions `geodecloud run` would take, ready to print.
+
+    Parameters
+    ----------
+    path, resolution, s2_offset : see `geodecloud.source.open_source`
+    """
+    source = open_source(path, resolution, s2_offset)
     metadata = source.metadata
     facts: dict[str, Any] = {
         "scene": str(path),

@@ -113,6 +113,7 @@ def decloud_scene(
     mask = array.coords[VALID].data if metadata.has_mask else None
     products = plan_images(source, result.image.data, tagged, mask, dst, layout)
     products += plan_layers(metadata, result, provenance, cloud_map)
+    _check_paths(inputs, [*(product.path for product in products), item])
     file_format = format or FileFormat()
     with folder_for(dst, layout):
         if item is not None:
@@ -122,8 +123,8 @@ def decloud_scene(
             from geodecloud.stac import describe_item  # pystac takes a while, and few need it
 
             lineage = f"clouds removed with {result.plan.card.name}; {result.plan.codec.reason}"
-            about_item = (source.path, source.facts, metadata, products, pixels, lineage)
-            write_text(item, describe_item(item, *about_item))
+            about = (source.path, source.facts, metadata, products, pixels, lineage)
+            write_text(item, describe_item(item, *about, is_cog=file_format.name == "cog"))
     return Report(
         out=str(dst),
         provenance=None if provenance is None else str(provenance),

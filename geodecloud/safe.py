@@ -7,12 +7,13 @@ Read as they are: ``.SAFE`` folders of both naming conventions, the same inside 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from geodecloud.errors import SceneError
+from geodecloud.errors import GeodecloudError, SceneError
 from geodecloud.product_folder import Folder, ZipFolder
 
 #: Pixel size in m at which ESA delivers each band.
@@ -28,7 +29,11 @@ _BAND = re.compile(
 )
 _OLD_SCL = re.compile(r".*_(?P<band>SCL)_L2A_.*_(?P<res>[126]0)m\.jp2", re.I)
 #: Folders beside the bands whose files have band names and are none (MSK_DETFOO_B02.jp2).
-_NO_BANDS = {"qi_data", "qi", "aux_data", "auxiliary", "datastrip", "html", "rep_info", "preview"}
+NO_BANDS = {"qi_data", "qi", "aux_data", "auxiliary", "datastrip", "html", "rep_info", "preview"}
+#: Parts of a product that hold its bands.
+BAND_FOLDERS = {"granule", "img_data", "r10m", "r20m", "r60m"}
+#: Landsat's files of single bands have names that would fit.
+_LANDSAT = re.compile(r"L[CEMOT]0[1-9]_", re.I)
 _PRODUCT_XML = re.compile(r"MTD_MSIL\d[AC]\.xml|S2[A-Z]_\w+_MTD_SAFL\d[AC]_.*\.xml", re.I)
 _TILE_XML = re.compile(r"MTD_TL\.xml|S2[A-Z]_\w+_MTD_L\d[AC]_TL_.*\.xml|metadata\.xml", re.I)
 
@@ -113,6 +118,8 @@ def _of_folder(folder: Folder | ZipFolder, name: str, granule: str | None) -> li
             raise SceneError(f"{folder.root} holds no band files (B02.jp2 and the like)")
         return []
     granules = sorted({_granule(band.name) for band in bands})
+    if granules[0] == "" and not is_safe:  # what lies in folders below is not of it
+        granules = granules[:1]
     if granule is not None:
         granules = [g for g in granules if g.rstrip("/").rsplit("/", 1)[-1] == granule]
         if not granules:
@@ -130,7 +137,7 @@ def _of_folder(folder: Folder | ZipFolder, name: str, granule: str | None) -> li
             bands=tuple(mine),
             product_xml=_first(_PRODUCT_XML, names, root),
             tile_xml=_first(_TILE_XML, own, prefix),
-            stac_json=_first(re.compile(r"(?!tileInfo|productInfo).*\.json", re.I), own, prefix),
+            stac_json=_stac_item(folder, own, prefix),
             is_safe=is_safe,
         )
         _check_one_file_per_band(product)
@@ -139,8 +146,16 @@ def _of_folder(folder: Folder | ZipFolder, name: str, granule: str | None) -> li
 
 
 def _band_file(folder: Folder | ZipFolder, name: str) -> BandFile | None:
+    found = band_in(name)
+    return None if found is None else BandFile(*found, name, folder.gdal_path(name))
+
+
+def band_in(name: str) -> tuple[str, int] | None:
+    """Band and nominal pixel size by the name of a file in a product; None: it is no band."""
     *parents, base = name.split("/")
-    if base.startswith((".", "MSK_")) or any(part.lower() in _NO_BANDS for part in parents):
+    if base.startswith((".", "MSK_")) or _LANDSAT.match(base):
+        return None
+    if any(part.lower() in NO_BANDS for part in parents):
         return None
     found = _OLD_SCL.fullmatch(base) or _BAND.fullmatch(base)
     if found is None:
@@ -148,7 +163,7 @@ def _band_file(folder: Folder | ZipFolder, name: str) -> BandFile | None:
     band = found["band"].upper()
     in_folder = re.fullmatch(r"R([126]0)m", parents[-1], re.I) if parents else None
     text = found["res"] or (in_folder and in_folder[1]) or NATIVE_M[band]
-    return BandFile(band, int(text), name, folder.gdal_path(name))
+    return band, int(text)
 
 
 def _granule(name: str) -> str:
@@ -163,6 +178,24 @@ def _first(pattern: re.Pattern[str], names: list[str], prefix: str) -> str | Non
     """The first name directly in a folder that fits."""
     for name in names:
         if name.startswith(prefix) and pattern.fullmatch(name[len(prefix) :]):
+            return name
+    return None
+
+
+def _stac_item(folder: Folder | ZipFolder, names: list[str], prefix: str) -> str | None:
+    """The first JSON file directly in a folder that is a STAC Item."""
+    for name in names:
+        base = name[len(prefix) :]
+        if not name.startswith(prefix) or "/" in base or not base.lower().endswith(".json"):
+            continue
+        try:
+            said = json.loads(folder.read(name))
+        except (GeodecloudError, ValueError):
+            continue
+        parts = (
+            [said.get(key) for key in ("properties", "assets")] if isinstance(said, dict) else []
+        )
+        if parts and all(isinstance(part, dict) for part in parts):
             return name
     return None
 
@@ -192,10 +225,9 @@ def looks_like_product(folder: Path) -> bool:
         return True
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries]
-    bands = {found["band"].upper() for name in names if (found := _BAND.fullmatch(name))}
-    folders = {"GRANULE", "IMG_DATA", "R10M", "R20M", "R60M"}
+    bands = {found[0] for name in names if (found := band_in(name))}
     return (
         len(bands) > 1
-        or any(name.upper() in folders for name in names)
+        or any(name.lower() in BAND_FOLDERS for name in names)
         or (bool(bands) and any(_is_metadata(name) for name in names))
     )

@@ -268,8 +268,26 @@ class Sentinel2Product:
         return out
 
     def doubts(self, sample: NDArray[Any]) -> list[str]:
-        """What speaks against the offset in the pixels, in words."""
-        return doubt_offset(sample, self.metadata)
+        """What speaks against the offset in the pixels, and which files are missing, in words."""
+        doubts = doubt_offset(sample, self.metadata)
+        if missing := self.missing:
+            doubts.append(
+                f"its documents list {', '.join(missing)}, and the files are not here: such a band is "
+                "made from coarser files, or left out. If that is not meant, download them again"
+            )
+        return doubts
+
+    @property
+    def missing(self) -> list[str]:
+        """Bands as the documents list them that would be read, and are not there."""
+        there = {(file.band, file.resolution_m) for file in self.product.bands}
+        found = []
+        for band in SENTINEL2_NM:
+            sizes = [size for name, size in self.facts.listed if name == band]
+            best = min(sizes, key=lambda size: (size != self.resolution_m, size), default=None)
+            if best is not None and (band, best) not in there:
+                found.append(f"{band} at {best} m")
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Facts about the product, for people."""

@@ -37,6 +37,7 @@ def describe_item(
     products: Sequence[Product],
     pixels: Mapping[str, int],
     lineage: str,
+    is_cog: bool = True,
 ) -> str:
     """The Item as JSON.
 
@@ -48,7 +49,9 @@ def describe_item(
     products : rasters that were written
     pixels : by provenance code, see `geodecloud.run.Report`
     lineage : what was done, in one sentence
+    is_cog : whether the rasters are cloud-optimised
     """
+    media_type = pystac.MediaType.COG if is_cog else pystac.MediaType.GEOTIFF
     outline = lonlat_footprint(metadata.grid)
     item = pystac.Item(
         id=item_path.stem,
@@ -74,7 +77,7 @@ def describe_item(
         )
     )
     for product in products:
-        _add_asset(item, item_path.parent, product, facts, metadata)
+        _add_asset(item, item_path.parent, product, facts, metadata, media_type)
     EOExtension.ext(item, add_if_missing=True).apply(cloud_cover=_percent(pixels, "left"))
     return json.dumps(item.to_dict(include_self_link=False), indent=1, sort_keys=True)
 
@@ -104,7 +107,12 @@ def _properties(
 
 
 def _add_asset(
-    item: pystac.Item, folder: Path, product: Product, facts: ProductFacts, metadata: Metadata
+    item: pystac.Item,
+    folder: Path,
+    product: Product,
+    facts: ProductFacts,
+    metadata: Metadata,
+    media_type: str,
 ) -> None:
     """One raster; what is not a band of the scene says something about it."""
     names = product.metadata.descriptions
@@ -112,7 +120,7 @@ def _add_asset(
     one = len(names) == 1
     asset = pystac.Asset(
         href=f"./{Path(os.path.relpath(product.path, folder)).as_posix()}",
-        media_type=pystac.MediaType.COG,
+        media_type=media_type,
         roles=["data", "reflectance"] if is_data else ["metadata"],
         title=f"band {names[0]}" if is_data and one else None if is_data else names[0],
     )

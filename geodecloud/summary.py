@@ -69,7 +69,18 @@ def write_summary(out_dir: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def _as_result(outcome: Outcome) -> Outcome:
-    return replace(outcome, state="done") if outcome.state == "skipped" else outcome
+    """The outcome whichever run has made it, in text that can be written.
+
+    Names from old file systems may be no UTF-8; one of them must not cost the others their summary.
+    """
+    texts = {
+        name: value.encode("utf-8", "backslashreplace").decode()
+        for name, value in asdict(outcome).items()
+        if isinstance(value, str)
+    }
+    if outcome.state == "skipped":
+        texts["state"] = "done"
+    return replace(outcome, **texts)  # type: ignore[arg-type]
 
 
 def write_footprints(
@@ -94,7 +105,7 @@ def format_table(report: FolderReport) -> str:
     for outcome in report.outcomes:
         shares = [outcome.observed, outcome.restored, outcome.synthesised]
         cells = ["" if share is None else f"{100 * share:.1f} %" for share in shares]
-        name = Path(outcome.scene).name
+        name = Path(_as_result(outcome).scene).name
         lines.append(f"{outcome.state:<8} {cells[0]:>7} {cells[1]:>9} {cells[2]:>9}  {name}")
         if outcome.reason:
             lines.append(f"{'':<38}{outcome.reason}")

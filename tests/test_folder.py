@@ -178,6 +178,125 @@ def test_copies_are_done_once(tmp_path: Path) -> None:
     assert all("the same as" in o.reason for o in report.outcomes if o.state == "copy")
 
 
+def loose_bands(folder: Path, seed: int = 0) -> Path:
+    """Files of single bands, as providers lay them out, without any document."""
+    folder.mkdir(parents=True)
+    for number, band in enumerate(("B02", "B03", "B04", "B08")):
+        write_raster(folder / f"{band}.tif", textured_dn(1, 30, 40, seed=seed + number))
+    return folder
+
+
+def test_folders_of_one_name_without_documents_are_no_copies(tmp_path: Path) -> None:
+    """Providers call them after dates, or 0: neither tile nor day is in the name."""
+    for tile, date in (
+        ("T33UXQ", "2023-06-25"),
+        ("T33UUP", "2023-06-25"),
+        ("T33UXQ", "2023-06-30"),
+    ):
+        loose_bands(tmp_path / "in" / tile / date)
+    scenes = find_scenes([tmp_path / "in"])
+    assert [(scene.name, scene.twin) for scene in scenes] == [
+        ("2023-06-25", None),
+        ("2023-06-25", None),
+        ("2023-06-30", None),
+    ]
+
+
+def test_bands_beside_scenes_hide_none(tmp_path: Path) -> None:
+    root = loose_bands(tmp_path / "in")
+    build_small(root / safe_name(1), size=SMALL)
+    zipped = build_small(tmp_path / safe_name(2), size=SMALL)
+    zip_product(zipped, root / "later.zip")
+    loose_bands(root / "clear")  # such as --layout bands writes
+    names = [scene.name for scene in find_scenes([root])]
+    assert names == ["in", safe_name(1).removesuffix(".SAFE"), "clear", "later"]
+    assert len(geodecloud.open_scene(root)) == 4
+    landsat = tmp_path / "landsat"
+    landsat.mkdir()
+    for band in ("B10", "B11"):
+        write_raster(landsat / f"LC08_L1TP_T1_{band}.TIF", textured_dn(1, 30, 40))
+    assert len(find_scenes([landsat])) == 2
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut off"])
+def test_a_damaged_copy_does_not_block_the_good_one(damage: str, tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    folder = build_small(root / safe_name(1), size=SMALL)
+    zip_product(folder, root / f"{safe_name(1)}.zip")
+    for path in folder.rglob("*.jp2"):
+        if damage == "empty":
+            path.unlink()
+        elif "B04" in path.name:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = batch(root, "--out-dir", out, "--model", "identity", "--json", "-q")
+    outcomes = {Path(o["scene"]).suffix: o for o in json.loads(result.stdout)["outcomes"]}
+    assert (outcomes[".SAFE"]["state"], outcomes[".zip"]["state"]) == ("failed", "done")
+    stem = safe_name(1).removesuffix(".SAFE")
+    with rasterio.open(out / f"{stem}_decloud.tif") as src:
+        assert src.read().any()
+
+
+def test_results_of_other_options_do_not_stay_beside_new_ones(tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    build_small(root / safe_name(1), size=SMALL)
+    stem = safe_name(1).removesuffix(".SAFE")
+    words = (root, "--out-dir", out, "--model", "identity", "--layout", "bands")
+    assert batch(*words, "--provenance").exit_code == 0
+    (out / f"{stem}_decloud" / "notes.txt").write_text("mine")
+    assert (out / f"{stem}_provenance.tif").exists()
+    assert batch(root, "--out-dir", out, "--model", "identity").exit_code == 0
+    results = {f"{stem}_decloud.tif", f"{stem}_decloud.json", "footprints.gpkg", "summary.csv"}
+    assert set(tree(out)) == results | {f"{stem}_decloud/notes.txt"}
+
+
+def test_a_layer_added_later_replaces_no_stranger(tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    write_raster(root / "a.tif", textured_dn(4, 40, 50), nodata=0)
+    assert batch(root, "--out-dir", out, "--model", "identity").exit_code == 0
+    (out / "a_cloud_map.tif").write_text("mine")
+    result = batch(root, "--out-dir", out, "--model", "identity", "--cloud-map")
+    assert result.exit_code == 1
+    assert "is not of this batch" in result.stdout
+    assert (out / "a_cloud_map.tif").read_text() == "mine"
+
+
+def test_a_mask_beside_a_scene_is_part_of_it(tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    scene = write_raster(root / "a.tif", textured_dn(4, 40, 50))
+    words = (root, "--out-dir", out, "--model", "identity")
+    assert batch(*words).exit_code == 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(scene, "r+") as dst:
+        dst.write_mask(np.arange(40)[:, None] < np.full((40, 50), 20))
+    assert scene.with_suffix(".tif.msk").exists()
+    assert "1 done" in batch(*words).stdout
+    assert "1 skipped" in batch(*words).stdout
+
+
+def test_a_name_that_is_no_text_costs_no_other_scene(tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    write_raster(root / "good.tif", textured_dn(4, 40, 50))
+    odd = os.fsencode(root) + b"/caf\xe9.tif"
+    try:
+        shutil.copy(os.fsencode(root / "good.tif"), odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    result = geodecloud.decloud_folder(root, out, model="identity")
+    assert result.count("done") >= 1
+    assert "udce9.tif" in (out / "summary.csv").read_text(encoding="utf-8")
+    assert len(geopandas.read_file(out / "footprints.gpkg")) == 2
+    assert "udce9.tif" in batch(root, "--out-dir", out, "--model", "identity").stdout
+
+
+def test_a_pattern_that_fits_nothing_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_raster(tmp_path / "in/a.tif", textured_dn(4, 40, 50))
+    result = batch(tmp_path / "in", "--out-dir", tmp_path / "out", "--pattern", "S2C*")
+    assert (result.exit_code, "whose name fits 'S2C*'" in result.stderr) == (1, True)
+
+
 def test_same_name_of_other_content_is_told(tmp_path: Path) -> None:
     root = tmp_path / "in"
     write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40))

@@ -349,6 +349,63 @@ def test_stac_item_of_a_provider_decides(
     assert geodecloud.open_scene(tmp_path).attrs["offsets"] == pytest.approx((offset,) * 4)
 
 
+STAC_ITEMS = {
+    "1.0": ({"raster:bands": [{"scale": 0.0001, "offset": -0.1}]}, "05.09", -0.1),
+    "1.1, of the asset": ({"raster:scale": 0.0001, "raster:offset": -0.1}, "05.11", -0.1),
+    "1.1, of its band": ({"bands": [{"raster:scale": 0.0001, "raster:offset": -0.1}]}, None, -0.1),
+    "no offset": ({"raster:bands": [{"scale": 0.0001}]}, "05.09", 0.0),
+    "no bands": ({"raster:bands": []}, "05.09", -0.1),  # then the baseline decides
+    "null": ({"raster:bands": None}, "05.09", -0.1),
+    "a number": ({}, 5.09, -0.1),
+    "a number of old": ({}, 3.01, 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", STAC_ITEMS)
+def test_items_of_all_kinds_are_understood(kind: str, tmp_path: Path) -> None:
+    """Also where another JSON file comes first."""
+    said, baseline, offset = STAC_ITEMS[kind]
+    for band in BANDS:
+        write_raster(tmp_path / f"{band}.tif", textured_dn(1, 30, 40))
+    (tmp_path / "download.json").write_text("{}")
+    (tmp_path / "a broken one.json").write_text("{")
+    key = "processing:version" if "1.1" in kind else "s2:processing_baseline"
+    properties = {"datetime": "2023-06-25T10:46:21Z", key: baseline}
+    assets = {name: {"href": f"./{name}.tif", **said} for name in BANDS}
+    item = {"type": "Feature", "id": "x", "properties": properties, "assets": assets}
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    opened = geodecloud.open_scene(tmp_path)
+    assert opened.attrs["offsets"] == pytest.approx((offset,) * 4)
+
+
+def test_a_damaged_item_is_told(tmp_path: Path) -> None:
+    for band in BANDS:
+        write_raster(tmp_path / f"{band}.tif", textured_dn(1, 30, 40))
+    assets = {name: {"href": f"{name}.tif", "raster:bands": 7} for name in BANDS}
+    (tmp_path / "item.json").write_text(json.dumps({"properties": {}, "assets": assets}))
+    with pytest.raises(SceneError, match=r"item.json is a damaged STAC Item \(TypeError"):
+        geodecloud.open_scene(tmp_path)
+
+
+def test_bands_that_documents_list_and_are_not_there_are_told(
+    documented: Path, tmp_path: Path
+) -> None:
+    """An unfinished download: one band is made from its coarser copy, another is left out."""
+    target = Path(shutil.copytree(documented, tmp_path / documented.name))
+    gone = [path for path in target.rglob("*.jp2") if re.search(r"_B11(_\d0m)?.jp2$", path.name)]
+    for path in gone:
+        path.unlink()
+    fine = next(target.rglob("*_B04_10m.jp2"), None)
+    if fine is not None:
+        fine.unlink()
+    with pytest.warns(GeodecloudWarning, match="are not here") as warned:
+        geodecloud.decloud_scene(target, tmp_path / "out.tif", model="identity")
+    text = next(str(w.message) for w in warned if "are not here" in str(w.message))
+    assert "B11 at 20 m" in text
+    assert ("B04 at 10 m" in text) == (fine is not None)
+    assert "B02" not in text
+
+
 def test_old_product_of_two_tiles_names_them(tmp_path: Path) -> None:
     """Names as before December 2016."""
     root = (
