@@ -19,6 +19,8 @@ from shapely.geometry import shape
 import geodecloud
 from geodecloud.cli import main
 from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.run import decloud_scene
+from geodecloud.staging import FileFormat
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"
 
@@ -199,6 +201,11 @@ def test_item_on_the_command_line(product: Path, scene: Path, tmp_path: Path) ->
     assert not (tmp_path / "b.tif").exists()
     assert run(product, "--out", tmp_path / "b.tif", "--overwrite", *identity) == 0
     assert json.loads((tmp_path / "b.json").read_text())["type"] == "Feature"
+    for name, media in (("cog", pystac.MediaType.COG), ("gtiff", pystac.MediaType.GEOTIFF)):
+        out = tmp_path / f"{name}.tif"
+        decloud_scene(product, out, model="identity", format=FileFormat(name))
+        asset = json.loads(out.with_suffix(".json").read_text())["assets"]["data"]
+        assert asset["type"] == str(media)
     assert run(scene, "--out", tmp_path / "c.tif", "--stac", *identity) == 1
 
 
@@ -212,3 +219,29 @@ def test_batch_of_bands_goes_on(product: Path, tmp_path: Path) -> None:
     assert geodecloud.decloud_folder(product.parent, out, **options).count("skipped") == 1
     next(out.rglob("*_B03_10m.tif")).unlink()
     assert geodecloud.decloud_folder(product.parent, out, **options).count("done") == 1
+
+
+@pytest.mark.parametrize("kind", ["folder of bands", "page", "vrt"])
+def test_no_input_is_written_over(kind: str, tmp_path: Path) -> None:
+    """Under whatever name it is read, and whatever the files of the result are called."""
+    form = FileFormat("gtiff", overwrite=True)
+    if kind == "folder of bands":
+        for number, band in enumerate(("B02", "B03", "B04", "B08")):
+            write_raster(tmp_path / f"{band}.tif", textured_dn(1, 30, 40, seed=number))
+        src, dst, options = tmp_path, tmp_path, {"layout": "bands"}
+    elif kind == "page":
+        dst, options = tmp_path / "pages.tif", {}
+        for page in range(2):
+            with rasterio.open(
+                dst, "w", driver="GTiff", count=1, height=30, width=40, dtype="uint16",
+                APPEND_SUBDATASET=page > 0,
+            ) as file:  # fmt: skip
+                file.write(textured_dn(1, 30, 40, seed=page))
+        src = f"GTIFF_DIR:2:{dst}"
+    else:
+        dst, options = write_raster(tmp_path / "v.tif", textured_dn(4, 30, 40)), {}
+        src = f"vrt://{dst}?bands=2"
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SceneIOError, match="named twice"):
+        decloud_scene(src, dst, model="identity", format=form, **options)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -13,12 +13,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import rasterio
+from click.testing import CliRunner
 from conftest import BANDS, textured_dn, write_raster
 from products import SIZE, band_pixels, build_from_documents, build_small, write_jp2, zip_product
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 import geodecloud
+from geodecloud.cli import main
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneError, SceneIOError
 from geodecloud.metadata import Metadata
 from geodecloud.offsets import doubt_offset
@@ -504,6 +506,10 @@ def test_lost_document_is_not_guessed(product: Path) -> None:
         geodecloud.open_scene(product)
     said = geodecloud.open_scene(product, s2_offset=-1000)
     assert said.attrs["offsets"] == pytest.approx((-0.1,) * 4)
+    words = ["info", str(product), "--json", "--resolution", "10"]
+    assert CliRunner().invoke(main, words).exit_code == 1
+    found = CliRunner().invoke(main, [*words, "--s2-offset", "-1000"])
+    assert (found.exit_code, "of 10 x 10 m" in json.loads(found.stdout)["grid"]) == (0, True)
 
 
 def test_xml_bomb_is_refused(product: Path) -> None:
