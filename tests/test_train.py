@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -474,6 +477,30 @@ def test_imagery_full_of_gaps_ends_in_a_message(tmp_path: Path) -> None:
     assert (chips[0].image[:, ::7, ::7] == 0).all()
     with pytest.raises(SceneError, match=r"1000 crops of 48 px .* nodata \(a.tif\)"):
         draw_crop(chips, 48, [492, 560, 665, 833], np.random.default_rng(0))
+
+
+def test_what_is_drawn_is_the_same_in_every_process() -> None:
+    """Strings hash differently in each; a run that is resumed is another process."""
+    program = """
+import hashlib, numpy as np
+from geodecloud.training.chips import Chip
+from geodecloud.training.dataset import Recipe, SimulatedClouds
+bands = ("B02", "B03", "B04", "B05", "B06", "B07", "B8A", "B11", "B12")
+chips = [Chip(np.random.default_rng(0).random((9, 40, 40), np.float32), "here")]
+recipe = Recipe(bands, (bands,), optional=bands[3:], drop_share=1.0, crop_px=32)
+examples = SimulatedClouds(chips, [], recipe, 12)
+print(hashlib.sha256(b"".join(examples.draw(i).cloudy.tobytes() for i in range(12))).hexdigest())
+"""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(said) == 1
 
 
 def test_absent_bands_are_planes_of_zeros_and_offsets_are_taken_off(clear_folder: Path) -> None:

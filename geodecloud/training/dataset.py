@@ -132,7 +132,8 @@ class SimulatedClouds(Dataset[Example]):
         elif kind == 1:
             lost &= {"B01", "B09", "B10"}
         else:
-            lost = {name for name in lost if rng.random() < 0.4}
+            # in the order of the recipe: that of a set is another one in each process
+            lost = {name for name in self.recipe.optional if rng.random() < 0.4}
         crop[[name in lost for name in names]] = 0
         return crop
 
