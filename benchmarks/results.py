@@ -116,6 +116,10 @@ REASONS: dict[str, str] = {
     "ROIs2017_winter_102_p926": "dark forest in haze and thin cirrus; the clear date has the haze, too, "
     "and the model lifts some of it",
     **dict.fromkeys(("521", "526"), _PALE),
+    "486": "an uneven veil lifted as an even one: fog in the valleys stays, slopes come out too dark",
+    "503": "clouds and shadows over a pale plain: what lies under the opaque cores comes out green, as "
+    "ground does elsewhere",
+    "363": "small bright patches of a desert taken for cloud",
 }
 
 
