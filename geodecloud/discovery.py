@@ -71,7 +71,7 @@ def find_scenes(
                 continue
             inside = path.parent.relative_to(root) if path != root else Path()
             found += _scenes_at(path, base / inside)
-    return _mark_copies(list({scene.path: scene for scene in reversed(found)}.values())[::-1])
+    return _mark_copies(list({scene.path: scene for scene in found}.values()))
 
 
 def _candidates(path: Path, seen: set[tuple[int, int]], skip: Path | None) -> Iterator[Path]:

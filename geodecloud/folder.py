@@ -18,6 +18,7 @@ import filelock
 
 from geodecloud import config
 from geodecloud._version import __version__
+from geodecloud.areas import touches_aoi
 from geodecloud.discovery import FoundScene, find_scenes
 from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
 from geodecloud.grid import Grid
@@ -33,7 +34,7 @@ from geodecloud.options import NOT_THE_RESULT, Options
 from geodecloud.parallel import Threads, engine
 from geodecloud.plan import mask_path
 from geodecloud.run import Report, decloud_scene
-from geodecloud.scene import absolute, touches_aoi
+from geodecloud.scene import absolute
 from geodecloud.source import open_source
 from geodecloud.staging import FileFormat
 from geodecloud.summary import FolderReport, Outcome, write_footprints, write_summary

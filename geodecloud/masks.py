@@ -16,6 +16,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.areas import open_mask
 from geodecloud.bands import canonical_name, match_bands
 from geodecloud.composite import CLOUD, HIDING
 from geodecloud.cube import Cube
@@ -24,7 +25,6 @@ from geodecloud.metadata import SCL, VALID, Metadata
 from geodecloud.options import Options
 from geodecloud.parallel import Indexed, map_blocks_with_halo
 from geodecloud.reflectance import Codec
-from geodecloud.scene import open_mask
 from geodecloud.tiler import Window
 
 #: What a class of the SCL means here; all others are ground.

@@ -18,6 +18,13 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.rpc import RPC
 
+from geodecloud.array_metadata import (
+    array_descriptions,
+    array_nodata,
+    array_transform,
+    kept_values,
+    spatial,
+)
 from geodecloud.bands import SENTINEL2_NM
 from geodecloud.grid import Grid
 from geodecloud.reflectance import Codec, decide_codec
@@ -132,21 +139,19 @@ class Metadata:
     @classmethod
     def of_array(cls, array: xr.DataArray) -> Metadata:
         """Read it from a ([time,] band, y, x) DataArray that follows rioxarray's conventions."""
-        import rioxarray  # noqa: F401  registers .rio
-
-        count, attrs, rio = array.sizes[array.dims[-3]], array.attrs, _spatial(array)
+        count, attrs, rio = array.sizes[array.dims[-3]], array.attrs, spatial(array)
 
         def per_band(several: str, one: str, default: float) -> tuple[float, ...]:
-            matched = _per_band(array, attrs[several]) if several in attrs else None
+            matched = kept_values(array, attrs[several]) if several in attrs else None
             return tuple(float(v) for v in matched or (attrs.get(one, default),) * count)
 
-        transform, gcps = _array_transform(array), tuple(rio.get_gcps() or ())
+        transform, gcps = array_transform(array), tuple(rio.get_gcps() or ())
         # as in a file: the CRS is that of the points where only they say where pixels lie
         crs = None if gcps and transform == Affine.identity() else rio.crs
         return cls(
             grid=Grid(crs, transform, (array.shape[-2], array.shape[-1])),
             dtypes=(array.dtype.name,) * count,
-            descriptions=_array_descriptions(array, count),
+            descriptions=array_descriptions(array, count),
             scales=per_band("scales", "scale_factor", 1.0),
             offsets=per_band("offsets", "add_offset", 0.0),
             nodata=array_nodata(array),
@@ -259,94 +264,6 @@ class Metadata:
             dst.gcps = (list(self.gcps), self.gcps_crs or CRS())
         if self.rpcs is not None:
             dst.rpcs = self.rpcs
-
-
-def array_nodata(array: xr.DataArray) -> float | None:
-    """The nodata number of a DataArray as rioxarray knows it; None where its pixels cannot take it.
-
-    Ask the very object that came in: what ``.rio.set_nodata`` said is lost with the next operation.
-    """
-    import rioxarray  # noqa: F401  registers .rio
-
-    # rioxarray remembers its first answer; a copy keeps it from being deaf to attrs set later
-    told = getattr(array.rio, "_nodata", None) is not None
-    rio = array.rio if told else array.copy(deep=False).rio
-    integer = array.dtype.kind in "ui"
-    try:
-        # integers that declare it for their file are not masked: it still stands in the pixels
-        nodata = rio.encoded_nodata if integer and not told else None
-        nodata = rio.nodata if nodata is None else nodata
-    except (OverflowError, ValueError):  # rioxarray's way of saying that they cannot
-        return None
-    if nodata is not None and integer:
-        limits = np.iinfo(array.dtype)
-        nodata = nodata if limits.min <= nodata <= limits.max else None
-    return None if nodata is None else float(nodata)
-
-
-def _array_transform(array: xr.DataArray) -> Affine:
-    """The transform of a ([time,] band, y, x) DataArray.
-
-    Thinning, cropping and sorting change coordinates and leave the stored transform as it was, so
-    coordinates win, if they differ by more than their rounding.
-    """
-    x, y = array.dims[-1], array.dims[-2]
-    bare = array.drop_vars((x, y), errors="ignore")  # else rioxarray mixes stored and recalculated
-    stored: Affine = _spatial(bare).transform()
-    axes = [array.coords[dim] for dim in (x, y) if dim in array.coords]
-    plain = len(axes) == 2 and all(a.ndim == 1 and a.dtype.kind in "iuf" for a in axes)
-    if stored.b or stored.d or not plain:
-        return stored
-    fresh: Affine = _spatial(array).transform(recalc=True)
-    if not fresh.a or not fresh.e:  # coordinates that stand still tell nothing
-        return stored
-    xs, ys = (axis.values for axis in axes)
-    moved = _is_moved(xs, fresh.c - stored.c, fresh.a - stored.a, stored.a) or _is_moved(
-        ys, fresh.f - stored.f, fresh.e - stored.e, stored.e
-    )
-    return fresh if moved else stored
-
-
-def _spatial(array: xr.DataArray) -> Any:
-    """The accessor of rioxarray; what has no place on Earth may have any names of dims."""
-    # said to a copy that shares the pixels: rioxarray's own would double them
-    shared = array.copy(deep=False)
-    return shared.rio.set_spatial_dims(array.dims[-1], array.dims[-2], inplace=True).rio
-
-
-def _is_moved(values: Any, shift: float, stretch: float, step: float) -> bool:
-    """Whether either end of an axis moved by more than 0.01 px and the rounding of `values`."""
-    rounding = float(np.spacing(np.abs(values).max()))
-    apart = max(abs(shift), abs(shift + len(values) * stretch))
-    return apart > 0.01 * abs(step) + rounding
-
-
-def _per_band(array: xr.DataArray, values: Sequence[Any]) -> tuple[Any, ...] | None:
-    """One value for each band of a DataArray, from a list made for the file's bands.
-
-    Selecting bands (``da.sel(band=[4, 3, 2])``) keeps the attrs of all bands; rioxarray's band
-    coordinate, 1-based, then says which are left. None where the list cannot be matched.
-    """
-    count = array.sizes[array.dims[-3]]
-    coordinate = array.coords.get(array.dims[-3])
-    if coordinate is not None and coordinate.ndim == 1 and coordinate.dtype.kind in "iu":
-        numbers = coordinate.values
-        if numbers.min() >= 1 and numbers.max() <= len(values):
-            return tuple(values[number - 1] for number in numbers)
-    return tuple(values) if len(values) == count else None
-
-
-def _array_descriptions(array: xr.DataArray, count: int) -> tuple[str | None, ...]:
-    """Band names of a DataArray: ``long_name`` as rioxarray writes it, or a text coordinate."""
-    coordinate = array.coords.get(array.dims[-3])
-    if coordinate is not None and coordinate.ndim == 1 and coordinate.dtype.kind in "OUT":
-        return tuple(str(n) for n in coordinate.values)
-    names = array.attrs.get("long_name")
-    if isinstance(names, str):
-        names = [names]
-    if isinstance(names, tuple | list) and (matched := _per_band(array, names)) is not None:
-        return tuple(str(n) if n else None for n in matched)
-    return (None,) * count
 
 
 def _colormap(src: DatasetReader, index: int) -> Mapping[int, tuple[int, ...]] | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from geodecloud.areas import open_aoi
 from geodecloud.backends import choose_backend, window_cost
 from geodecloud.block import MASK_REACH_PX, BlockDeclouder
 from geodecloud.cube import Cube, Scene, SceneT
@@ -28,7 +29,6 @@ from geodecloud.plan import Plan, check_reflectance, plan_scene
 from geodecloud.scene import (
     absolute,
     chunk_px,
-    open_aoi,
 )
 from geodecloud.tiler import BLEND_OVERLAP_PX, Ends, ScenePlan, Window, plan_chunks
 from geodecloud.veil import SAMPLE_PX, Veil, find_veil

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
-from geodecloud.errors import SceneIOError
 from geodecloud.grid import Grid
+from geodecloud.lazy import LazyWindows
 from geodecloud.metadata import Metadata
 from geodecloud.resample import plan_nearest, plan_taps, resample
 from geodecloud.safe import BandFile
-from geodecloud.scene import ONE_THREAD, open_raster
+from geodecloud.scene import open_raster, reading
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -44,50 +43,23 @@ class _Files:
         return _Files, ()
 
 
-class _Lazy:
-    """An array that dask asks for windows of; picklable, so that a cluster can read it too."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+class _ProductWindows(LazyWindows):
+    """Windows of files of a product; picklable, so that a cluster can read them too."""
 
     def __init__(self, files: Sequence[BandFile], grid: Grid) -> None:
         self.grid, self._files = grid, _Files()
         self._stamp = [(f.path, _modified(f.path)) for f in files]
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return type(self).__name__, self._stamp, self.grid.shape_yx
 
-    def __getitem__(self, key: tuple[Any, ...]) -> NDArray[Any]:
-        # dask hands on what the user selects: slices, numbers or lists
-        picks = [np.arange(n)[k] for n, k in zip(self.shape, key, strict=True)]
-        *lead, rows, cols = (np.atleast_1d(pick) for pick in picks)
-        if 0 in (rows.size, cols.size):
-            return np.empty([p.size for p in (*lead, rows, cols)], self.dtype)
-        top, left = int(rows.min()), int(cols.min())
-        bottom, right = int(rows.max()) + 1, int(cols.max()) + 1
-        block = self.read((top, bottom), (left, right), *lead)
-        block = block[..., rows[:, None] - top, cols - left]
-        return block.reshape([pick.size for pick in picks if pick.ndim])
-
-    def read(self, rows: tuple[int, int], cols: tuple[int, int], *lead: Any) -> NDArray[Any]:
-        """Pixels of one window."""
-        raise NotImplementedError
-
     def _window(self, file: BandFile, rows: tuple[int, int], cols: tuple[int, int]) -> NDArray[Any]:
-        try:
-            window = rasterio.windows.Window.from_slices(rows, cols)
-            with rasterio.Env(**ONE_THREAD):
-                return self._files.open(file.path).read(1, window=window)  # type: ignore[no-any-return,unused-ignore]
-        except RasterioError as error:
-            raise unreadable(file, error) from error
+        window = rasterio.windows.Window.from_slices(rows, cols)
+        with reading(file.path):
+            return self._files.open(file.path).read(1, window=window)  # type: ignore[no-any-return,unused-ignore]
 
 
-class BandPixels(_Lazy):
+class BandPixels(_ProductWindows):
     """The bands (band, y, x) on the scene's grid."""
 
     def __init__(
@@ -116,7 +88,7 @@ class BandPixels(_Lazy):
         return out
 
 
-class ClassPixels(_Lazy):
+class ClassPixels(_ProductWindows):
     """The scene classification (y, x) on the scene's grid, by nearest."""
 
     dtype = np.dtype(np.uint8)
@@ -138,9 +110,3 @@ def _modified(path: str) -> int:
     """Time of the last change; of the archive for a file within one."""
     real = path.removeprefix("/vsizip/{").split("}/")[0]
     return Path(real).stat().st_mtime_ns if os.path.exists(real) else 0
-
-
-def unreadable(file: BandFile, error: RasterioError) -> SceneIOError:
-    """What to tell when GDAL fails in the middle of a file."""
-    detail = error.__cause__ or error
-    return SceneIOError(f"{file.path} cannot be read, it may be cut off or damaged: {detail}")

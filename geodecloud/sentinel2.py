@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 
 from geodecloud.bands import SENTINEL2_NM
 from geodecloud.errors import OptionError, SceneError, SceneIOError
@@ -28,9 +26,9 @@ from geodecloud.grid import Grid
 from geodecloud.metadata import SCL, Metadata
 from geodecloud.offsets import decide_offsets, doubt_offset
 from geodecloud.product_metadata import ProductFacts, read_facts
-from geodecloud.product_pixels import NODATA, BandPixels, ClassPixels, unreadable
+from geodecloud.product_pixels import NODATA, BandPixels, ClassPixels
 from geodecloud.safe import BandFile, ProductFiles
-from geodecloud.scene import ONE_THREAD, chunk_px, open_raster
+from geodecloud.scene import chunk_px, open_raster, reading
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -259,12 +257,8 @@ class Sentinel2Product:
         shape = tuple(min(256, size) for size in self.metadata.grid.shape_yx)
         out = np.empty((len(self.bands), *shape), self.metadata.dtypes[0])
         for file, band in zip(self.bands, out, strict=True):
-            with open_raster(file.path) as src:
-                try:
-                    with rasterio.Env(**ONE_THREAD):
-                        src.read(1, out=band)
-                except RasterioError as error:
-                    raise unreadable(file, error) from error
+            with open_raster(file.path) as src, reading(file.path):
+                src.read(1, out=band)
         return out
 
     def doubts(self, sample: NDArray[Any]) -> list[str]:

@@ -22,6 +22,7 @@ from scipy.ndimage import uniform_filter
 from shapely import box
 
 import geodecloud
+from geodecloud.areas import open_mask
 from geodecloud.backends import Margins
 from geodecloud.block import BlockDeclouder
 from geodecloud.composite import MARGIN_PX, Provenance
@@ -33,7 +34,7 @@ from geodecloud.options import Options
 from geodecloud.parallel import map_blocks_with_halo
 from geodecloud.pipeline import decloud
 from geodecloud.reflectance import Codec
-from geodecloud.scene import open_mask, read_metadata, read_sample
+from geodecloud.scene import read_metadata, read_sample
 from geodecloud.tiler import Window
 
 

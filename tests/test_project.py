@@ -30,6 +30,7 @@ GEOMETRY = {
 }
 NETWORK = {"models.spanet", "models.discriminator"}
 PATHS = {
+    "areas",
     "scene",
     "sentinel2",
     "product_pixels",

@@ -31,7 +31,7 @@ from geodecloud.training.dataset import PairCrops
 from geodecloud.training.grow import grow
 from geodecloud.training.losses import UNKNOWN
 from geodecloud.training.pairs import Pair, read_pairs
-from geodecloud.training.sources import read_sources
+from geodecloud.training.sources import Sources, read_sources
 from geodecloud.training.train import (
     make_fabric,
     schedule,
@@ -126,6 +126,22 @@ def test_step_equals_a_plain_reference(accumulate: int, tmp_path: Path) -> None:
             torch.testing.assert_close(ours, theirs)
 
 
+def train_until(
+    step: int, config: Config, sources: Sources, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Train, and be killed at the beginning of a step."""
+
+    def killed(now: int, steps: int) -> float:
+        if now == step:
+            raise KeyboardInterrupt
+        return schedule(now, steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geodecloud.training.train.schedule", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, sources, out, "cpu")
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_killed_and_resumed_equals_uninterrupted(
     accumulate: int, clear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,18 +150,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     sources = read_sources(config, clear_folder, None, None)
     train(config, sources, tmp_path / "whole", "cpu")
 
-    class Killed(Exception):  # noqa: N818
-        pass
-
-    def killed(step: int, steps: int) -> float:
-        if step == 3:
-            raise Killed
-        return schedule(step, steps)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("geodecloud.training.train.schedule", killed)
-        with pytest.raises(Killed):
-            train(config, sources, tmp_path / "parts", "cpu")
+    train_until(3, config, sources, tmp_path / "parts", monkeypatch)
     train(config, sources, tmp_path / "parts", "cpu")
     whole, parts = (load_file(tmp_path / run / "s2-10m.safetensors") for run in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -210,15 +215,7 @@ def test_the_best_step_is_kept_also_over_a_kill(
         "geodecloud.training.train.validate", lambda *_: (next(gains), [sources.selecting[0].clear])
     )
 
-    def killed(step: int, steps: int) -> float:
-        if step == 4:
-            raise KeyboardInterrupt
-        return schedule(step, steps)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("geodecloud.training.train.schedule", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, sources, tmp_path / "run", "cpu")
+    train_until(4, config, sources, tmp_path / "run", monkeypatch)
     train(config, sources, tmp_path / "run", "cpu")
     best, *steps = (
         load_file(tmp_path / f"run/{name}.safetensors")

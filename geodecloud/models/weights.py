@@ -85,6 +85,8 @@ def save_weights(
         partial.replace(path)
     except (SafetensorError, OSError) as error:
         raise SceneIOError(f"cannot write weights to {path}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return card
 
 

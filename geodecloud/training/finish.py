@@ -33,8 +33,8 @@ def new_network(config: Config) -> SPANet:
     return SPANet(count, count, **_architecture(config))
 
 
-def begin_card(config: Config, sources: Sources) -> ModelCard:
-    """Make the card of a run whose thresholds have not been chosen yet.
+def check_finish(config: Config, sources: Sources) -> None:
+    """See before a run that what comes after it can be done.
 
     Raises
     ------
@@ -42,13 +42,16 @@ def begin_card(config: Config, sources: Sources) -> ModelCard:
         If veils are to be taken from a model that lifts none or learnt without clear imagery, or the mean
         is to be taken with a model of another kind.
     """
-    # what cannot be is an error now, not after the run
     if config.veil_from:
         _taken_veil(config.veil_from)
     if config.mean_with:
         _other_network(config)
     if config.veil_pictures and sources.choosing is None:
         raise OptionError("veil_pictures needs clear imagery to draw pictures of: --clear FOLDER")
+
+
+def begin_card(config: Config, sources: Sources) -> ModelCard:
+    """Make the card of a run whose thresholds have not been chosen yet."""
     has_map = config.output == "blend"
     if not sources.true_opacity:
         # how much two dates differ is a mask only where pairs not learnt choose its threshold
@@ -113,7 +116,7 @@ def _veil(config: Config, sources: Sources) -> dict[str, Tensor] | None:
         return _taken_veil(config.veil_from)
     if not config.veil_pictures:
         return None
-    assert sources.choosing is not None  # `begin_card` has looked
+    assert sources.choosing is not None  # `check_finish` has looked
     return learn_veils(sources.choosing, config.veil_pictures, config.seed)
 
 

@@ -35,7 +35,7 @@ from geodecloud.training.checkpoint import Run
 from geodecloud.training.config import Config
 from geodecloud.training.curves import Curves
 from geodecloud.training.dataset import Example
-from geodecloud.training.finish import BEST, begin_card, finish, new_network
+from geodecloud.training.finish import BEST, begin_card, check_finish, finish, new_network
 from geodecloud.training.grow import grow
 from geodecloud.training.losses import (
     adversarial_loss,
@@ -71,6 +71,7 @@ def train(
     out : folder for checkpoint, log (``log.jsonl``), curves and the finished weights
     accelerator, devices : as Lightning Fabric has them: "auto", "cpu", "cuda", "mps"; how many
     """
+    check_finish(config, sources)
     out.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(config, accelerator, devices)
     fabric.launch()
