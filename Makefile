@@ -22,6 +22,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 
 results: $(READY)  ## docs/results.md and its pictures, from the data in GEODECLOUD_TEST_DATA
 	$(BIN)/python benchmarks/results.py "$(GEODECLOUD_TEST_DATA)"

@@ -158,7 +158,8 @@ def forest(size: int, rng: np.random.Generator) -> Array:
 
 def settle(scene: Array, level: NDArray[np.bool_], rng: np.random.Generator) -> None:
     """Paint villages on level ground and one winding road through them all."""
-    size, sites = scene.shape[1], []
+    size = scene.shape[1]
+    sites: list[Index] = []
     for site in rng.permutation(np.argwhere(level[40:-40, 40:-40]))[:500] + 40:
         if len(sites) < 3 and all(np.hypot(*(site - other)) > size / 3 for other in sites):
             sites.append(site)

@@ -10,7 +10,9 @@ import pytest
 import rasterio
 from conftest import textured_dn, write_raster
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+SCRIPTS = [path for folder in (EXAMPLES, ROOT / "benchmarks") for path in folder.glob("*.py")]
 
 
 def run(script: str, *args: object) -> str:
@@ -26,6 +28,22 @@ def small(tmp_path: Path) -> Path:
     with rasterio.open(path, "r+") as dst:
         dst.scales = (1e-4,) * 4
     return path
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_scripts_import_what_there_is(script: Path) -> None:
+    """Benchmarks take minutes, so that a name they lost is seen when somebody needs them."""
+    program = "import runpy, sys; sys.path.insert(0, sys.argv[2]); runpy.run_path(sys.argv[1])"
+    command = [sys.executable, "-c", program, str(script), str(script.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_on_a_cluster(small: Path, tmp_path: Path) -> None:
+    said = run("cluster.py", small.parent, tmp_path / "clear")
+    assert "scene.tif" in said
+    assert "done" in said
+    assert (tmp_path / "clear/scene_decloud.tif").is_file()
 
 
 def test_a_pipeline_of_xarray(small: Path, tmp_path: Path) -> None:
