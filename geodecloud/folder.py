@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,70 +17,26 @@ from typing import Any
 import filelock
 
 from geodecloud import config
-from geodecloud._version import __version__
-from geodecloud.areas import touches_aoi
-from geodecloud.discovery import FoundScene, find_scenes
-from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
-from geodecloud.grid import Grid
-from geodecloud.journal import (
-    FOLDER,
-    Journal,
-    Record,
-    fingerprint,
-    remove_leftovers,
+from geodecloud.discovery import find_scenes
+from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.jobs import (
+    SCENE_ERRORS,
+    Batch,
+    Job,
+    plan_job,
+    plan_jobs,
+    reading_options,
+    reason_of,
 )
-from geodecloud.models.catalogue import get_card, shipped_cards
-from geodecloud.options import NOT_THE_RESULT, Options
+from geodecloud.journal import FOLDER, Record, remove_leftovers
+from geodecloud.options import Options
 from geodecloud.parallel import Threads, engine
-from geodecloud.plan import mask_path
 from geodecloud.run import Report, decloud_scene
 from geodecloud.scene import absolute
-from geodecloud.source import open_source
 from geodecloud.staging import FileFormat
 from geodecloud.summary import FolderReport, Outcome, write_footprints, write_summary
 
 log = logging.getLogger(__name__)
-
-#: What files, memory, devices and odd pixels do. The next scene may well go through.
-_SCENE_ERRORS = (
-    GeodecloudError,
-    OSError,
-    MemoryError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    AttributeError,
-)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One scene to be done: the call, and what its result is made from."""
-
-    scene: FoundScene
-    key: str
-    targets: dict[str, Path]
-    grid: Grid | None = None
-    made_from: str = ""
-    outcome: Outcome | None = None
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What all scenes of a batch have in common."""
-
-    out_dir: Path
-    options: dict[str, Any]
-    reading: dict[str, Any]
-    writing: dict[str, Any]
-    format: FileFormat
-    layers: tuple[str, ...]
-    journal: Journal = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "journal", Journal(self.out_dir))
 
 
 def decloud_folder(
@@ -132,19 +88,19 @@ def decloud_folder(
     if any(Path(root).resolve() == Path(out_dir).resolve() for root in several):
         raise OptionError(f"{out_dir} holds the scenes; give another folder for the results")
     writing = {"layout": layout, "stac": stac}
-    batch = _Batch(Path(out_dir), options, reading, writing, format or FileFormat(), layers)
+    batch = Batch(Path(out_dir), options, reading, writing, format or FileFormat(), layers)
     scenes = find_scenes(several, pattern, batch.out_dir)
     if not scenes and pattern != "*":
         where = ", ".join(map(str, several))
         raise SceneIOError(f"{where} holds no scene or product whose name fits {pattern!r}")
     if dry_run:
-        jobs = [_plan_job(batch, scene) for scene in _without_clashes(scenes, batch)]
+        jobs = plan_jobs(batch, scenes)
         outcomes = [job.outcome or Outcome(job.scene.path, "to do") for job in jobs]
         return FolderReport(str(out_dir), tuple(outcomes))
     with _only_one(batch.out_dir):
         for path in remove_leftovers(batch.out_dir):
             log.info("removed %s, left by a run that was killed", path)
-        jobs = [_plan_job(batch, scene) for scene in _without_clashes(scenes, batch)]
+        jobs = plan_jobs(batch, scenes)
         outcomes = _do_all(batch, jobs, told)
         jobs, outcomes = _do_copies(batch, jobs, outcomes, told)
         write_summary(batch.out_dir, outcomes)
@@ -152,7 +108,7 @@ def decloud_folder(
     return FolderReport(str(out_dir), tuple(outcomes))
 
 
-def _do_all(batch: _Batch, jobs: Sequence[_Job], told: Callable[[Outcome], None]) -> list[Outcome]:
+def _do_all(batch: Batch, jobs: Sequence[Job], told: Callable[[Outcome], None]) -> list[Outcome]:
     """Do what is to be done: here, or on a cluster a scene per thread where there are enough."""
     outcomes = [job.outcome for job in jobs]
     for outcome in outcomes:
@@ -167,7 +123,7 @@ def _do_all(batch: _Batch, jobs: Sequence[_Job], told: Callable[[Outcome], None]
         for place, result in each(work, [_absolute(jobs[i]) if spread else jobs[i] for i in to_do]):
             job = jobs[to_do[place]]
             if isinstance(result, BaseException):
-                result = _failed(batch, job, _reason(result))
+                result = _failed(batch, job, reason_of(result))
             outcomes[to_do[place]] = outcome = replace(result, scene=job.scene.path)
             told(outcome)
         if spread:  # workers that died could not clean up
@@ -176,19 +132,20 @@ def _do_all(batch: _Batch, jobs: Sequence[_Job], told: Callable[[Outcome], None]
 
 
 def _do_copies(
-    batch: _Batch, jobs: list[_Job], outcomes: list[Outcome], told: Callable[[Outcome], None]
-) -> tuple[list[_Job], list[Outcome]]:
+    batch: Batch, jobs: list[Job], outcomes: list[Outcome], told: Callable[[Outcome], None]
+) -> tuple[list[Job], list[Outcome]]:
     """Do the copies of scenes that failed: one of two downloads may be whole."""
     failed = {outcome.scene for outcome in outcomes if outcome.state == "failed"}
     places = [i for i, job in enumerate(jobs) if job.scene.twin in failed]
-    again = [_plan_job(batch, replace(jobs[i].scene, twin=None)) for i in places]
+    # a record of their own: that of the scene says why it failed
+    again = [plan_job(batch, replace(jobs[i].scene, twin=None), ".copy") for i in places]
     jobs, outcomes = list(jobs), list(outcomes)
     for place, job, outcome in zip(places, again, _do_all(batch, again, told), strict=True):
         jobs[place], outcomes[place] = job, outcome
     return jobs, outcomes
 
 
-def _for_a_worker(batch: _Batch) -> _Batch:
+def _for_a_worker(batch: Batch) -> Batch:
     """The batch as a thread of a worker does it, from wherever it runs."""
     options = config.get() | batch.options | {"scheduler": "threads", "workers": None}
     for name in {"mask", "aoi", "model"} & options.keys():
@@ -196,63 +153,12 @@ def _for_a_worker(batch: _Batch) -> _Batch:
     return replace(batch, out_dir=batch.out_dir.absolute(), options=options)
 
 
-def _absolute(job: _Job) -> _Job:
+def _absolute(job: Job) -> Job:
     targets = {name: path.absolute() for name, path in job.targets.items()}
     return replace(job, scene=replace(job.scene, path=absolute(job.scene.path)), targets=targets)
 
 
-def _without_clashes(scenes: Sequence[FoundScene], batch: _Batch) -> Iterator[FoundScene]:
-    """The scenes; of two with one name in one folder, the second has a problem."""
-    taken: dict[Path, str] = {}
-    for scene in scenes:
-        if scene.problem is not None:  # it takes nobody's name
-            yield scene
-            continue
-        target = scene.place / scene.name
-        other = taken.setdefault(target, scene.path) if scene.twin is None else scene.path
-        if other != scene.path:
-            problem = f"its result would have the name of that of {other}; rename one of them"
-            scene = replace(scene, problem=problem)
-        yield scene
-
-
-def _plan_job(batch: _Batch, scene: FoundScene) -> _Job:
-    """Look at a scene without its pixels: is there anything to do."""
-    key = (scene.place / scene.name).as_posix()
-    ends = {"out": "decloud", **{layer: layer for layer in batch.layers}}
-    folder = batch.out_dir / scene.place
-    targets = {name: folder / f"{scene.name}_{end}.tif" for name, end in ends.items()}
-    if batch.writing["layout"] == "bands":
-        targets["out"] = targets["out"].with_suffix("")
-    job = _Job(scene, key, targets)
-    if scene.twin is not None:
-        reason = f"the same as {scene.twin}"
-        return replace(job, outcome=Outcome(scene.path, "copy", reason=reason))
-    if scene.problem is not None:
-        return replace(job, outcome=Outcome(scene.path, "failed", reason=scene.problem))
-    try:
-        source = open_source(scene.path, **_reading(batch, scene.path))
-        job = replace(job, grid=source.metadata.grid)
-        aoi = batch.options.get("aoi")
-        if aoi is not None and not touches_aoi(aoi, source.metadata.grid):
-            return replace(job, outcome=Outcome(scene.path, "outside", reason=f"outside {aoi}"))
-        made_from = _made_from(batch, source.files)
-        record = batch.journal.read(key)
-        if batch.journal.is_current(record, made_from) and record is not None:
-            return replace(job, outcome=Outcome(scene.path, "skipped", **record.report))
-    except _SCENE_ERRORS as error:
-        return replace(job, outcome=Outcome(scene.path, "failed", reason=_reason(error)))
-    return replace(job, made_from=made_from)
-
-
-def _reading(batch: _Batch, path: str) -> dict[str, Any]:
-    """Options for products, which plain rasters in the same folder do not take."""
-    from geodecloud.safe import find_products
-
-    return batch.reading if find_products(path) else {}
-
-
-def _do(batch: _Batch, job: _Job) -> Outcome:
+def _do(batch: Batch, job: Job) -> Outcome:
     """Do one scene, with its beginning and its end in the journal."""
     before = batch.journal.read(job.key)
     known = {} if before is None else before.outputs
@@ -270,7 +176,7 @@ def _do(batch: _Batch, job: _Job) -> Outcome:
             job.targets["out"],
             format=file_format,
             **batch.writing,
-            **_reading(batch, job.scene.path),
+            **reading_options(batch, job.scene.path),
             **layers,
             **batch.options,
         )
@@ -280,13 +186,13 @@ def _do(batch: _Batch, job: _Job) -> Outcome:
         batch.journal.write(job.key, Record("done", job.made_from, outputs, figures))
         if before is not None:
             batch.journal.remove_old(before, outputs)
-    except _SCENE_ERRORS as error:
+    except SCENE_ERRORS as error:
         log.debug("%s", job.scene.path, exc_info=True)
-        return _failed(batch, job, _reason(error))
+        return _failed(batch, job, reason_of(error))
     return outcome
 
 
-def _failed(batch: _Batch, job: _Job, reason: str) -> Outcome:
+def _failed(batch: Batch, job: Job, reason: str) -> Outcome:
     record = batch.journal.read(job.key)
     if record is not None:
         failed = Record("failed", job.made_from, record.outputs, reason=reason)
@@ -294,7 +200,7 @@ def _failed(batch: _Batch, job: _Job, reason: str) -> Outcome:
     return Outcome(job.scene.path, "failed", reason=reason)
 
 
-def _check_free(batch: _Batch, targets: dict[str, Path], known: Mapping[str, object]) -> None:
+def _check_free(batch: Batch, targets: dict[str, Path], known: Mapping[str, object]) -> None:
     """Refuse to write over what this batch has not written."""
     for path in targets.values():
         name = path.relative_to(batch.out_dir).as_posix()
@@ -303,7 +209,7 @@ def _check_free(batch: _Batch, targets: dict[str, Path], known: Mapping[str, obj
             raise SceneIOError(f"{path} exists and is not of this batch; give --overwrite")
 
 
-def _outcome(batch: _Batch, job: _Job, report: Report) -> Outcome:
+def _outcome(batch: Batch, job: Job, report: Report) -> Outcome:
     pixels = report.pixels
     valid = sum(pixels.values()) - pixels["nodata"]
     shares = {
@@ -314,30 +220,6 @@ def _outcome(batch: _Batch, job: _Job, report: Report) -> Outcome:
     return Outcome(
         job.scene.path, "done", out, "", report.model, report.grid, valid_px=valid, **shares
     )
-
-
-def _made_from(batch: _Batch, files: Sequence[str]) -> str:
-    """Fingerprint of all that a result depends on."""
-    options = Options.of(batch.options)
-    own = [mask_path(options), options.aoi]
-    auto = options.model == "auto"
-    cards = shipped_cards().values() if auto else [get_card(options.model)]
-    parameters = {
-        "version": __version__,
-        "options": {k: v for k, v in asdict(options).items() if k not in NOT_THE_RESULT},
-        "reading": batch.reading,
-        "writing": batch.writing,
-        "format": [batch.format.name, dict(batch.format.creation_options)],
-        "layers": batch.layers,
-        "models": sorted(card.to_json() for card in cards),
-    }
-    return fingerprint([*files, *(path for path in own if path is not None)], parameters)
-
-
-def _reason(error: BaseException) -> str:
-    """One sentence; with its kind where it is not one of ours."""
-    text = str(error) or "no reason given"
-    return text if isinstance(error, GeodecloudError) else f"{type(error).__name__}: {text}"
 
 
 @contextmanager

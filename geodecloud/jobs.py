@@ -1,0 +1,143 @@
+"""What is to be done in a batch: a job per scene, told from the scenes and the journal without a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from geodecloud._version import __version__
+from geodecloud.areas import touches_aoi
+from geodecloud.discovery import FoundScene
+from geodecloud.errors import GeodecloudError
+from geodecloud.grid import Grid
+from geodecloud.journal import Journal, fingerprint
+from geodecloud.models.catalogue import get_card, shipped_cards
+from geodecloud.options import NOT_THE_RESULT, Options
+from geodecloud.plan import mask_path
+from geodecloud.source import open_source
+from geodecloud.staging import FileFormat
+from geodecloud.summary import Outcome
+
+#: What files, memory, devices and odd pixels do. The next scene may well go through.
+SCENE_ERRORS = (
+    GeodecloudError,
+    OSError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene to be done: the call, and what its result is made from."""
+
+    scene: FoundScene
+    key: str
+    targets: dict[str, Path]
+    grid: Grid | None = None
+    made_from: str = ""
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What all scenes of a batch have in common."""
+
+    out_dir: Path
+    options: dict[str, Any]
+    reading: dict[str, Any]
+    writing: dict[str, Any]
+    format: FileFormat
+    layers: tuple[str, ...]
+
+    @property
+    def journal(self) -> Journal:
+        """The records of its scenes."""
+        return Journal(self.out_dir)
+
+
+def plan_jobs(batch: Batch, scenes: Sequence[FoundScene]) -> list[Job]:
+    """Look at the scenes of a batch without their pixels: what is to be done, and what is not."""
+    return [plan_job(batch, scene) for scene in _without_clashes(scenes)]
+
+
+def _without_clashes(scenes: Sequence[FoundScene]) -> Iterator[FoundScene]:
+    """The scenes; of two with one name in one folder, the second has a problem."""
+    taken: dict[Path, str] = {}
+    for scene in scenes:
+        if scene.problem is not None:  # it takes nobody's name
+            yield scene
+            continue
+        target = scene.place / scene.name
+        other = taken.setdefault(target, scene.path) if scene.twin is None else scene.path
+        if other != scene.path:
+            problem = f"its result would have the name of that of {other}; rename one of them"
+            scene = replace(scene, problem=problem)
+        yield scene
+
+
+def plan_job(batch: Batch, scene: FoundScene, key_end: str = "") -> Job:
+    """Look at a scene without its pixels: is there anything to do."""
+    key = (scene.place / scene.name).as_posix() + key_end
+    ends = {"out": "decloud", **{layer: layer for layer in batch.layers}}
+    folder = batch.out_dir / scene.place
+    targets = {name: folder / f"{scene.name}_{end}.tif" for name, end in ends.items()}
+    if batch.writing["layout"] == "bands":
+        targets["out"] = targets["out"].with_suffix("")
+    job = Job(scene, key, targets)
+    if scene.twin is not None:
+        reason = f"the same as {scene.twin}"
+        return replace(job, outcome=Outcome(scene.path, "copy", reason=reason))
+    if scene.problem is not None:
+        return replace(job, outcome=Outcome(scene.path, "failed", reason=scene.problem))
+    try:
+        source = open_source(scene.path, **reading_options(batch, scene.path))
+        job = replace(job, grid=source.metadata.grid)
+        aoi = batch.options.get("aoi")
+        if aoi is not None and not touches_aoi(aoi, source.metadata.grid):
+            return replace(job, outcome=Outcome(scene.path, "outside", reason=f"outside {aoi}"))
+        made_from = _made_from(batch, source.files)
+        record = batch.journal.read(key)
+        if batch.journal.is_current(record, made_from) and record is not None:
+            return replace(job, outcome=Outcome(scene.path, "skipped", **record.report))
+    except SCENE_ERRORS as error:
+        return replace(job, outcome=Outcome(scene.path, "failed", reason=reason_of(error)))
+    return replace(job, made_from=made_from)
+
+
+def reading_options(batch: Batch, path: str) -> dict[str, Any]:
+    """Options for products, which plain rasters in the same folder do not take."""
+    from geodecloud.safe import find_products
+
+    return batch.reading if find_products(path) else {}
+
+
+def _made_from(batch: Batch, files: Sequence[str]) -> str:
+    """Fingerprint of all that a result depends on."""
+    options = Options.of(batch.options)
+    own = [mask_path(options), options.aoi]
+    auto = options.model == "auto"
+    cards = shipped_cards().values() if auto else [get_card(options.model)]
+    parameters = {
+        "version": __version__,
+        "options": {k: v for k, v in asdict(options).items() if k not in NOT_THE_RESULT},
+        "reading": batch.reading,
+        "writing": batch.writing,
+        "format": [batch.format.name, dict(batch.format.creation_options)],
+        "layers": batch.layers,
+        "models": sorted(card.to_json() for card in cards),
+    }
+    return fingerprint([*files, *(path for path in own if path is not None)], parameters)
+
+
+def reason_of(error: BaseException) -> str:
+    """One sentence; with its kind where it is not one of ours."""
+    text = str(error) or "no reason given"
+    return text if isinstance(error, GeodecloudError) else f"{type(error).__name__}: {text}"
