@@ -24,7 +24,7 @@ from geodecloud.command_options import (
     scene_options,
     verbosity,
 )
-from geodecloud.errors import GeodecloudError
+from geodecloud.errors import GeodecloudError, OptionError, WindowPlanError
 from geodecloud.terminal import remarks
 from geodecloud.training.commands import evaluate, simulate, train
 
@@ -50,7 +50,7 @@ class DefaultCommand(click.Group):
             return super().main(*args, **kwargs)
         except GeodecloudError as error:
             click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
+            sys.exit(2 if isinstance(error, OptionError | WindowPlanError) else 1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Let Ctrl-C reach `main` under its own name: click would exit with 1."""
@@ -64,14 +64,14 @@ class DefaultCommand(click.Group):
 @click.group(cls=DefaultCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="geodecloud")
 def main() -> None:
-    r"""Remove clouds from satellite scenes, and touch nothing else.
+    """Remove clouds from satellite scenes, and touch nothing else.
 
     \b
     geodecloud SCENE --out OUT     is short for: geodecloud run SCENE --out OUT
     geodecloud batch FOLDER --out-dir DIR     all scenes and products in a folder; goes on if stopped
     geodecloud info SCENE          what is known about a scene, and which model fits
     geodecloud models list         the models there are
-    """
+    """  # noqa: D301  # click wants the very character
 
 
 @main.command()

@@ -64,11 +64,12 @@ _PRODUCT_OPTIONS = [
     ),
 ]
 
+#: Those of `geodecloud.options.Options` have no default here: one that is not given is that of
+#: `geodecloud.config`.
 _SCENE_OPTIONS = [
     click.option(
         "--model",
-        default="auto",
-        show_default=True,
+        show_default="auto",
         help="Shipped name, identity, or .safetensors file.",
     ),
     click.option("--bands", callback=_bands, help="Bands for the model: B02,B03,B04,B08 or 3,2,1."),
@@ -77,50 +78,45 @@ _SCENE_OPTIONS = [
     click.option("--offset", type=float, help="See --scale."),
     click.option(
         "--mask",
-        default="auto",
-        show_default=True,
+        show_default="auto",
         help="Where pixels may change: auto, none, scl, s2cloudless or a raster.",
     ),
     click.option(
-        "--strict", is_flag=True, help="Never write a pixel whose ground was not visible."
+        "--strict",
+        is_flag=True,
+        default=None,
+        help="Never write a pixel whose ground was not visible.",
     ),
     click.option(
         "--aoi", type=click.Path(), help="Vector file; outside nothing changes or is computed."
     ),
     click.option(
         "--window",
-        default="auto",
-        show_default=True,
+        show_default="auto",
         type=PixelsOrAuto(),
         help="Side of a window, px.",
     ),
     click.option(
         "--halo",
-        default="auto",
-        show_default=True,
+        show_default="auto",
         type=PixelsOrAuto(),
         help="Context around a window, px.",
     ),
     click.option(
         "--batch-size",
-        default="auto",
-        show_default=True,
+        show_default="auto",
         type=PixelsOrAuto(),
         help="Windows in one call.",
     ),
-    click.option(
-        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
-    ),
+    click.option("--device", show_default="auto", help="auto, cpu, cuda, cuda:N or mps."),
     click.option(
         "--precision",
-        default="auto",
-        show_default=True,
+        show_default="auto",
         type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
     ),
     click.option(
         "--backend",
-        default="auto",
-        show_default=True,
+        show_default="auto",
         type=click.Choice(["auto", "torch", "openvino"]),
         help="What runs the network.",
     ),

@@ -16,7 +16,6 @@ from typing import Any
 
 import filelock
 
-from geodecloud import config
 from geodecloud.discovery import find_scenes
 from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.jobs import (
@@ -147,9 +146,10 @@ def _do_copies(
 
 def _for_a_worker(batch: Batch) -> Batch:
     """The batch as a thread of a worker does it, from wherever it runs."""
-    options = config.get() | batch.options | {"scheduler": "threads", "workers": None}
-    for name in {"mask", "aoi", "model"} & options.keys():
-        options[name] = absolute(options[name])
+    # the defaults of this process, too: a worker has its own
+    options = asdict(Options.of(batch.options)) | {"scheduler": "threads", "workers": None}
+    for name in ("mask", "aoi", "model"):
+        options[name] = None if options[name] is None else absolute(options[name])
     return replace(batch, out_dir=batch.out_dir.absolute(), options=options)
 
 

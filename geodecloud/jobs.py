@@ -100,7 +100,7 @@ def plan_job(batch: Batch, scene: FoundScene, key_end: str = "") -> Job:
     try:
         source = open_source(scene.path, **reading_options(batch, scene.path))
         job = replace(job, grid=source.metadata.grid)
-        aoi = batch.options.get("aoi")
+        aoi = Options.of(batch.options).aoi
         if aoi is not None and not touches_aoi(aoi, source.metadata.grid):
             return replace(job, outcome=Outcome(scene.path, "outside", reason=f"outside {aoi}"))
         made_from = _made_from(batch, source.files)

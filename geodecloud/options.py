@@ -111,11 +111,11 @@ class Options:
         from geodecloud import config
 
         given = {name: value for name, value in options.items() if value is not None}
-        options = {**options, **config.get(), **given}
+        chosen = {**config.get(), **given}
         known = [f.name for f in dataclasses.fields(cls)]
-        for name in options:
+        for name in {**options, **chosen}:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
                 raise OptionError(f"there is no option {name!r}{hint}")
-        return cls(**options)
+        return cls(**chosen)
