@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.errors import SceneError
-from geodecloud.metadata import Metadata
 from geodecloud.product_metadata import ProductFacts
 from geodecloud.product_pixels import NODATA
 from geodecloud.safe import ProductFiles
@@ -18,6 +18,8 @@ from geodecloud.safe import ProductFiles
 FIRST_BASELINE_WITH_OFFSET = (4, 0)
 #: What that offset has been in every product so far, DN.
 USUAL_OFFSET_DN = -1000.0
+#: Reflectance per DN of all of them.
+USUAL_SCALE = 1e-4
 #: Share of pixels that may have less reflectance than this before the offset is doubted.
 _DARK, _DARK_SHARE = -0.03, 0.05
 
@@ -66,32 +68,44 @@ def decide_offsets(
     )
 
 
-def doubt_offset(sample: NDArray[Any], metadata: Metadata) -> list[str]:
+def doubt_offset(
+    sample: NDArray[Any],
+    scales: Sequence[float],
+    offsets: Sequence[float],
+    names: Sequence[str | None],
+    options: tuple[str, str],
+) -> list[str]:
     """Hold the offset against the pixels: providers add, remove and mislabel it.
 
     Parameters
     ----------
     sample : (band, y, x) DN, 0 is nodata
+    scales, offsets : reflectance = DN * scale + offset, a number per band
+    names : of the bands
+    options : what to type for no offset, and for that of baseline 04.00
+
+    Returns
+    -------
+    Sentences; none where nothing speaks against the offset.
     """
     valid = (sample != NODATA).all(axis=0)
     if valid.sum() < 100:
         return []
+    none, usual = options
     dn = sample[:, valid].astype(np.float64)
-    scales, offsets = np.asarray(metadata.scales), np.asarray(metadata.offsets)
-    reflectance = dn * scales[:, None] + offsets[:, None]
-    dark = (reflectance < _DARK).mean(axis=1)
-    if (offsets < 0).any() and dark.max() > _DARK_SHARE:
-        band = metadata.descriptions[int(dark.argmax())]
+    column, shift = np.asarray(scales), np.asarray(offsets)
+    dark = (dn * column[:, None] + shift[:, None] < _DARK).mean(axis=1)
+    if (shift < 0).any() and dark.max() > _DARK_SHARE:
+        band = names[int(dark.argmax())] or f"number {dark.argmax() + 1}"
         return [
             f"with the offset, {100 * dark.max():.0f} % of band {band} has a reflectance below "
-            f"{_DARK:g}: it looks as if the provider had applied it already. If so, give "
-            "--s2-offset none"
+            f"{_DARK:g}: it looks as if the provider had applied it already. If so, give {none}"
         ]
-    darkest = np.percentile(dn, 1, axis=1)
-    if (offsets == 0).all() and darkest.min() >= 1000:
+    darkest = np.percentile(dn, 1, axis=1).min()
+    if (shift == 0).all() and np.allclose(column, USUAL_SCALE) and darkest >= 1000:
         return [
-            f"no band has pixels below 1000 DN (the darkest 1 % end at {darkest.min():.0f}), as in "
-            "products with an offset of -1000. If these DN have it, give --s2-offset -1000; over "
+            f"no band has pixels below 1000 DN (the darkest 1 % end at {darkest:.0f}), as in "
+            f"products with an offset of -1000. If these DN have it, give {usual}; over "
             "bright ground or full cloud they may be right"
         ]
     return []

@@ -133,6 +133,13 @@ def _channels(
         optional = lacking & set(card.optional)
         wanted = [name for name in card.channel_names if name not in optional]
     bands = match_bands(metadata.names, wanted)
+    if metadata.alpha is not None and card.channels and metadata.alpha + 1 in bands:
+        colours = [colour.name for colour in metadata.colorinterp]
+        colours[metadata.alpha] = "undefined"
+        raise BandError(
+            f"band {metadata.alpha + 1} is the scene's alpha band, which says where there is data. If it "
+            f"holds near infrared, say so in the file: rio edit-info --colorinterp {','.join(colours)} SCENE"
+        )
     if not card.channels:
         return tuple(band - 1 for band in bands), tuple(range(len(bands)))
     slots = _slots(wanted, card)

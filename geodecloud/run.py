@@ -23,6 +23,7 @@ from geodecloud.errors import GeodecloudWarning, SceneIOError
 from geodecloud.memory import Footprint, fit, parse_bytes
 from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
+from geodecloud.offsets import doubt_offset
 from geodecloud.options import NOT_THE_RESULT, Options
 from geodecloud.outputs import folder_for, item_path, plan_images, plan_layers, written_files
 from geodecloud.parallel import cpu_count, engine
@@ -34,6 +35,7 @@ from geodecloud.scene import (
 )
 from geodecloud.source import Source, open_source
 from geodecloud.staging import FileFormat, Product, write_text
+from geodecloud.storage import without_query
 from geodecloud.terminal import progress_bar
 from geodecloud.tiler import BLEND_OVERLAP_PX, BLENDED_PX
 from geodecloud.writer import check_target, write_products
@@ -110,7 +112,9 @@ def decloud_scene(
     tagged = metadata.with_tags(**_tags(source, result.plan, chosen, reading))
     if result.plan.card.kind != "identity":
         tagged = tagged.without_statistics()
-    mask = array.coords[VALID].data if metadata.has_mask else None
+    mask = source.file_mask(side)
+    if layout == "bands" and metadata.has_alpha:  # no band file has an alpha band
+        mask = array.coords[VALID].data
     products = plan_images(source, result.image.data, tagged, mask, dst, layout)
     products += plan_layers(metadata, result, provenance, cloud_map)
     _check_paths(inputs, [*(product.path for product in products), item])
@@ -186,7 +190,13 @@ def _check_sample(source: Source, plan: Plan) -> None:
     """Look at some pixels before all of them: do they fit what the metadata says."""
     sample = source.sample()
     check_reflectance(sample, plan)
-    for doubt in source.doubts(sample):
+    doubts = source.doubts(sample)
+    if source.facts is None and plan.card.kind != "identity":
+        codec, names = plan.codec, [source.metadata.descriptions[i] for i in plan.channels]
+        options = ("--offset 0", "--scale 0.0001 --offset -0.1")
+        pixels = sample[list(plan.channels)]
+        doubts += doubt_offset(pixels, codec.scales, codec.offsets, names, options)
+    for doubt in doubts:
         warnings.warn(f"{source.path}: {doubt}", GeodecloudWarning, stacklevel=3)
 
 
@@ -239,7 +249,11 @@ def _check_paths(inputs: list[Any], targets: list[str | Path | None]) -> None:
 
 def _tags(source: Source, plan: Plan, options: Options, reading: dict[str, Any]) -> dict[str, str]:
     asked = dataclasses.asdict(options) | {k: v for k, v in reading.items() if v is not None}
-    parameters = {k: v for k, v in asked.items() if k not in NOT_THE_RESULT}
+    parameters = {
+        name: without_query(value) if isinstance(value, str | Path) else value
+        for name, value in asked.items()
+        if name not in NOT_THE_RESULT
+    }
     return {
         "GEODECLOUD_VERSION": __version__,
         "GEODECLOUD_MODEL": plan.card.name,

@@ -13,13 +13,14 @@ import dask.array as da
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.session import DummySession
 
 from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
 from geodecloud.lazy import LazyWindows
 from geodecloud.metadata import VALID, Metadata
-from geodecloud.storage import is_remote
+from geodecloud.storage import is_remote, local_path
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -148,43 +149,59 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
     pixels = _Pixels(absolute(path), array.variable)
     array = array.copy(data=da.from_array(pixels, chunks=(-1, side, side), lock=False))
     array = array.rename({array.dims[0]: "band"}) if array.dims[0] != "band" else array
+    valid = open_file_mask(path, metadata, side)
     if metadata.alpha is not None:
-        valid = array.data[metadata.alpha] > 0  # GDAL takes alpha for a mask in some layouts only
-    elif metadata.has_mask:
-        file_mask = _FileMask(absolute(path), metadata.grid.shape_yx)
-        valid = da.from_array(file_mask, chunks=(side, side), lock=False)
-    else:
+        opaque = array.data[metadata.alpha] > 0  # GDAL takes alpha for a mask in some layouts only
+        valid = opaque if valid is None else valid & opaque
+    if valid is None:
         return array
     return array.assign_coords({VALID: (array.dims[-2:], valid)})
 
 
-def read_sample(path: str | Path) -> NDArray[Any]:
-    """Some pixels of a scene, (band, y, x), at most about 256 x 256.
+def open_file_mask(path: str | Path, metadata: Metadata, side: int) -> da.Array | None:
+    """The mask (y, x) a file carries, internal or beside it, lazily; None: it has none."""
+    if not metadata.has_mask:
+        return None
+    mask = _FileMask(absolute(path), metadata.grid.shape_yx)
+    return da.from_array(mask, chunks=(side, side), lock=False)
 
-    The whole scene thinned out where it is small or has overviews, else sixteen patches side by side:
-    to thin out a file without overviews GDAL reads all of it.
+
+def read_sample(path: str | Path) -> NDArray[Any]:
+    """Some pixels of a scene that its mask or alpha band calls valid, (band, 1, N), N about 65 000.
+
+    The whole scene thinned out where it is small or has overviews, else sixteen patches: to thin out a
+    file without overviews GDAL reads all of it.
     """
     with open_raster(path) as src, reading(path):
         if min(src.shape) > 1024 and not src.overviews(1):
-            return _patches(src)
-        shrink = max(1, max(src.shape) // 256)
-        shape = (src.count, max(1, src.height // shrink), max(1, src.width // shrink))
-        return src.read(out_shape=shape)  # type: ignore[no-any-return,unused-ignore]
+            parts = [_valid_pixels(src, window=window) for window in _patches(src)]
+        else:
+            shrink = max(1, max(src.shape) // 256)
+            shape = max(1, src.height // shrink), max(1, src.width // shrink)
+            parts = [_valid_pixels(src, out_shape=shape)]
+        return np.concatenate(parts, axis=1)[:, None]
 
 
-def _patches(src: DatasetReader) -> NDArray[Any]:
-    """Four by four patches of 64 px, spread over a raster, (band, 256, 256)."""
+def _valid_pixels(src: DatasetReader, **where: Any) -> NDArray[Any]:
+    """Pixels (band, N) of a part of a raster; numbers that stand for no data are still there."""
+    alpha = (
+        src.colorinterp.index(ColorInterp.alpha) if ColorInterp.alpha in src.colorinterp else None
+    )
+    in_bands = {k: (src.count, *v) if k == "out_shape" else v for k, v in where.items()}
+    pixels = src.read(**in_bands)
+    valid = np.ones(pixels.shape[1:], bool) if alpha is None else pixels[alpha] > 0
+    if MaskFlags.per_dataset in src.mask_flag_enums[0]:
+        valid &= src.dataset_mask(**where) > 0
+    return pixels[:, valid]  # type: ignore[no-any-return,unused-ignore]
+
+
+def _patches(src: DatasetReader) -> list[rasterio.windows.Window]:
+    """Four by four patches of 64 px, spread over a raster."""
     side, count = 64, 4
-    sample = np.empty((src.count, count * side, count * side), src.dtypes[0])
-    for i, j in np.ndindex(count, count):
-        top, left = (
-            (2 * k + 1) * n // (2 * count) - side // 2
-            for k, n in zip((i, j), src.shape, strict=True)
-        )
-        window = rasterio.windows.Window(left, top, side, side)
-        here = np.s_[:, i * side : (i + 1) * side, j * side : (j + 1) * side]
-        sample[here] = src.read(window=window)
-    return sample
+    tops, lefts = (
+        [(2 * k + 1) * n // (2 * count) - side // 2 for k in range(count)] for n in src.shape
+    )
+    return [rasterio.windows.Window(left, top, side, side) for top in tops for left in lefts]
 
 
 def source_files(path: str | Path) -> list[str]:
@@ -192,7 +209,8 @@ def source_files(path: str | Path) -> list[str]:
 
     That are the parts of a VRT, the file of a page (``GTIFF_DIR:2:pages.tif``), masks and side files.
     """
-    files = [str(path)]
+    path = local_path(path)
+    files = [path]
     if str(path).lower().endswith(".shp"):
         parts = (Path(path).with_suffix(end) for end in (".shx", ".dbf", ".prj", ".cpg"))
         return files + [str(part) for part in parts if part.is_file()]

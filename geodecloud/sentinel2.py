@@ -252,6 +252,9 @@ class Sentinel2Product:
         written: xr.DataArray = placed.rio.write_transform(place)
         return written
 
+    def file_mask(self, side: int) -> None:
+        """Bands of products have no masks."""
+
     def sample(self) -> NDArray[Any]:
         """Some pixels of the scene, (band, y, x), at most about 256 x 256."""
         shape = tuple(min(256, size) for size in self.metadata.grid.shape_yx)
@@ -263,7 +266,8 @@ class Sentinel2Product:
 
     def doubts(self, sample: NDArray[Any]) -> list[str]:
         """What speaks against the offset in the pixels, and which files are missing, in words."""
-        doubts = doubt_offset(sample, self.metadata)
+        about, options = self.metadata, ("--s2-offset none", "--s2-offset -1000")
+        doubts = doubt_offset(sample, about.scales, about.offsets, about.descriptions, options)
         if missing := self.missing:
             doubts.append(
                 f"its documents list {', '.join(missing)}, and the files are not here: such a band is "

@@ -14,10 +14,19 @@ from geodecloud.errors import OptionError, SceneError
 from geodecloud.metadata import Metadata
 from geodecloud.product_metadata import ProductFacts
 from geodecloud.safe import find_products
-from geodecloud.scene import open_array, open_raster, read_metadata, read_sample, source_files
+from geodecloud.scene import (
+    open_array,
+    open_file_mask,
+    open_raster,
+    read_metadata,
+    read_sample,
+    source_files,
+)
 from geodecloud.sentinel2 import Sentinel2Product
+from geodecloud.storage import local_path, without_query
 
 if TYPE_CHECKING:
+    import dask.array as da
     import xarray as xr
 
 
@@ -51,8 +60,11 @@ class Source(Protocol):
     def open(self, side: int | None = None) -> xr.DataArray:
         """The scene (band, y, x), lazily, in dask chunks of `side` px."""
 
+    def file_mask(self, side: int) -> da.Array | None:
+        """The mask (y, x) that a file carries, lazily, in chunks of `side` px; None: there is none."""
+
     def sample(self) -> NDArray[Any]:
-        """Some pixels (band, y, x), at most about 256 x 256."""
+        """Some pixels (band, y, x), about 65 000; where they lie does not show."""
 
     def doubts(self, sample: NDArray[Any]) -> list[str]:
         """What in the pixels speaks against the metadata, in words."""
@@ -70,7 +82,7 @@ class RasterFile:
     @property
     def name(self) -> str:
         """The file's name."""
-        return Path(self.path).name
+        return Path(without_query(self.path)).name
 
     @property
     def files(self) -> list[str]:
@@ -90,7 +102,7 @@ class RasterFile:
     @property
     def band_names(self) -> list[str]:
         """The file's name with those of its bands, or their numbers."""
-        stem = Path(self.path).stem
+        stem = Path(self.name).stem
         names = self.metadata.descriptions
         return [f"{stem}_{name or number}" for number, name in enumerate(names, start=1)]
 
@@ -98,12 +110,16 @@ class RasterFile:
         """The scene, lazily."""
         return open_array(self.path, self.metadata, side)
 
+    def file_mask(self, side: int) -> da.Array | None:
+        """The file's own mask."""
+        return open_file_mask(self.path, self.metadata, side)
+
     def sample(self) -> NDArray[Any]:
-        """Some of its pixels."""
+        """Some of its pixels, without those its mask leaves out."""
         return read_sample(self.path)
 
     def doubts(self, sample: NDArray[Any]) -> list[str]:
-        """None: a file's metadata is its own."""
+        """None: there are no documents to hold them against."""
         return []
 
     def describe(self) -> dict[str, Any]:
@@ -131,7 +147,8 @@ def open_source(
     OptionError
         If an option is for products and this is none.
     """
-    products = find_products(path) if "://" not in str(path) else []
+    path = local_path(path)
+    products = find_products(path) if "://" not in path else []
     if len(products) > 1:
         inside = "\n".join(f"  {product.path}" for product in products)
         raise SceneError(f"{path} holds {len(products)} tiles. Give one of them:\n{inside}")
@@ -151,7 +168,7 @@ def open_source(
                 f"--{option} is for Sentinel-2 products, and {path} is a raster file; for its DN "
                 "there are --scale and --offset"
             )
-    return RasterFile(str(path))
+    return RasterFile(path)
 
 
 def open_scene(

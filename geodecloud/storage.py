@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import rasterio
 import rasterio.shutil
@@ -27,6 +28,17 @@ _PREFIXES = (*(f"{name}://" for name in _WRITABLE), *(f"/vsi{name}/" for name in
 def is_remote(path: str | Path) -> bool:
     """Whether a path is an address or one of GDAL's virtual files, not a local file."""
     return "://" in str(path) or str(path).startswith("/vsi")
+
+
+def local_path(path: str | Path) -> str:
+    """A ``file://`` address as the path it means; anything else as it is."""
+    text = str(path)
+    return unquote(urlsplit(text).path) if text.lower().startswith("file://") else text
+
+
+def without_query(path: str | Path) -> str:
+    """An address without what follows its ``?``: signatures that open a store are no one else's business."""
+    return str(path).partition("?")[0] if is_remote(path) else str(path)
 
 
 def check_address(address: str) -> None:

@@ -16,7 +16,10 @@ import rasterio.shutil
 from click.testing import CliRunner, Result
 from conftest import textured_dn, write_raster
 
+import geodecloud
 from geodecloud.cli import main
+from geodecloud.source import open_source
+from geodecloud.storage import without_query
 
 
 def invoke(*args: object) -> Result:
@@ -108,6 +111,40 @@ def test_help_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_help_keeps_its_lines() -> None:
+    assert "geodecloud batch FOLDER --out-dir DIR     all scenes" in invoke("--help").stdout
+    assert "\\b" not in invoke("--help").stdout
+
+
+def test_defaults_of_the_process_hold(scene: Path, tmp_path: Path) -> None:
+    """An option that is not given is no option of the user's."""
+    with geodecloud.config.set(model="identity", strict=True):
+        said = json.loads(invoke(scene, "--out", tmp_path / "a.tif", "--json").stdout)
+        asked = json.loads(
+            invoke(scene, "--out", tmp_path / "b.tif", "--model", "s2-10m", "--json").stdout
+        )
+    assert (said["model"], asked["model"]) == ("identity", "s2-10m")
+    with rasterio.open(tmp_path / "b.tif") as src:
+        assert json.loads(src.tags()["GEODECLOUD_PARAMETERS"])["strict"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        (
+            "https://store.example/a/scene.tif?sig=SECRET&se=2026",
+            "https://store.example/a/scene.tif",
+        ),
+        ("/vsicurl/https://store.example/s.tif?sig=SECRET", "/vsicurl/https://store.example/s.tif"),
+        ("of 2 minds?.tif", "of 2 minds?.tif"),  # a file may have such a name
+    ],
+)
+def test_signatures_of_addresses_stay_private(path: str, kept: str) -> None:
+    """The name goes into a tag of the result, addresses of masks into its parameters."""
+    assert without_query(path) == kept
+    assert open_source(path).name == kept.rpartition("/")[2]
+
+
 def no_overlap_mask(folder: Path) -> Path:
     return write_raster(folder / "far.tif", np.ones((1, 5, 5), np.uint8), crs="EPSG:32633")
 
@@ -141,17 +178,17 @@ BAD_OPTIONS = {
     "too few bands": (["--model", "s2-10m", "--bands", "1,2"], "takes 4 bands", 1),
     "band twice": (["--bands", "1,2,3,3"], "more than once", 1),
     "unknown model": (["--model", "nope"], "shipped models: rgb, s2-10m", 1),
-    "window 0": (["--window", "0"], "window of 0 px", 1),
-    "window huge": (["--window", "99999999"], "window of 99999999 px", 1),
+    "window 0": (["--window", "0"], "window of 0 px", 2),
+    "window huge": (["--window", "99999999"], "window of 99999999 px", 2),
     "window text": (["--window", "big"], "neither 'auto' nor a whole number", 2),
-    "halo too small": (["--halo", "8"], "depends on", 1),
-    "halo negative": (["--halo", "-1"], "halo of -1 px", 1),
+    "halo too small": (["--halo", "8"], "depends on", 2),
+    "halo negative": (["--halo", "-1"], "halo of -1 px", 2),
     "halo text": (["--halo", "wide"], "neither 'auto' nor", 2),
-    "batch": (["--batch-size", "0"], "at least 1", 1),
+    "batch": (["--batch-size", "0"], "at least 1", 2),
     "no cuda": (["--device", "cuda:7"], "CUDA devices", 1),
     "device": (["--device", "toaster"], "unknown", 1),
     "scale": (["--scale", "0"], "no inverse", 1),
-    "scl": (["--mask", "scl"], "L2A product", 1),
+    "scl": (["--mask", "scl"], "L2A product", 2),
     "mask missing": (["--mask", "gone.tif"], "does not exist", 1),
     "aoi missing": (["--aoi", "gone.gpkg"], "cannot be read as a vector file", 1),
     "creation option": (["--co", "COMPRESS"], "KEY=VALUE", 2),
@@ -195,6 +232,14 @@ def test_masks_and_areas_elsewhere(option: str, make: object, scene: Path, tmp_p
     result = invoke(scene, "--out", tmp_path / "out.tif", option, make(tmp_path))  # type: ignore[operator]
     assert result.exit_code == 1
     assert "does not overlap the scene" in result.stderr
+
+
+def test_no_name_of_the_input_is_written_over(scene: Path) -> None:
+    before = scene.read_bytes()
+    result = invoke(scene.as_uri(), "--out", scene, "--model", "identity", "--overwrite")
+    assert result.exit_code == 1
+    assert "named twice" in result.stderr
+    assert scene.read_bytes() == before
 
 
 def test_targets_are_guarded(scene: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -463,6 +464,88 @@ def test_alpha_is_a_mask_in_any_layout(toy_model: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(rasterio.open(again).read()[:, :, 20:], after[:, :, 20:])
 
 
+def masked_and_transparent(path: Path) -> np.ndarray:
+    """Ten rows are transparent, ten more under the file's mask, with numbers there that are no ground."""
+    dn = textured_dn(5, 60, 70).astype(np.uint16)
+    dn[4], dn[4, :10], dn[:4, :20] = 65535, 0, 65000
+    mask = np.full((60, 70), 255, np.uint8)
+    mask[10:20] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write_raster(path, dn)
+        with rasterio.open(path, "r+") as dst:
+            dst.colorinterp = [ColorInterp.undefined] * 4 + [ColorInterp.alpha]
+            dst.descriptions = (*BANDS, "alpha")
+            dst.scales = (1e-4,) * 5
+            dst.write_mask(mask)
+    return dn
+
+
+def test_mask_and_alpha_both_count(toy_model: Path, tmp_path: Path) -> None:
+    path, out, codes = tmp_path / "both.tif", tmp_path / "out.tif", tmp_path / "codes.tif"
+    dn = masked_and_transparent(path)
+    geodecloud.decloud_scene(path, out, model=str(toy_model), mask="none", provenance=codes)
+    with rasterio.open(path) as src, rasterio.open(out) as dst, rasterio.open(codes) as code:
+        np.testing.assert_array_equal(dst.read()[:, :20], dn[:, :20])
+        np.testing.assert_array_equal(dst.read_masks(1), src.read_masks(1))
+        np.testing.assert_array_equal(dst.read(5), src.read(5))
+        assert (code.read(1)[:20] == Provenance.NODATA).all()
+        assert (code.read(1)[20:] != Provenance.NODATA).all()
+
+
+def test_numbers_under_the_mask_are_not_looked_at(toy_model: Path, tmp_path: Path) -> None:
+    """Providers leave anything there; a fifth of the scene would look like DN."""
+    image = (textured_dn(4, 60, 70) / 10000).astype(np.float32)
+    image[:, :20] = 1e20
+    path = write_raster(tmp_path / "float.tif", image)
+    with rasterio.open(path, "r+") as dst:
+        dst.write_mask(np.broadcast_to(np.arange(60)[:, None] >= 20, (60, 70)))
+    out = tmp_path / "out.tif"
+    geodecloud.decloud_scene(path, out, model=str(toy_model), mask="none")
+    with rasterio.open(out) as src:
+        np.testing.assert_array_equal(src.read()[:, :20], image[:, :20])
+
+
+def test_bands_on_their_own_carry_the_alpha_as_a_mask(tmp_path: Path) -> None:
+    path, out = tmp_path / "both.tif", tmp_path / "out"
+    masked_and_transparent(path)
+    geodecloud.decloud_scene(path, out, model="identity", layout="bands")
+    with rasterio.open(out / "both_B04.tif") as src:
+        assert not src.dataset_mask()[:20].any()
+        assert src.dataset_mask()[20:].all()
+
+
+def test_alpha_is_no_band_for_a_model(tmp_path: Path) -> None:
+    """Near infrared that a provider flagged as alpha would be written over, and the mask with it."""
+    path = write_raster(
+        tmp_path / "nir.tif", textured_dn(4, 60, 70), photometric="RGB", alpha="YES"
+    )
+    bands = {"model": "s2-10m", "bands": ["3", "2", "1", "4"]}
+    with pytest.raises(BandError, match=r"--colorinterp red,green,blue,undefined"):
+        geodecloud.decloud_scene(path, tmp_path / "out.tif", scale=1e-4, **bands)
+
+
+@pytest.mark.parametrize(
+    ("shift", "offset", "said"), [(0, -0.1, "--offset 0"), (1000, 0.0, "--offset -0.1"), (0, 0, "")]
+)
+def test_an_offset_that_does_not_fit_is_doubted(
+    shift: int, offset: float, said: str, tmp_path: Path
+) -> None:
+    """Ground as dark as water and forest are: DN from 200 to 3000 without an offset."""
+    path = write_raster(tmp_path / "s.tif", (textured_dn(4, 90, 90) // 3 + shift).astype(np.uint16))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        geodecloud.decloud_scene(
+            path, tmp_path / "o.tif", scale=1e-4, offset=offset, model="s2-10m"
+        )
+    doubts = [
+        str(one.message)
+        for one in told
+        if "the offset" in str(one.message) or "1000 DN" in str(one.message)
+    ]
+    assert len(doubts) == bool(said)
+    assert not said or said in doubts[0]
+
+
 def test_unknown_option_names_its_neighbour() -> None:
     with pytest.raises(OptionError, match="did you mean 'window'"):
         geodecloud.remove_clouds(as_array(textured_dn(4, 8, 8)), windows=3)
@@ -496,7 +579,7 @@ def test_sample_of_a_large_file_is_spread_over_it(tmp_path: Path) -> None:
     y, x = np.mgrid[:1100, :2100]
     path = write_raster(tmp_path / "large.tif", np.stack([y, x]).astype(np.uint16))
     rows, cols = read_sample(path)
-    assert rows.shape == (256, 256)
+    assert rows.size == 256 * 256
     assert set(np.unique(rows)) == {v for c in (137, 412, 687, 962) for v in range(c - 32, c + 32)}
     assert set(np.unique(cols)) == {
         v for c in (262, 787, 1312, 1837) for v in range(c - 32, c + 32)
