@@ -205,6 +205,9 @@ def _stacked(data: xr.Dataset, names: tuple[Hashable, ...]) -> xr.DataArray:
     """The variables as one DataArray with a band dim, attrs gathered band by band."""
     variables = [data[name].transpose(*data[names[0]].dims) for name in names]
     dtypes = {str(variable.dtype) for variable in variables}
+    # DataArray.to_dataset("band") moves what all bands have in common to the Dataset
+    common = {k: v for k, v in data.attrs.items() if k in ("_FillValue", "missing_value")}
+    variables = [v.assign_attrs(common | v.attrs) if common else v for v in variables]
     nodata = array_nodata(variables[0])
     nodatas = {str(array_nodata(variable)) for variable in variables}
     for what, values in (("dtypes", dtypes), ("nodata numbers", nodatas)):
@@ -224,7 +227,21 @@ def _stacked(data: xr.Dataset, names: tuple[Hashable, ...]) -> xr.DataArray:
         coords={**first.coords, band: [str(name) for name in names]},
         attrs={} if nodata is None else {"_FillValue": nodata},
     )
-    array.attrs["scales"] = tuple(float(v.attrs.get("scale_factor", 1.0)) for v in variables)
-    array.attrs["offsets"] = tuple(float(v.attrs.get("add_offset", 0.0)) for v in variables)
+    array.attrs["scales"] = _per_band(data, variables, "scales", "scale_factor", 1.0)
+    array.attrs["offsets"] = _per_band(data, variables, "offsets", "add_offset", 0.0)
+    if "radiometry" in data.attrs:
+        array.attrs["radiometry"] = data.attrs["radiometry"]
     array.encoding = {k: v for k, v in first.encoding.items() if k == "grid_mapping"}
     return array
+
+
+def _per_band(
+    data: xr.Dataset, variables: Sequence[xr.DataArray], several: str, one: str, default: float
+) -> tuple[float, ...]:
+    """A number for each band: as its variable says, else as the Dataset does for each or for all."""
+    listed, common = data.attrs.get(several, ()), data.attrs.get(one, default)
+    names = data.attrs.get("long_name", ())
+    if not set(names) & set(data.data_vars):  # bands that never got names: 1, 2, 3
+        names = range(1, len(listed) + 1)
+    of_name = dict(zip(names, listed, strict=False))
+    return tuple(float(v.attrs.get(one, of_name.get(v.name, common))) for v in variables)

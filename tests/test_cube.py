@@ -340,3 +340,19 @@ def test_a_stack_of_two_terabytes_is_only_planned() -> None:
     assert reader.read[np.arange(30) != 7].sum() == 0
     assert rows.min() == 10980 - 740 - 1024  # the chunk of the corner and its neighbours
     assert reader.read[7].max() == 2048
+
+
+def test_a_dataset_made_of_bands_says_what_the_array_said(tmp_path: Path, toy_model: Path) -> None:
+    """DataArray.to_dataset moves the attrs of all bands to the Dataset."""
+    path = write_raster(tmp_path / "s.tif", textured_dn(4, 60, 70, nodata=0), nodata=0)
+    with rasterio.open(path, "r+") as dst:
+        dst.scales, dst.offsets = (1e-4,) * 4, (-0.1, -0.1, -0.1, -0.2)
+    array = geodecloud.open_scene(path)
+    options = {"model": str(toy_model), "mask": "none", "bands": BANDS}
+    expected = array.geodecloud.remove_clouds(**options).values
+    named = array.assign_coords(band=list(BANDS)).to_dataset("band")
+    for bands in (named, named[[*reversed(BANDS)]]):
+        clear = bands.geodecloud.remove_clouds(**options)
+        np.testing.assert_array_equal(clear[list(BANDS)].to_array().values, expected)
+    numbered = array.to_dataset("band").geodecloud.remove_clouds(**options | {"bands": [*"1234"]})
+    np.testing.assert_array_equal(numbered.to_array().values, expected)
