@@ -101,14 +101,15 @@ def write_footprints(
 
 def format_table(report: FolderReport) -> str:
     """The outcomes as a table for people."""
-    lines = [f"{'state':<8} {'clear':>7} {'restored':>9} {'invented':>9}  scene"]
+    shares = ("observed", "restored", "synthesised", "left")
+    lines = [f"{'state':<8} {'  '.join(f'{name:>11}' for name in shares)}  scene"]
     for outcome in report.outcomes:
-        shares = [outcome.observed, outcome.restored, outcome.synthesised]
-        cells = ["" if share is None else f"{100 * share:.1f} %" for share in shares]
+        values = [getattr(outcome, name) for name in shares]
+        cells = ["" if value is None else f"{100 * value:.1f} %" for value in values]
         name = Path(_as_result(outcome).scene).name
-        lines.append(f"{outcome.state:<8} {cells[0]:>7} {cells[1]:>9} {cells[2]:>9}  {name}")
+        lines.append(f"{outcome.state:<8} {'  '.join(f'{cell:>11}' for cell in cells)}  {name}")
         if outcome.reason:
-            lines.append(f"{'':<38}{outcome.reason}")
+            lines.append(f"{'':<61}{outcome.reason}")
     states = dict.fromkeys(outcome.state for outcome in report.outcomes)
     counts = ", ".join(f"{report.count(state)} {state}" for state in states)
     return "\n".join([*lines, f"{len(report.outcomes)} scenes: {counts or 'none found'}"])

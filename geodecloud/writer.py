@@ -165,7 +165,9 @@ def check_target(path: str | Path, overwrite: bool, raw_bytes: int = 0) -> None:
         folder = _check_local(Path(path))
         there = Path(path).exists()
     if there and not overwrite:
-        raise SceneIOError(f"{path} exists; give --overwrite to replace it")
+        raise SceneIOError(
+            f"{path} exists; give --overwrite, or format=geodecloud.FileFormat(overwrite=True), to replace it"
+        )
     try:
         tempfile.TemporaryFile(dir=folder).close()  # os.access does not know network shares
     except OSError as error:

@@ -118,8 +118,14 @@ def choose_model(descriptions: Sequence[str | None]) -> Choice:
         + f" (a picture; only when asked for: --model {card.name})" * card.lifts_veil
         for card in cards
     )
+    pictures = [card.name for card in cards if set(card.needed) <= set(names)]
+    way = (
+        f"For a picture such as this: --model {pictures[0]}"
+        if pictures
+        else "If the bands are there under other names, give the model and, in its order, their "
+        "1-based indexes: --model s2-10m --bands 1,2,3,4"
+    )
     raise BandError(
         f"no shipped model fits the scene's bands ({describe(descriptions)}). Models and the "
-        f"bands they need:\n{needs}\nIf the bands are there under other names, give the model "
-        "and, in its order, their 1-based indexes: --model s2-10m --bands 1,2,3,4"
+        f"bands they need:\n{needs}\n{way}"
     )
