@@ -44,7 +44,7 @@ DOCS = ROOT / "docs"
 
 INTRO = """# Results
 
-Made by `make results` with geodecloud {version} on {machine}. Nothing on this page is typed by hand.
+Made by `make results` with geodecloud {version} on {machine}. Nothing on this page is typed by hand, but for what the chapters say of\ntheir data and for the reasons under *Do no harm*.
 
 | model | bands | size | sha256 |
 |---|---|---|---|
@@ -75,7 +75,7 @@ CHAPTERS = (
         "sen12mscr",
         "Real Sentinel-2 pairs: SEN12MS-CR",
         "22 pairs of level 1C, 256 x 256 px, from Ebel et al. 2020. **No clear date was trained on.** "
-        "Ten pairs chose the mask's threshold and for `s2-10m` the best step, three cloudy dates lent cloud "
+        "Ten pairs chose the mask's threshold, three cloudy dates lent cloud "
         "texture to the simulator; the nine others only measure.",
         ("s2-all", "s2-10m"),
     ),
@@ -113,8 +113,8 @@ TAKEN = {
 _PALE = "pale, even ground in false colour, taken for a veil"
 #: Why a pair loses: seen on its pictures.
 REASONS: dict[str, str] = {
-    "ROIs2017_winter_102_p926": "dark forest in haze and thin cirrus; the clear date has the haze, too, "
-    "and the model lifts some of it",
+    "ROIs2017_winter_102_p926": "bare winter fields under a band of cirrus; the model takes clear fields beside "
+    "it for cloud, too, and smooths them",
     **dict.fromkeys(("521", "526"), _PALE),
     "486": "an uneven veil lifted as an even one: fog in the valleys stays, slopes come out too dark",
     "503": "clouds and shadows over a pale plain: what lies under the opaque cores comes out green, as "
@@ -140,15 +140,24 @@ def chapter_page(chapter: Chapter, scores: list[Score]) -> str:
     if chapter.key != "simulated":
         for model in chapter.models:
             name = f"{Path(chapter.key).name.lower()}_{model}.jpg"
+            rows = ", ".join(
+                f"{score.pair} ({score.gain_db:+.1f} dB)" for score in shown_cases(scores, model)
+            )
             parts.append(
-                f"Worst, two around the median, best of `{model}` by gain; in each row cloudy, result, "
-                "clear, provenance (grey observed, blue restored, orange synthesised):\n\n"
-                f"![{model} on {chapter.title}](images/{name})"
+                f"From the top, two worst, two around the median, two best of `{model}` by gain: {rows}. In each row "
+                "cloudy, result, clear, provenance (grey observed, blue restored, orange synthesised), with "
+                f"one stretch:\n\n![{model} on {chapter.title}](images/{name})"
             )
         own = [score for score in scores if score.method in chapter.models]
         table = format_table(pair_rows(own))
         parts.append(f"<details><summary>Each pair, worst first</summary>\n\n{table}\n\n</details>")
     return "\n\n".join(parts)
+
+
+def shown_cases(scores: list[Score], model: str) -> list[Score]:
+    """The scores whose pictures are shown, from the top."""
+    own = [score for score in scores if score.method == model]
+    return [score for part in choose_cases(own, 2).values() for score in part]
 
 
 def split_rows(scores: list[Score], chapter: Chapter) -> list[dict]:
@@ -160,7 +169,9 @@ def split_rows(scores: list[Score], chapter: Chapter) -> list[dict]:
         used = {*config.select_pairs, *config.texture_pairs}
         groups = {
             "only measured": [score for score in own if score.pair not in used],
-            "chose step and threshold": [s for s in own if s.pair in config.select_pairs],
+            "chose the threshold" + " and the step" * (not config.keep_last): [
+                s for s in own if s.pair in config.select_pairs
+            ],
             "lent cloud texture": [s for s in own if s.pair in config.texture_pairs],
         }
         for name, part in groups.items():
@@ -172,7 +183,7 @@ def harm_page(found: dict[str, list[Score]]) -> str:
     """Which pairs lose, by the default command line and where a model is asked for, and why."""
     lines = ["## Do no harm"]
     for chapter in CHAPTERS:
-        for model in chapter.models if chapter.key != "simulated" else ():
+        for model in chapter.models:
             own = [s for s in found.get(chapter.key, ()) if s.method == model]
             if own:
                 lines += harm_lines(chapter, model, own)
@@ -189,22 +200,25 @@ def harm_lines(chapter: Chapter, model: str, own: list[Score]) -> list[str]:
     )
     if not lost:
         return [said]
-    head = ["| pair | gain dB | changed % | date difference | why |", "|---|---|---|---|---|"]
+    head = [
+        "| pair | PSNR before, dB | gain dB | changed % | date difference | why |",
+        "|---|---|---|---|---|---|",
+    ]
     return [said, "\n".join([*head, *(harm_row(score) for score in lost)])]
 
 
 def harm_row(score: Score) -> str:
     floor = "-" if score.observed_rmse is None else f"{score.observed_rmse:.4f}"
     why = REASONS.get(score.pair, "not looked into")
-    return f"| {score.pair} | {score.gain_db:.2f} | {100 * score.changed:.0f} | {floor} | {why} |"
+    before = score.values["psnr"] - score.gain_db
+    figures = f"{before:.1f} | {score.gain_db:.2f} | {100 * score.changed:.0f} | {floor}"
+    return f"| {score.pair} | {figures} | {why} |"
 
 
 def write_chapter_pictures(chapter: Chapter, folder: Path, scores: list[Score]) -> None:
     for model in chapter.models:
         pairs = {pair.name: pair for pair in pairs_for(folder, model)}
-        own = [score for score in scores if score.method == model]
-        cases = choose_cases(own, 2)
-        rows = [draw_panel(pairs[score.pair], model) for part in cases.values() for score in part]
+        rows = [draw_panel(pairs[score.pair], model) for score in shown_cases(scores, model)]
         name = f"{Path(chapter.key).name.lower()}_{model}.jpg"
         write_picture(below(rows), DOCS / "images" / name)
 
