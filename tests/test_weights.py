@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,11 +12,23 @@ import torch
 from conftest import BANDS, write_toy
 from safetensors.torch import save_file
 
+from geodecloud.backends import open_backend
 from geodecloud.errors import WeightsError
+from geodecloud.models.architecture import Architecture
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card, shipped_cards
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import import_published, load_model, read_weights, tensor_hash
+
+Loader = Callable[[Path], object]
+
+
+@pytest.fixture(params=["load_model", "torch", "openvino"])
+def load(request: pytest.FixtureRequest) -> Loader:
+    """Every way to open weights: what one refuses, all do."""
+    if request.param == "load_model":
+        return load_model
+    return lambda path: open_backend(get_card(path), str(path), device="cpu", backend=request.param)
 
 
 def test_what_is_saved_is_loaded(toy_model: Path) -> None:
@@ -33,14 +48,6 @@ def test_others_may_read_what_is_saved(tmp_path: Path) -> None:
     assert modes == dict.fromkeys(("plain", "a.safetensors"), modes["plain"])
 
 
-@pytest.mark.parametrize("wrong", [{"passes": "one_step"}, {"output": "Blend"}])
-def test_a_card_of_no_known_network_is_refused(wrong: dict[str, str], tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    write_toy(path, SPANet(4, 4, width=4), {"width": 4} | wrong, BANDS)
-    with pytest.raises(WeightsError, match="is unknown; use one of"):
-        load_model(path)
-
-
 def test_hash_sees_every_part() -> None:
     a = {"x": torch.arange(4.0), "y": torch.zeros(2)}
     assert tensor_hash(a) == tensor_hash({"y": torch.zeros(2), "x": torch.arange(4.0)})
@@ -53,21 +60,21 @@ def test_hash_sees_every_part() -> None:
     assert len({tensor_hash(t) for t in [a, *changed]}) == 5
 
 
-def test_one_flipped_bit_is_noticed(toy_model: Path, tmp_path: Path) -> None:
+def test_one_flipped_bit_is_noticed(load: Loader, toy_model: Path, tmp_path: Path) -> None:
     damaged = bytearray(toy_model.read_bytes())
     damaged[-5] ^= 1
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(damaged)
     with pytest.raises(WeightsError, match="is damaged"):
-        load_model(path)
+        load(path)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
-def test_cut_off_file_is_refused(toy_model: Path, tmp_path: Path, keep: int) -> None:
+def test_cut_off_file_is_refused(load: Loader, toy_model: Path, tmp_path: Path, keep: int) -> None:
     path = tmp_path / "cut.safetensors"
     path.write_bytes(toy_model.read_bytes()[:keep])
     with pytest.raises(WeightsError):
-        load_model(path)
+        load(path)
 
 
 def test_foreign_tensors_are_refused(tmp_path: Path) -> None:
@@ -79,23 +86,81 @@ def test_foreign_tensors_are_refused(tmp_path: Path) -> None:
         get_card(path)
 
 
-def test_tensors_that_do_not_fit_their_card_are_refused(toy_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "restormer"}, "of unknown kind 'restormer'"),
+        ({"kind": "identity"}, "of unknown kind 'identity'"),
+        ({"architecture": {"depth": 3}}, "cannot be built: its depth is unknown"),
+        ({"architecture": {"passes": "one_step"}}, "passes='one_step' is unknown; use one of"),
+        ({"architecture": {"output": "residual"}}, "output='residual' is unknown; use one of"),
+        ({"architecture": {"width": 0}}, "width=0 is no number of channels"),
+        ({"architecture": {"direction_weights": "no"}}, "direction_weights='no' is neither"),
+        (
+            {"architecture": {"direction_weights": False}},
+            r"describes: unknown attention\.directions\.0",
+        ),
+        ({"architecture": {"width": 8}}, r"has \(4,\) instead of \(8,\)"),
+        (
+            {"channels": [{"name": "B02"}]},
+            r"conv_in\.weight has \(4, 4, 3, 3\) instead of \(4, 1, 3, 3\)",
+        ),
+        ({"halo_px": 16}, "promises a halo of 16 px, but its network has a reach of 40 px"),
+        ({"halo_px": None}, "promises a halo without limit, but its network has a reach"),
+    ],
+)
+def test_a_card_that_is_not_its_networks_is_refused(
+    fields: dict[str, object], message: str, load: Loader, toy_model: Path, tmp_path: Path
+) -> None:
+    """Hashes say nothing of the card: its network would run, and give another image."""
     card, tensors = read_weights(toy_model)
-    del tensors["conv_in.weight"]
-    fields = json.loads(card.to_json()) | {"sha256": tensor_hash(tensors)}
-    path = tmp_path / "partial.safetensors"
-    save_file(tensors, str(path), {"geodecloud": json.dumps(fields)})
-    with pytest.raises(WeightsError, match="tensors its card describes"):
-        load_model(path)
+    changed = json.loads(card.to_json())
+    changed |= fields | {"architecture": card.architecture | fields.get("architecture", {})}
+    path = tmp_path / "other.safetensors"
+    save_file(tensors, str(path), {"geodecloud": json.dumps(changed)})
+    with pytest.raises(WeightsError, match=message):
+        load(path)
 
 
-def test_unknown_architecture_is_refused(toy_model: Path, tmp_path: Path) -> None:
+def test_an_architecture_is_a_table(load: Loader, toy_model: Path, tmp_path: Path) -> None:
     card, tensors = read_weights(toy_model)
-    fields = json.loads(card.to_json()) | {"architecture": {"depth": 3}}
+    fields = json.loads(card.to_json()) | {"architecture": "spanet"}
     path = tmp_path / "odd.safetensors"
     save_file(tensors, str(path), {"geodecloud": json.dumps(fields)})
-    with pytest.raises(WeightsError, match="cannot be built"):
-        load_model(path)
+    with pytest.raises(WeightsError, match="card cannot be read"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["conv_in.weight", "exit.1.conv2.weight", "attention.conv1.bias"])
+def test_a_lacking_tensor_is_named(
+    name: str, load: Loader, toy_model: Path, tmp_path: Path
+) -> None:
+    card, tensors = read_weights(toy_model)
+    del tensors[name]
+    card = dataclasses.replace(card, sha256=tensor_hash(tensors))
+    path = tmp_path / "partial.safetensors"
+    save_file(tensors, str(path), {"geodecloud": card.to_json()})
+    with pytest.raises(WeightsError, match=f"tensors its card describes: lacking {name}"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("passes", "direction_weights", "output", "width", "channels"),
+    list(
+        itertools.product(
+            ["one-step", "recurrent"], [False, True], ["image", "blend"], [1, 5], [1, 3]
+        )
+    ),
+)
+def test_architecture_is_the_networks(
+    passes: str, direction_weights: bool, output: str, width: int, channels: int
+) -> None:
+    """Against the tensors and the reach of the network itself."""
+    network = SPANet(channels, channels, width, passes, direction_weights, output)
+    architecture = Architecture(width, passes, direction_weights, output)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    assert architecture.shapes(channels) == shapes
+    assert architecture.reach_px == network.reach_px
 
 
 class Bomb:

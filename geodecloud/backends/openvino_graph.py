@@ -24,6 +24,13 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from geodecloud.models.architecture import (
+    BLOCK_REACH_PX,
+    BLOCKS,
+    ENTRY,
+    EXIT,
+    SABS,
+)
 from geodecloud.models.card import ModelCard
 
 Node = Any
@@ -31,8 +38,6 @@ Tensors = Mapping[str, NDArray[Any]]
 
 #: The neighbour each directional pass listens to (dy, dx), in the order of spanet.DIRECTIONS.
 _NEIGHBOURS = ((-1, 0), (0, 1), (1, 0), (0, -1))
-_ENTRY, _SABS, _BLOCKS, _EXIT = 3, 4, 3, 2
-_BLOCK_REACH_PX = 2
 
 
 class Sides(NamedTuple):
@@ -67,22 +72,22 @@ class _Builder:
         self.channels, self.reach_px = len(card.channels), card.halo_px or 0
         self.direction_weights = bool(card.architecture.get("direction_weights", False))
         # of the whole reach, what entry and exit need; the rest is shared by the four SAB
-        self.entry_px, self.exit_px = 1 + _ENTRY * _BLOCK_REACH_PX, _EXIT * _BLOCK_REACH_PX + 1
-        self.sab_px = (self.reach_px - self.entry_px - self.exit_px) // _SABS
+        self.entry_px, self.exit_px = 1 + ENTRY * BLOCK_REACH_PX, EXIT * BLOCK_REACH_PX + 1
+        self.sab_px = (self.reach_px - self.entry_px - self.exit_px) // SABS
 
     def build(self, shape_yx: tuple[int, ...]) -> ov.Model:
         image = ops.parameter(ov.PartialShape([1, self.channels, *shape_yx]), np.float32)
         x = ops.relu(self.convolve(image, "conv_in", padding=1))
-        for i in range(_ENTRY):
+        for i in range(ENTRY):
             x = self.block(x, f"entry.{i}")
         x = self.crop(x, self.entry_px)
         attention: Node = None
-        for sab in range(_SABS):
+        for sab in range(SABS):
             attention = self.attend(x)
-            for i in range(_BLOCKS):
+            for i in range(BLOCKS):
                 x = self.block(x, f"attentive.{sab}.{i}", attention)
             x = self.crop(x, self.sab_px)
-        for i in range(_EXIT):
+        for i in range(EXIT):
             x = self.block(x, f"exit.{i}")
         ground = self.crop(self.convolve(x, "conv_out", padding=1), self.exit_px)
         return ov.Model([ground, self.crop(attention, self.sab_px + self.exit_px)], [image])

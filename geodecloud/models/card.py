@@ -89,6 +89,7 @@ class ModelCard:
         try:
             fields = json.loads(text)
             fields["channels"] = tuple(Channel(**channel) for channel in fields["channels"])
+            fields["architecture"] = dict(fields.get("architecture", {}))
             fields["optional"] = tuple(fields.get("optional", ()))
             if fields["value_range"] is not None:
                 fields["value_range"] = tuple(float(v) for v in fields["value_range"])

@@ -1,4 +1,4 @@
-"""Weights files as plain arrays: card and tensors, checked against their hash, without torch."""
+"""Weights files as plain arrays: card and tensors, checked against each other, without torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from geodecloud.errors import WeightsError
+from geodecloud.models.architecture import check_network
 from geodecloud.models.card import ModelCard
+from geodecloud.veil import PREFIX
 
 #: Key of the card in a file's metadata.
 CARD_KEY = "geodecloud"
@@ -31,12 +33,12 @@ def hash_tensors(tensors: Tensors) -> str:
 
 
 def read_tensors(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
-    """Read card and tensors of one file and check them against each other's hash.
+    """Read card and tensors of one file and check them against each other.
 
     Raises
     ------
     WeightsError
-        If the file is corrupt, foreign or damaged.
+        If the file is corrupt, foreign, damaged or not what its card says.
     """
     try:
         with safe_open(str(path), framework="np") as weights:
@@ -55,4 +57,6 @@ def read_tensors(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
             f"{path} is damaged: its tensors hash to {found[:12]}…, its card says "
             f"{card.sha256[:12]}…. Copy or download it again"
         )
+    network = {name: t.shape for name, t in tensors.items() if not name.startswith(PREFIX)}
+    check_network(card, network, path)
     return card, tensors

@@ -1,0 +1,143 @@
+"""What a card says of its network: options, tensors and reach. Light: no torch.
+
+The same network as `geodecloud.models.spanet`; a test holds the two together. It is told once more so
+that every backend refuses the same files, also one that does without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from geodecloud.errors import WeightsError
+from geodecloud.models.card import ModelCard
+
+#: Residual blocks at the entry; spatial attentive blocks (SAB), residual blocks of each; at the exit.
+ENTRY, SABS, BLOCKS, EXIT = 3, 4, 3, 2
+BLOCK_REACH_PX = 2
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Options of the network, as of `geodecloud.models.spanet.SPANet`, and what follows from them.
+
+    Raises
+    ------
+    ValueError
+        If the network knows no such value.
+    """
+
+    width: int = 32
+    passes: str = "one-step"
+    direction_weights: bool = False
+    output: str = "image"
+
+    def __post_init__(self) -> None:
+        passes, outputs = ("one-step", "recurrent"), ("image", "blend")
+        for name, value, known in (
+            ("passes", self.passes, passes),
+            ("output", self.output, outputs),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}={value!r} is unknown; use one of {known}")
+        if type(self.width) is not int or self.width < 1:
+            raise ValueError(f"width={self.width!r} is no number of channels")
+        if type(self.direction_weights) is not bool:
+            raise ValueError(
+                f"direction_weights={self.direction_weights!r} is neither true nor false"
+            )
+
+    @property
+    def reach_px(self) -> int | None:
+        """Dependency radius of the output in px; None is no limit."""
+        if self.passes == "recurrent":
+            return None
+        attention = 3 if self.direction_weights else 2
+        sab = attention + (BLOCKS - 1) * BLOCK_REACH_PX
+        return 1 + ENTRY * BLOCK_REACH_PX + SABS * sab + EXIT * BLOCK_REACH_PX + 1
+
+    def shapes(self, channels: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor by name, for so many channels in and out."""
+        width, half = self.width, max(self.width // 2, 1)
+        blocks = [f"entry.{i}" for i in range(ENTRY)]
+        blocks += [f"attentive.{sab}.{i}" for sab in range(SABS) for i in range(BLOCKS)]
+        blocks += [f"exit.{i}" for i in range(EXIT)]
+        # name, channels out and in, side of the kernel
+        plain = [("conv_in", width, channels, 3), ("conv_out", channels, width, 3)]
+        plain += [("attention.conv_out", 1, width, 1)]
+        for block in blocks:
+            plain += [
+                (f"{block}.conv{i}", width, width, side) for i, side in enumerate((1, 3, 1), 1)
+            ]
+        biased = [(f"attention.conv{i}", width, n * width, 1) for i, n in enumerate((1, 4, 4), 1)]
+        if self.direction_weights:
+            biased += [
+                ("attention.directions.0", half, width, 3),
+                ("attention.directions.2", half, half, 3),
+                ("attention.directions.4", 4, half, 1),
+            ]
+        shapes: dict[str, tuple[int, ...]] = {
+            f"attention.{one}.{part}": (4, width)
+            for one in ("pass1", "pass2")
+            for part in ("weight", "bias")
+        }
+        shapes |= {f"{n}.weight": (out, read, px, px) for n, out, read, px in [*plain, *biased]}
+        return shapes | {f"{name}.bias": (out,) for name, out, _, _ in biased}
+
+
+def architecture_of(card: ModelCard) -> Architecture:
+    """The network a card describes.
+
+    Raises
+    ------
+    WeightsError
+        If this version does not know it.
+    """
+    if card.kind != "spanet":
+        raise WeightsError(
+            f"model {card.name!r} is of unknown kind {card.kind!r}; weights files are of kind 'spanet'"
+        )
+    known = [field.name for field in dataclasses.fields(Architecture)]
+    try:
+        if unknown := sorted(set(card.architecture) - set(known)):
+            raise ValueError(f"its {unknown[0]} is unknown; use {', '.join(known)}")
+        return Architecture(**card.architecture)
+    except ValueError as error:
+        raise WeightsError(f"model {card.name!r} cannot be built: {error}") from error
+
+
+def check_network(card: ModelCard, shapes: Shapes, path: Path) -> None:
+    """See that a file's tensors are those of the network its card describes, and its reach the card's.
+
+    Raises
+    ------
+    WeightsError
+        If they are not: it would run, and give another image.
+    """
+    architecture = architecture_of(card)
+    wanted = architecture.shapes(len(card.channels))
+    wrong = [f"lacking {name}" for name in wanted if name not in shapes]
+    wrong += [f"unknown {name}" for name in shapes if name not in wanted]
+    wrong += [
+        f"{name} has {shape} instead of {wanted[name]}"
+        for name, shape in shapes.items()
+        if wanted.get(name, shape) != shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise WeightsError(
+            f"{path} does not hold the tensors its card describes: {'; '.join(wrong[:3])}{more}"
+        )
+    if architecture.reach_px != card.halo_px:
+        promised, reach = (
+            "without limit" if px is None else f"of {px} px"
+            for px in (card.halo_px, architecture.reach_px)
+        )
+        raise WeightsError(
+            f"the card of {path} promises a halo {promised}, but its network has a reach {reach}: "
+            "seams would show"
+        )
