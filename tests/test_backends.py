@@ -6,6 +6,10 @@ import itertools
 import operator
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +311,53 @@ def test_lane_keeps_its_buffers_and_not_its_results(monkeypatch: pytest.MonkeyPa
     for batch, (restored, attention) in results:
         np.testing.assert_array_equal(restored, 2 * batch.numpy())
         np.testing.assert_array_equal(attention, batch[:, 0].numpy())
+
+
+class Probe(torch.nn.Module):
+    """Changes nothing, and calls something meanwhile."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        super().__init__()
+        self.act = act
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.act()
+        return batch, batch[:, :1]
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any device "exists", and all that is sent there is computed on the CPU."""
+
+    class Near(Lane):
+        def __init__(self, device: torch.device) -> None:
+            super().__init__(torch.device("cpu"))
+
+    monkeypatch.setattr("geodecloud.backends.torch_device.choose_device", torch.device)
+    monkeypatch.setattr("geodecloud.backends.torch_device.Lane", Near)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 30, 1 << 30))
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize(("device", "at_once"), [("mps", 1), ("cuda", 2)])
+def test_calls_at_once_are_as_many_as_the_device_bears(device: str, at_once: int) -> None:
+    """MPS crashes where two threads call it."""
+    inside, most, lock = [], [], threading.Lock()
+
+    def stay() -> None:
+        with lock:
+            inside.append(0)
+            most.append(len(inside))
+        time.sleep(0.05)
+        with lock:
+            inside.pop()
+
+    backend = TorchBackend(Probe(stay), device, "fp32" if device == "mps" else "fp16")
+    with ThreadPoolExecutor(4) as pool:
+        patches = np.zeros((1, 4, 8, 8), np.float32)
+        list(pool.map(lambda _: backend.run(patches, Margins()), range(8)))
+    assert max(most) == at_once
 
 
 def test_declouder_keeps_what_the_card_promises(toy_model: Path) -> None:

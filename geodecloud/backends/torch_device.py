@@ -18,7 +18,8 @@ from geodecloud.errors import DeviceError
 log = logging.getLogger(__name__)
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-#: Windows in flight on one accelerator: while one computes, the next is on its way there.
+#: Windows in flight on one GPU: while one computes, the next is on its way there. Other accelerators have
+#: one: MPS crashes where two threads call it.
 _LANES = 2
 #: Bytes that one pixel of a window takes on an accelerator, all layers that live at once included:
 #: ten of 32 channels. An estimate; what does not fit is halved.
@@ -29,9 +30,9 @@ _MOST_AT_ONCE = 64
 class TorchBackend:
     """Runs one network on one device.
 
-    On a CPU each call computes with one thread, and callers run side by side. On an accelerator
-    two callers at a time have a lane each: page-locked buffers and a CUDA stream of its own, so that
-    copies of one go on beside the arithmetic of the other.
+    On a CPU each call computes with one thread, and callers run side by side. On CUDA two callers at
+    a time have a lane each: page-locked buffers and a stream of its own, so that copies of one go on
+    beside the arithmetic of the other. On MPS callers take turns.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class TorchBackend:
         self._network = moved.to(self.device, memory_format=torch.channels_last)
         self._lanes: queue.Queue[Lane] = queue.Queue()
         if self.device.type != "cpu":
-            for _ in range(_LANES):
+            for _ in range(_LANES if self.device.type == "cuda" else 1):
                 self._lanes.put(Lane(self.device))
 
     def _most_windows(self) -> int:
