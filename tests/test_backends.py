@@ -360,6 +360,16 @@ def test_calls_at_once_are_as_many_as_the_device_bears(device: str, at_once: int
     assert max(most) == at_once
 
 
+def test_callers_share_no_weights_of_half_precision() -> None:
+    """The cache of autocast is one for all threads, and its entries belong to a stream of one."""
+    seen = []
+    backend = TorchBackend(
+        Probe(lambda: seen.append(torch.is_autocast_cache_enabled())), "cpu", "bf16"
+    )
+    backend.run(np.zeros((1, 4, 8, 8), np.float32), Margins())
+    assert seen == [False]
+
+
 def test_declouder_keeps_what_the_card_promises(toy_model: Path) -> None:
     card = get_card(str(toy_model))
     declouder = Declouder(card, opened(toy_model, "openvino"))

@@ -109,7 +109,8 @@ class TorchBackend:
     def _compute(self, batch: Tensor, margins: Margins) -> tuple[Tensor, Tensor]:
         half, kind = self.precision != "fp32", self.device.type
         batch = batch.to(memory_format=torch.channels_last)
-        with torch.autocast(kind, _DTYPES[self.precision], enabled=half):
+        # no cache: it is one for all threads, and what one lane's stream casts the other would read
+        with torch.autocast(kind, _DTYPES[self.precision], enabled=half, cache_enabled=False):
             restored, attention = self._network(batch)
         core = margins.core(batch.shape)
         return restored[..., *core].float(), attention[:, 0, *core].float()
