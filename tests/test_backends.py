@@ -370,6 +370,30 @@ def test_callers_share_no_weights_of_half_precision() -> None:
     assert seen == [False]
 
 
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+@pytest.mark.usefixtures("pretended")
+def test_fp32_on_cuda_is_not_tf32() -> None:
+    """TF32 has ten bits; two callers at once must not turn it on for each other, nor leave it off."""
+    cudnn, seen = torch.backends.cudnn, []
+
+    def flags() -> tuple[object, ...]:
+        return cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark, cudnn.deterministic
+
+    def look() -> None:
+        for _ in range(10):
+            seen.append(flags())
+            time.sleep(0.001)
+
+    before = flags()
+    assert before[0]  # torch's own choice
+    backend = TorchBackend(Probe(look), "cuda", "fp32")
+    patches = np.zeros((1, 4, 8, 8), np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: backend.run(patches, Margins()), range(16)))
+    assert set(seen) == {(False, *before[1:])}
+    assert flags() == before
+
+
 def test_declouder_keeps_what_the_card_promises(toy_model: Path) -> None:
     card = get_card(str(toy_model))
     declouder = Declouder(card, opened(toy_model, "openvino"))

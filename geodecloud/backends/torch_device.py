@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ _LANES = 2
 #: ten of 32 channels. An estimate; what does not fit is halved.
 _BYTES_PER_PX = {"fp32": 1280, "fp16": 640, "bf16": 640}
 _MOST_AT_ONCE = 64
+_FLAGS = threading.Lock()
 
 
 class TorchBackend:
@@ -38,7 +40,8 @@ class TorchBackend:
     ----------
     network : in evaluation mode
     device : "auto", "cpu", "cuda", "cuda:N" or "mps"; auto takes the first of cuda, mps, cpu
-    precision : "auto", "fp32", "fp16" or "bf16". auto is fp16 on cuda, else fp32
+    precision : "auto", "fp32", "fp16" or "bf16". auto is fp16 on cuda, else fp32. fp32 on cuda is just
+        that, and not the TF32 that torch lets cuDNN take for it
 
     Raises
     ------
@@ -110,7 +113,8 @@ class TorchBackend:
         half, kind = self.precision != "fp32", self.device.type
         batch = batch.to(memory_format=torch.channels_last)
         # no cache: it is one for all threads, and what one lane's stream casts the other would read
-        with torch.autocast(kind, _DTYPES[self.precision], enabled=half, cache_enabled=False):
+        cast = torch.autocast(kind, _DTYPES[self.precision], enabled=half, cache_enabled=False)
+        with _without_tf32() if kind == "cuda" and not half else contextlib.nullcontext(), cast:
             restored, attention = self._network(batch)
         core = margins.core(batch.shape)
         return restored[..., *core].float(), attention[:, 0, *core].float()
@@ -190,6 +194,22 @@ def choose_device(wish: str) -> torch.device:
     elif device.type not in ("cpu", "mps"):
         raise DeviceError(f"device {wish!r} is not supported; use auto, cpu, cuda, cuda:N or mps")
     return device
+
+
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Let cuDNN convolve float32 as such; TF32, torch's default, has ten bits.
+
+    All threads share the flag, and it is read as work is queued: at that, callers take turns.
+    """
+    cudnn = torch.backends.cudnn
+    with _FLAGS:
+        before = cudnn.allow_tf32
+        cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            cudnn.allow_tf32 = before
 
 
 @contextlib.contextmanager
