@@ -221,8 +221,9 @@ def _within_memory(options: Options, metadata: Metadata) -> tuple[Options, int]:
             "--max-memory %s: %d workers, windows of %d px, chunks of %d px",
             *(options.max_memory, found.workers, found.window_px, found.chunk_px),
         )
-    fitting = dataclasses.replace(options, workers=found.workers, window=found.window_px)
-    return fitting, found.chunk_px
+    # where there is no need, "auto" stays: the window a GPU likes is not the one known here
+    window = options.window if found.window_px == wish.window_px else found.window_px
+    return dataclasses.replace(options, workers=found.workers, window=window), found.chunk_px
 
 
 class CodeCounter:

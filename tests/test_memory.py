@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 import geodecloud
 from geodecloud.errors import OptionError, WindowPlanError
 from geodecloud.memory import Footprint, WindowCost, fit, parse_bytes
+from geodecloud.options import Options
+from geodecloud.run import _within_memory
+from geodecloud.scene import read_metadata
 
 
 @pytest.mark.parametrize(
@@ -73,3 +77,14 @@ def test_blended_windows_are_kept_within_less_memory(tmp_path: Path) -> None:
         geodecloud.decloud_scene(scene, out, max_memory=limit, **options)
         images.append(rasterio.open(out).read().astype(int))
     assert np.abs(images[0] - images[1]).max() <= 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_windows_are_kept_where_there_is_memory_enough(
+    device: str, scene: Path, toy_model: Path
+) -> None:
+    """A limit that is far away changes nothing, and a GPU has the windows it likes."""
+    options = Options(model=str(toy_model), device=device, workers=2, max_memory="500GB")
+    assert _within_memory(options, read_metadata(scene))[0] == options
+    tight = dataclasses.replace(options, max_memory="1.2GB")
+    assert _within_memory(tight, read_metadata(scene))[0].window < 896
