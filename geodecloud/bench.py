@@ -27,9 +27,9 @@ from geodecloud.bench_machine import cpu_precisions, joules, machine, peak_gflop
 from geodecloud.bench_scene import clear_scene
 from geodecloud.block import MASK_REACH_PX, margins_of
 from geodecloud.declouder import Declouder
-from geodecloud.errors import DeviceError
+from geodecloud.errors import DeviceError, OptionError
 from geodecloud.models.card import ModelCard
-from geodecloud.models.catalogue import get_card
+from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.parallel import threads_here
 from geodecloud.scene import chunk_px
 from geodecloud.tiler import PlannedWindow, ScenePlan, Window, plan_chunks, plan_windows
@@ -87,8 +87,16 @@ def run(
     scene : time a run from file to file
     precisions, backends : only these; empty: all there are
     as_json : one JSON object instead of Markdown tables
+
+    Raises
+    ------
+    OptionError
+        If the model has no network.
     """
     card = get_card(model)
+    if not card.channels:
+        named = ", ".join(name for name, other in shipped_cards().items() if other.channels)
+        raise OptionError(f"model {model} has no network to time; name one of: {named}")
     found: dict[str, Any] = {"scene": f"{size} x {size} px, model {card.name}"}
     if scene:  # first: what follows takes memory
         found["runs"] = {}

@@ -113,6 +113,12 @@ def test_bench_prints_tables(toy_model: Path) -> None:
     assert ("| openvino on cpu in bf16 |" in result.stdout) == has_bf16()
 
 
+def test_nothing_to_time_is_a_mistake_of_use() -> None:
+    result = CliRunner().invoke(main, ["bench", "--model", "identity", "--size", "64"])
+    assert result.exit_code == 1
+    assert "Error: model identity has no network to time; name one of: rgb, s2-10m" in result.stderr
+
+
 def test_reference_is_the_published_graph() -> None:
     """As many parameters as the checkpoints: 219 300, the convolution nobody calls apart."""
     import importlib.util
