@@ -191,6 +191,25 @@ def test_an_absent_band_stays_zero_and_changes_nothing_about_the_sky_over_it():
         assert not sky(seed, clear).cloudy[3].any()
 
 
+@pytest.mark.parametrize("whole_pixels", [True, False])
+def test_a_gap_darkens_no_ground_beside_it(whole_pixels):
+    """Even ground stays even under any blur, so it is what it would be without the gap."""
+    clear = np.full((4, *SHAPE_YX), 0.3, np.float32)
+    gaps = np.zeros(clear.shape, bool)
+    gaps[slice(None) if whole_pixels else slice(1, 2), 9:20, :25] = True
+    gappy = np.where(gaps, np.float32(0), clear)
+    blurred = 0
+    for seed in SEEDS:
+        there, whole = (
+            sky(seed, image, gaps=None if image is clear or whole_pixels else gaps)
+            for image in (gappy, clear)
+        )
+        np.testing.assert_allclose(there.cloudy[~gaps], whole.cloudy[~gaps], atol=1e-6)
+        np.testing.assert_array_equal(there.opacity, whole.opacity)
+        blurred += (there.opacity > 0.3).any()
+    assert blurred > 10
+
+
 def test_high_cloud_moves_between_the_bands_and_low_cloud_hardly():
     """The red band looks 0.5 s after the green one: 4 px of 10 m for cirrus at 10 km."""
     found = {}

@@ -158,6 +158,22 @@ def test_simulated_pair_is_the_scene_and_the_scene_under_cloud(
         np.testing.assert_array_equal(src.read(), images["cloudy"])
 
 
+@pytest.mark.parametrize("nodata", [None, np.nan, -9999.0])
+def test_gaps_of_a_scene_of_floats_stay_as_they_are(nodata: float | None, tmp_path: Path) -> None:
+    """NaN is a gap whatever the file declares, and no other pixel becomes one."""
+    before = textured_dn(4, 90, 110, nodata=0) * np.float32(1e-4)
+    before[before == 0] = np.nan
+    before[1, 40:44, 60:70] = np.nan if nodata is None else nodata
+    scene = write_raster(tmp_path / "here.tif", before, nodata=nodata)
+    folder = simulated(scene, tmp_path / "pairs", "--seed", "2")
+    with rasterio.open(folder / "here_cloudy.tif") as src:
+        cloudy = src.read()
+    np.testing.assert_array_equal(np.isnan(cloudy), np.isnan(before))
+    np.testing.assert_array_equal(cloudy == -9999, before == -9999)
+    with rasterio.open(folder / "here_opacity.tif") as src:
+        assert src.read().max() > 0.3
+
+
 def test_evaluate_writes_tables_and_panels(
     clear_scene: Path, toy_model: Path, tmp_path: Path
 ) -> None:
@@ -212,7 +228,8 @@ def test_a_pair_is_declouded_as_its_file_is(kind: str, toy_model: Path, tmp_path
     np.testing.assert_array_equal(result.image.values[:, pair.valid], expected[:, pair.valid])
     with rasterio.open(tmp_path / "p.tif") as src:
         np.testing.assert_array_equal(result.provenance.values, src.read(1))
-    gaps = np.isnan(before) if kind == "float" else (before == 0) & (kind == "nodata")
+    # of the scene as it was, not of the file under test
+    gaps = np.isnan(dn) if kind == "float" else (dn == 0) & (kind == "nodata")
     np.testing.assert_array_equal(pair.valid, ~gaps.any(axis=0))
     # the reflectance that is scored, from what the file declares
     scale, offset = {"offset": (1e-4, -0.1), "nodata": (1e-4, 0), "float": (1, 0)}[kind]

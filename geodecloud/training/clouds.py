@@ -22,7 +22,8 @@ with opacity ``a``, shadow strength ``s`` and cloud reflectance ``L``:
 * The bands look at a cloud one after the other, from places up to 17 km apart along the orbit:
   a cloud at height ``h`` moves by ``h * v * dt_b / H`` between them (``v = 6.7 km/s`` over
   ground, ``H = 786 km``).
-* Light scattered on its way up blurs the ground under cloud.
+* Light scattered on its way up blurs the ground under cloud; a gap without data sends none, and takes
+  no part.
 
 A channel of zeros is an absent band and stays zero.
 
@@ -122,6 +123,7 @@ def simulate_clouds(
     textures: Sequence[Array] = (),
     texture_share: float = 0.35,
     skies: Mapping[str, float] | None = None,
+    gaps: NDArray[np.bool_] | None = None,
 ) -> SimulatedPair:
     """Put one random sky over a clear patch.
 
@@ -133,6 +135,7 @@ def simulate_clouds(
     textures : arrays (C, h, w) of cloud reflectance, mirrored at their edges where the patch is larger
     texture_share : how often one of them is used, 0 to 1
     skies : kind of sky -> how often it is drawn; None: `SKIES`
+    gaps : (C, H, W), where a channel has no data and is 0; None: where all channels are 0
 
     Raises
     ------
@@ -171,7 +174,7 @@ def simulate_clouds(
     span = max(float(np.ptp(wavelengths)), 1.0)
     fill = (0.8 + 0.2 * (wavelengths - wavelengths.min()) / span)[:, None, None]
     sigma = rng.uniform(0.3, 2.0)
-    ground = clear + opacity * (gaussian_filter(clear, (0, sigma, sigma)) - clear)
+    ground = clear + opacity * (_blur(clear, sigma, gaps) - clear)
     ground *= 1 - shadow[None] * fill
     if textures and rng.random() < texture_share:
         cloud = _real_cloud(clear.shape, rng, textures)
@@ -182,6 +185,17 @@ def simulate_clouds(
     cloudy += rng.normal(0, rng.uniform(0, 0.004), clear.shape)
     cloudy[~clear.any(axis=(1, 2))] = 0
     return SimulatedPair(cloudy.astype(np.float32), clear, opacity, shadow)
+
+
+def _blur(clear: Array, sigma: float, gaps: NDArray[np.bool_] | None) -> Array:
+    """The mean of the ground around, (C, H, W), of where there is data; a gap stays as it is."""
+    if gaps is None:
+        gaps = np.logical_not(clear.any(axis=0, keepdims=True))
+    blurred: Array = gaussian_filter(clear, (0, sigma, sigma))
+    if not gaps.any():
+        return blurred
+    share = gaussian_filter((~gaps).astype(np.float32), (0, sigma, sigma))
+    return np.where(gaps, clear, blurred / np.maximum(share, 1e-6))
 
 
 def _with_parallax(

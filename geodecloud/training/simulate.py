@@ -53,13 +53,18 @@ def simulate_file(
     codec = metadata.codec(known)
     with open_raster(clear) as src:
         dn = src.read()
-    gaps = np.zeros(dn.shape, bool)
+    # NaN is no ground whatever the file declares: one would spoil all that the blur reaches
+    gaps = ~np.isfinite(dn)
     if metadata.nodata is not None:
-        gaps = np.isnan(dn) if np.isnan(metadata.nodata) else dn == metadata.nodata
+        gaps |= dn == metadata.nodata
     ground = np.where(gaps[known], 0, codec.decode(dn[known])).astype(np.float32)
     rng = np.random.default_rng([seed, zlib.crc32(clear.stem.encode())])
     pair = simulate_clouds(
-        ground, [SENTINEL2_NM[str(names[i])] for i in known], rng, skies={sky: 1.0} if sky else None
+        ground,
+        [SENTINEL2_NM[str(names[i])] for i in known],
+        rng,
+        skies={sky: 1.0} if sky else None,
+        gaps=gaps[known],
     )
     cloudy = dn.copy()
     cloudy[known] = np.where(gaps[known], dn[known], codec.encode(pair.cloudy.astype(np.float64)))
