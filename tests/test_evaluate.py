@@ -59,6 +59,23 @@ def test_ssim_is_that_of_wang_with_a_gaussian_window() -> None:
     assert image_scores(image, truth)["ssim"] == pytest.approx(ssim[5:-5, 5:-5].mean(), abs=2e-3)
 
 
+def test_published_ssim_is_that_of_scikit_image_by_default() -> None:
+    """Window by window: sample covariance of 7 x 7 px, data range 2, on one luminance."""
+    image, truth = two_images()
+    weights = np.array([0.298912, 0.586611, 0.114478])[:, None, None]
+    windows = [
+        np.lib.stride_tricks.sliding_window_view((x.astype(float) * weights).sum(axis=0), (7, 7))
+        for x in (image, truth)
+    ]
+    found = []
+    for a, b in zip(*(part.reshape(-1, 49) for part in windows), strict=True):
+        (var_a, covariance), (_, var_b) = np.cov(a, b)
+        brightness = (2 * a.mean() * b.mean() + 0.02**2) / (a.mean() ** 2 + b.mean() ** 2 + 0.02**2)
+        found.append(brightness * (2 * covariance + 0.06**2) / (var_a + var_b + 0.06**2))
+    assert image_scores(image, truth)["published_ssim"] == pytest.approx(np.mean(found), abs=1e-9)
+    assert np.isnan(image_scores(image[:, :6, :11], truth[:, :6, :11])["published_ssim"])
+
+
 def test_published_luminance_weighs_blue_as_red() -> None:
     """Errors in the first channel, blue, count 0.2989; seen in the order of the scores."""
     truth = np.random.default_rng(0).random((3, 40, 40)).astype(np.float32)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import uniform_filter
 
 from geodecloud.errors import OptionError
 
@@ -59,8 +60,9 @@ def image_scores(
     Standard: reflectance clipped to [0, 1]; PSNR over all bands together; SSIM with data range
     1, a Gaussian window of 11 px and 1.5 px sigma, mean over bands; SAM, the mean angle between
     spectra in degrees; MAE. Published (SpA GAN): nothing clipped, SSIM of one luminance, the usual
-    weights applied to blue, green, red in this order, with a 7 px mean window and data range 2,
-    which flatters it.
+    weights applied to blue, green, red in this order, as `compare_ssim` of scikit-image has it by
+    default for floats: data range 2, which flatters it, a mean window of 7 px and sample covariance,
+    no window that reaches over the edge.
 
     Parameters
     ----------
@@ -88,26 +90,47 @@ def image_scores(
     angles = functional.spectral_angle_mapper(x, y, reduction="none") if x.shape[1] > 1 else None
     scores = {
         "psnr": psnr_db(image[:, valid], truth[:, valid]),
-        "ssim": _ssim(x, y, counts, data_range=1.0),
+        "ssim": _ssim(x, y, counts),
         "sam": math.nan if angles is None else math.degrees(float(angles[some].mean())),
         "mae": float((x - y).abs()[..., counts].mean()),
     }
     if a.shape[1] == 3:
-        weights = torch.tensor(_PUBLISHED_LUMINANCE, dtype=a.dtype).view(1, 3, 1, 1)
-        first, second = ((part * weights).sum(dim=1, keepdim=True) for part in (a, b))
         mse = float((a - b).square()[..., counts].mean())
         scores["published_psnr"] = math.inf if mse == 0 else -10 * math.log10(mse)
-        scores["published_ssim"] = _ssim(
-            first, second, counts, gaussian_kernel=False, kernel_size=7, data_range=2.0
-        )
+        scores["published_ssim"] = _published_ssim(image, truth, valid)
     return scores
 
 
-def _ssim(x: Tensor, y: Tensor, counts: Tensor, **options: object) -> float:
+def _ssim(x: Tensor, y: Tensor, counts: Tensor) -> float:
     """Mean SSIM of the pixels that count."""
     measure = _torchmetrics().structural_similarity_index_measure
-    mean, each = measure(x, y, return_full_image=True, **options)
+    mean, each = measure(x, y, return_full_image=True, data_range=1.0)
     return float(mean if counts.all() else each[..., counts].mean())
+
+
+def _published_ssim(
+    image: NDArray[np.float32], truth: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> float:
+    """The SSIM of the published code, see `image_scores`; NaN for images of less than 7 px.
+
+    References
+    ----------
+    eval.py of SpA GAN; ``compare_ssim`` of scikit-image, after Wang et al. 2004.
+    """
+    side, edge = 7, 3
+    x, y = (
+        np.tensordot(_PUBLISHED_LUMINANCE, part.astype(np.float64), 1) for part in (image, truth)
+    )
+    mean_x, mean_y, xx, yy, xy = (uniform_filter(p, side) for p in (x, y, x * x, y * y, x * y))
+    sample = side**2 / (side**2 - 1)  # covariance of a sample, not of all there is
+    spread = sample * (xx - mean_x**2 + yy - mean_y**2)
+    covariance = sample * (xy - mean_x * mean_y)
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    each = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    each /= (mean_x**2 + mean_y**2 + c1) * (spread + c2)
+    inner = np.s_[edge:-edge, edge:-edge]
+    counted = each[inner][valid[inner]]
+    return float(counted.mean()) if counted.size else math.nan
 
 
 def _torchmetrics() -> Any:
