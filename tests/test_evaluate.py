@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from geodecloud.cli import main
 from geodecloud.errors import SceneError
+from geodecloud.models.weights import load_model, read_weights, save_weights
 from geodecloud.run import decloud_scene
 from geodecloud.training.baselines import dark_object_subtraction
 from geodecloud.training.evaluate import decloud_pair, opacity_classes, pairs_for
@@ -218,6 +220,25 @@ def test_evaluate_writes_tables_and_panels(
             assert src.shape == (101, 4 * 140 + 3 * 6)
     as_json = CliRunner().invoke(main, [*words[:5], "--json"])
     assert {row["method"] for row in json.loads(as_json.stdout)} == set(rows)
+
+
+def test_a_model_without_a_cloud_map_has_no_score_for_one(
+    clear_scene: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    card, _ = read_weights(toy_model)
+    card = dataclasses.replace(card, name="bare", has_cloud_map=False)
+    bare = tmp_path / "bare.safetensors"
+    save_weights(load_model(toy_model).network, card, bare)
+    folder = simulated(clear_scene, tmp_path / "pairs")
+    words = ["evaluate", "--data", str(folder), "--model", str(toy_model), "--model", str(bare)]
+    lines = CliRunner().invoke(main, words).stdout.splitlines()
+    head = next(i for i, line in enumerate(lines) if "map IoU" in line)
+    iou = {
+        cells[1]: cells[-2]
+        for cells in ([c.strip() for c in n.split("|")] for n in lines[head + 2 : head + 6])
+    }
+    assert float(iou[str(toy_model)]) > 0
+    assert iou[str(bare)] == iou["do nothing"] == "-"
 
 
 @pytest.mark.parametrize("kind", ["offset", "nodata", "float"])

@@ -40,7 +40,8 @@ class Score:
     gain_db : PSNR over that of the cloudy image, see `geodecloud.training.metrics.gain_db`
     changed : share of pixels not left as observed; 0 for doing nothing
     observed_rmse : difference of the two dates where pixels were left as observed, or None
-    map_hits, map_either : px where map and truth both, or either of them, exceed 0.1
+    map_hits, map_either : px where map and truth both, or either of them, exceed 0.1; 0 if the model
+        has no map
     by_class : class -> (px, sum over px of the band mean of the squared error)
     """
 
@@ -98,7 +99,7 @@ def score_model(pair: Pair, model: str) -> Score:
     observed = result.provenance.values == Provenance.OBSERVED
     floor = (pair.cloudy - pair.clear)[:, observed]
     hits = either = 0
-    if pair.opacity is not None:
+    if pair.opacity is not None and get_card(model).has_cloud_map:
         found, true = result.cloud_map.values > MAP_LEVEL, _attention(pair) > MAP_LEVEL
         hits, either = (int(where[pair.valid].sum()) for where in (found & true, found | true))
     return _score(
