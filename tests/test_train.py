@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,10 +196,51 @@ def test_the_mean_with_another_model_is_that_of_the_shared_weights(
     for name in mean:
         expected = (first[name].numpy() + second[name].numpy()) / 2
         np.testing.assert_allclose(mean[name].numpy(), expected, atol=1e-6)
-    # a run that is done stays as it is when the command is given again
+
+
+def test_a_run_that_is_done_stays_as_it_is(clear_folder: Path, tmp_path: Path) -> None:
+    """Also when its result has been shipped under the name of the model it was mixed with."""
+    config = dataclasses.replace(TINY, keep_last=True, steps=2)
+    sources = read_sources(config, clear_folder, None, None)
+    train(dataclasses.replace(config, seed=7), sources, tmp_path / "other", "cpu")
+    other, shipped = tmp_path / "other/s2-10m.safetensors", tmp_path / "shipped.safetensors"
+    shutil.copy(other, shipped)
+    mixed = dataclasses.replace(config, mean_with=str(shipped))
+    card = train(mixed, sources, tmp_path / "mixed", "cpu")
+    result = tmp_path / "mixed/s2-10m.safetensors"
+    before = result.read_bytes()
+    shutil.copy(result, shipped)
+    assert train(mixed, sources, tmp_path / "mixed", "cpu") == card
+    assert result.read_bytes() == before
+    # made anew it would be another mean
+    result.unlink()
+    with pytest.raises(
+        OptionError, match=r"mean_with: .*shipped.* is no longer the model .* put that"
+    ):
+        train(mixed, sources, tmp_path / "mixed", "cpu")
+    assert not result.exists()
+    shutil.copy(other, shipped)
     train(mixed, sources, tmp_path / "mixed", "cpu")
-    again = load_file(tmp_path / "mixed/s2-10m.safetensors")
-    assert all(torch.equal(again[name], mean[name]) for name in mean)
+    assert result.read_bytes() == before
+
+
+def test_a_model_that_changes_while_a_run_goes_on_stops_its_end(
+    clear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(TINY, keep_last=True, steps=2)
+    sources = read_sources(config, clear_folder, None, None)
+    models = [tmp_path / f"{seed}/s2-10m.safetensors" for seed in (7, 8)]
+    for seed in (7, 8):
+        train(dataclasses.replace(config, seed=seed), sources, tmp_path / str(seed), "cpu")
+
+    def replaced(now: int, steps: int) -> float:
+        shutil.copy(models[1], models[0])
+        return schedule(now, steps)
+
+    monkeypatch.setattr("geodecloud.training.train.schedule", replaced)
+    mixed = dataclasses.replace(config, mean_with=str(models[0]))
+    with pytest.raises(OptionError, match=r"mean_with: .* is no longer the model"):
+        train(mixed, sources, tmp_path / "mixed", "cpu")
 
 
 def test_the_best_step_is_kept_also_over_a_kill(
@@ -401,6 +443,20 @@ def test_train_from_the_command_line(clear_folder: Path, tmp_path: Path) -> None
     config.write_text("stepps = 2\n")
     result = CliRunner().invoke(main, words)
     assert (result.exit_code, "unknown option 'stepps'" in result.stderr) == (1, True)
+
+
+def test_several_devices_say_their_result_once(clear_folder: Path, tmp_path: Path) -> None:
+    """Two processes, as Lightning Fabric starts them."""
+    config, out = tmp_path / "config.toml", tmp_path / "run"
+    config.write_text(
+        'steps = 1\nwidth = 4\nbatch = 1\ncrop_px = 32\nprecision = "fp32"\nloaders = 0\n'
+    )
+    words = ["train", config, "--clear", clear_folder, "--out", out, "-q"]
+    words += ["--devices", "2", "--accelerator", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "geodecloud", *words], capture_output=True, check=True, text=True
+    )
+    assert done.stdout.split() == [str(out / "s2-10m.safetensors")]
 
 
 @pytest.mark.parametrize("bands", [("B08", "B11", "B02"), ("B02", "B03", "B04", "B08", "B12")])

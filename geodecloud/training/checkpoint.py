@@ -6,6 +6,7 @@ Checkpoints are safetensors, never pickles.
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -19,10 +20,14 @@ from torch import Tensor
 
 from geodecloud.errors import OptionError
 from geodecloud.models.card import ModelCard
+from geodecloud.models.catalogue import get_card, read_card
 from geodecloud.models.weights import build_network, save_weights
 from geodecloud.training.config import Config
 
 log = logging.getLogger(__name__)
+
+#: File in a run's folder to go on from.
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclasses.dataclass
@@ -34,6 +39,7 @@ class Run:
     average : the generator's weights, averaged over the steps (EMA)
     optimizers : of generator and discriminator
     checkpoint : file to go on from
+    models : what `models_taken_over` said when the run began
     """
 
     fabric: Fabric
@@ -42,6 +48,7 @@ class Run:
     average: dict[str, Tensor]
     optimizers: tuple[Any, Any]
     checkpoint: Path
+    models: dict[str, str]
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"average.{k}": v for k, v in self.average.items()}
@@ -52,10 +59,21 @@ class Run:
                 tensors |= {f"adam.{name}.{index}.{k}": v for k, v in state.items()}
         return {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
 
-    def write_checkpoint(self, config: Config, step: int, best: float) -> None:
-        """Write everything needed to go on; a kill half-way leaves the previous one."""
+    def write_checkpoint(self, config: Config, step: int, best: float, finished: str = "") -> None:
+        """Write everything needed to go on; a kill half-way leaves the previous one.
+
+        Parameters
+        ----------
+        finished : hash of what the run ended in
+        """
         partial = self.checkpoint.with_suffix(".part")
-        metadata = {"step": str(step), "best": repr(best), "config": repr(config)}
+        metadata = {
+            "step": str(step),
+            "best": repr(best),
+            "config": repr(config),
+            "models": json.dumps(self.models),
+            "finished": finished,
+        }
         save_file(self._tensors(), str(partial), metadata)
         os.replace(partial, self.checkpoint)
 
@@ -65,7 +83,8 @@ class Run:
         Raises
         ------
         OptionError
-            If the checkpoint was made with another config.
+            If the checkpoint was made with another config, or with another model under a name it takes
+            over.
         """
         if not self.checkpoint.exists():
             return 0, -math.inf
@@ -77,6 +96,8 @@ class Run:
                     "remove it to start anew"
                 )
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.models = json.loads(metadata["models"]) if "models" in metadata else self.models
+        self.check_models(config)
         for name, value in _below(stored, "average.").items():
             self.average[name].copy_(value)
         networks = (("generator", self.generator), ("discriminator", self.discriminator))
@@ -91,11 +112,48 @@ class Run:
         log.info("resumed at step %s", metadata["step"])
         return int(metadata["step"]), float(metadata["best"])
 
+    def check_models(self, config: Config) -> None:
+        """See that the models a run takes over are still those it began with.
+
+        Raises
+        ------
+        OptionError
+            If one is not.
+        """
+        for option, now in models_taken_over(config).items():
+            if now != (begun := self.models[option]):
+                raise OptionError(
+                    f"{option}: {getattr(config, option)} is no longer the model it was when this run "
+                    f"began (sha256 {begun[:12]}, now {now[:12]}); put that one back, or give another "
+                    "--out to begin anew"
+                )
+
     def write_average(self, card: ModelCard, path: Path) -> None:
         """Write the averaged generator as a finished weights file."""
         network = build_network(card)
         network.load_state_dict(self.average)
         save_weights(network, card, path)
+
+
+def models_taken_over(config: Config) -> dict[str, str]:
+    """Hash of the weights of each model that is read when a run ends, by option.
+
+    What it starts from is in the checkpoint.
+    """
+    names = {"mean_with": config.mean_with, "veil_from": config.veil_from}
+    return {option: get_card(name).sha256 for option, name in names.items() if name}
+
+
+def finished_card(config: Config, out: Path) -> ModelCard | None:
+    """The card of what a run of this config ended in, if it has ended and its weights are still there."""
+    checkpoint, weights = out / CHECKPOINT, out / f"{config.name}.safetensors"
+    if not checkpoint.exists() or not weights.exists():
+        return None
+    with safe_open(str(checkpoint), framework="pt") as file:
+        metadata = file.metadata()
+    card = read_card(weights)
+    same = metadata["config"] == repr(config) and metadata.get("finished") == card.sha256
+    return card if same else None
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

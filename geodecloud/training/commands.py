@@ -50,7 +50,8 @@ def train(
         options = Config.read(config)
         sources = read_sources(options, clear, train_pairs, pairs)
         card = train_model(options, sources, out, accelerator, devices)
-    click.echo(out / f"{card.name}.safetensors")
+    if card:  # there is one process per device, and one result
+        click.echo(out / f"{card.name}.safetensors")
 
 
 @click.command()

@@ -31,7 +31,7 @@ from geodecloud.errors import OptionError, SceneError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.weights import load_model
-from geodecloud.training.checkpoint import Run
+from geodecloud.training.checkpoint import CHECKPOINT, Run, finished_card, models_taken_over
 from geodecloud.training.config import Config
 from geodecloud.training.curves import Curves
 from geodecloud.training.dataset import Example
@@ -60,17 +60,25 @@ def train(
     out: Path,
     accelerator: str = "auto",
     devices: int = 1,
-) -> ModelCard:
+) -> ModelCard | None:
     """Train, validate, and leave ``NAME.safetensors`` with its card in `out`.
 
-    Resumes from ``out/checkpoint.safetensors`` where there is one; a run that is done stays as it is.
+    Resumes from ``out/checkpoint.safetensors`` where there is one. A run that is done stays as it is; if
+    its ``NAME.safetensors`` is taken away, it is made anew from the weights kept.
 
     Parameters
     ----------
     sources : see `geodecloud.training.sources.read_sources`
     out : folder for checkpoint, log (``log.jsonl``), curves and the finished weights
     accelerator, devices : as Lightning Fabric has them: "auto", "cpu", "cuda", "mps"; how many
+
+    Returns
+    -------
+    The card; None in the processes of all devices but the first, which ends the run.
     """
+    if card := finished_card(config, out):
+        log.info("this run is done: %s is there", f"{config.name}.safetensors")
+        return card
     check_finish(config, sources)
     out.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(config, accelerator, devices)
@@ -112,8 +120,11 @@ def train(
             losses = []
             fabric.barrier()
     if not fabric.is_global_zero:
-        return card
-    return finish(config, sources, card, out)
+        return None
+    run.check_models(config)
+    card = finish(config, sources, card, out)
+    run.write_checkpoint(config, config.steps, best, finished=card.sha256)
+    return card
 
 
 def make_fabric(config: Config, accelerator: str = "auto", devices: int = 1) -> Fabric:
@@ -149,8 +160,8 @@ def start_run(config: Config, fabric: Fabric, out: Path) -> Run:
         networks.append(fabric.setup(network, optimizer))
     (generator, first), (discriminator, second) = networks
     average = {k: v.detach().clone() for k, v in generator.state_dict().items()}
-    checkpoint = out / "checkpoint.safetensors"
-    return Run(fabric, generator, discriminator, average, (first, second), checkpoint)
+    models = models_taken_over(config)
+    return Run(fabric, generator, discriminator, average, (first, second), out / CHECKPOINT, models)
 
 
 def draw_batches(
