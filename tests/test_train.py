@@ -17,6 +17,8 @@ import rasterio
 import torch
 from click.testing import CliRunner
 from conftest import BANDS, textured_dn, write_raster
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -125,6 +127,38 @@ def test_step_equals_a_plain_reference(accumulate: int, tmp_path: Path) -> None:
     for network, twin in both:
         for ours, theirs in zip(network.parameters(), twin.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)
+
+
+def test_half_precision_scales_the_gradients_of_both_networks_alike(tmp_path: Path) -> None:
+    """A scale that doubles with every step must not reach the discriminator's gradients of this one."""
+    config = dataclasses.replace(TINY, adversarial_from=0)
+
+    def half() -> Run:  # by its name Fabric gives fp16 to GPUs only
+        fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu"))
+        return start_run(config, fabric, tmp_path)
+
+    run = half()
+    scaler = run.fabric.strategy.precision.scaler
+    scaler.load_state_dict(scaler.state_dict() | {"scale": 8.0, "growth_interval": 1})
+    twin_g, twin_d = SPANet(4, 4, width=4, output="blend"), Discriminator(4, 4)
+    twin_g.load_state_dict(run.generator.state_dict())
+    twin_d.load_state_dict(run.discriminator.state_dict())
+    cloudy, clear, target = random_batch(2)
+    train_step(run, config, [(cloudy, clear, target)], step=0)
+    assert scaler.get_scale() == 16
+    real, fake = twin_d(cloudy, clear), twin_d(cloudy, twin_g(cloudy)[0].detach())
+    (F.softplus(-real).mean() + F.softplus(fake).mean()).backward()
+    ours, theirs = (
+        torch.cat([p.grad.flatten() for p in network.parameters()])
+        for network in (run.discriminator, twin_d)
+    )
+    assert (ours.norm() / theirs.norm()).item() == pytest.approx(1, abs=0.05)
+
+    # and a run that goes on scales as it did
+    run.write_checkpoint(config, 1, 0.0)
+    next_run = half()
+    next_run.resume(config)
+    assert next_run.fabric.strategy.precision.scaler.state_dict() == scaler.state_dict()
 
 
 def train_until(

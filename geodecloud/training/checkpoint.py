@@ -72,6 +72,7 @@ class Run:
             "best": repr(best),
             "config": repr(config),
             "models": json.dumps(self.models),
+            "scaler": json.dumps(self.fabric.strategy.precision.state_dict()),  # of losses, in fp16
             "finished": finished,
         }
         save_file(self._tensors(), str(partial), metadata)
@@ -109,6 +110,7 @@ class Run:
                 states.setdefault(int(index), {})[part] = tensor
             whole = optimizer.state_dict()
             optimizer.load_state_dict({"state": states, "param_groups": whole["param_groups"]})
+        self.fabric.strategy.precision.load_state_dict(json.loads(metadata.get("scaler", "{}")))
         log.info("resumed at step %s", metadata["step"])
         return int(metadata["step"]), float(metadata["best"])
 

@@ -216,12 +216,24 @@ def train_step(run: Run, config: Config, micros: Sequence[Example], step: int) -
             f"the loss is not finite at step {step} ({totals}); lower learning_rate, or set "
             'precision = "fp32"'
         )
-    optimizer_g, optimizer_d = run.optimizers
-    run.fabric.clip_gradients(run.generator, optimizer_g, max_norm=10.0, error_if_nonfinite=False)
-    optimizer_g.step()
-    if adversarial:
-        optimizer_d.step()
+    run.fabric.clip_gradients(
+        run.generator, run.optimizers[0], max_norm=10.0, error_if_nonfinite=False
+    )
+    _update(run, run.optimizers if adversarial else run.optimizers[:1])
     return totals
+
+
+def _update(run: Run, optimizers: Sequence[Any]) -> None:
+    """One step of each optimizer."""
+    scaler = getattr(run.fabric.strategy.precision, "scaler", None)
+    if scaler is None:
+        for optimizer in optimizers:
+            optimizer.step()
+        return
+    # fp16: all gradients were scaled by one number, and Fabric would change it after each optimizer
+    for optimizer in optimizers:
+        scaler.step(optimizer.optimizer)
+    scaler.update()
 
 
 def _generator_pass(
