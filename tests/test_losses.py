@@ -97,6 +97,16 @@ def test_cross_entropy_of_a_saturated_map_is_finite_and_bounded():
     assert torch.isfinite(attention.grad).all()
 
 
+def test_cross_entropy_learns_from_a_map_that_is_wrong_unless_it_is_rounded_to_1():
+    """Its gradient by the logit is ``A - M``; in bf16 sigmoid(7) is 1, and flat."""
+    slopes = []
+    for dtype in (torch.float32, torch.bfloat16):
+        logit = torch.full((1, 1, 1, 1), 7.0, requires_grad=True)
+        attention_loss(torch.sigmoid(logit.to(dtype)), torch.zeros(1, 1, 1, 1), "bce").backward()
+        slopes.append(logit.grad.item())
+    assert slopes == pytest.approx([1 / (1 + math.exp(-7)), 0], abs=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["mse", "bce"])
 def test_attention_loss_works_under_autocast_in_half_precision(kind):
     torch.manual_seed(0)

@@ -189,6 +189,16 @@ def test_directional_pass_is_the_sum_done_by_hand(passes, shape):
     )
 
 
+@pytest.mark.parametrize("passes", ["one-step", "recurrent"])
+def test_maps_are_as_wide_as_the_features_under_autocast(passes):
+    layer, x = DirectionalPass(3, passes), torch.rand(1, 3, 6, 7)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        half = layer(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    whole = pass_by_hand(layer, x[0].numpy())
+    np.testing.assert_allclose(half[0].float().numpy(), whole, rtol=0.05)
+
+
 @layouts
 @pytest.mark.parametrize("output", ["image", "blend"])
 def test_the_whole_network_is_the_sum_done_by_hand(passes, direction_weights, output):

@@ -77,9 +77,12 @@ class DirectionalPass(nn.Module):
     def maps(self, x: Tensor) -> Iterator[Tensor]:
         """The four maps (N, C, H, W), one after the other, in the order of `DIRECTIONS`."""
         step = self._one_step if self.passes == "one-step" else self._recurrent
+        # under autocast the features are of half precision and parameters are not: mixed, all that
+        # follows would be float32 and twice as wide
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         # dim 2 is y and dim 3 is x; "up" listens to the row above, "left" to the left
         for i, (dim, reverse) in enumerate([(2, False), (3, True), (2, True), (3, False)]):
-            yield step(x, dim=dim, reverse=reverse, w=self.weight[i], b=self.bias[i])
+            yield step(x, dim=dim, reverse=reverse, w=weight[i], b=bias[i])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 4C, H, W), in the order of `DIRECTIONS`."""
@@ -87,9 +90,6 @@ class DirectionalPass(nn.Module):
 
     @staticmethod
     def _one_step(x: Tensor, dim: int, reverse: bool, w: Tensor, b: Tensor) -> Tensor:
-        # under autocast the features are of half precision and parameters are not: mixed, all that
-        # follows would be float32 and twice as wide
-        w, b = w.to(x.dtype), b.to(x.dtype)
         n = x.shape[dim]
         near, far = x.narrow(dim, 0, n - 1), x.narrow(dim, 1, n - 1)
         sender, receiver = (far, near) if reverse else (near, far)
