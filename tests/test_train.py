@@ -645,6 +645,18 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
         ('steps = "100"\n', "steps = '100' must be a whole number"),
         ("steps = true\n", "steps = True must be a whole number"),
         ("steps = 0\n", "steps = 0 must be 1 or more"),
+        ("learning_rate = nan\n", "learning_rate = nan must be a finite number"),
+        ("learning_rate = 0\n", "learning_rate = 0 must be above 0"),
+        ("weight_decay = inf\n", "weight_decay = inf must be a finite number"),
+        ("ema = 1.5\n", "ema = 1.5 must be from 0 to 1"),
+        ("ema = nan\n", "ema = nan must be from 0 to 1"),
+        ("loaders = -1\n", "loaders = -1 must be 0 or more"),
+        ("drop_share = 7\n", "drop_share = 7 must be from 0 to 1"),
+        ("picture_gamma = 0\n", "picture_gamma = 0 must be above 0"),
+        ("betas = [0.5, 1]\n", r"betas = \[0.5, 1\] must be 0 or more and below 1"),
+        ("channel_weights = [1, 1, -1, 1]\n", r"channel_weights = \[1, 1, -1, 1\] must be 0 or"),
+        ('skies = ["deck=2", "clear=-1"]\n', "skies holds 'deck=2'; a share is from 0 to 1"),
+        ('dn_offsets = ["a.tif=nan"]\n', "dn_offsets holds 'a.tif=nan', which is not NAME=NUM"),
         ('bands = "B02"\n', "bands = 'B02' must be a list of texts"),
         ("betas = [0.5]\n", "must be a list of 2 numbers"),
         ('composites = ["B02"]\n', "must be a list of lists"),
@@ -657,6 +669,8 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
         path.write_text(text)
         with pytest.raises(OptionError, match=message):
             Config.read(path)
+    path.write_text("steps = 300\nmean_of_steps = [250, 300]\n")
+    assert Config.read(path).mean_of_steps == (250, 300)  # the last step is kept, too
     with pytest.raises(OptionError, match="use fp32, bf16 or fp16"):
         make_fabric(dataclasses.replace(TINY, precision="int8"))
 

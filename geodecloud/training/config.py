@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -23,6 +23,18 @@ _ONE_OF = {str: "a text", int: "a whole number", float: "a number", bool: "true 
 _SEVERAL = {str: "texts", int: "whole numbers", float: "numbers"}
 #: Smallest crop of which the discriminator makes more than one score.
 LEAST_CROP_PX = 32
+#: What numbers must be, in words and as a test, and which options; of a list each one.
+_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("a finite number", math.isfinite, "learning_rate weight_decay picture_gamma picture_white "
+     "channel_weights attention_weight adversarial_weight"),
+    ("1 or more", lambda n: n >= 1, "width steps batch accumulate crop_px validate_every"),
+    ("0 or more", lambda n: n >= 0, "veil_pictures loaders seed adversarial_from weight_decay "
+     "channel_weights attention_weight adversarial_weight"),
+    ("above 0", lambda n: n > 0, "learning_rate picture_gamma picture_white"),
+    ("from 0 to 1", lambda n: 0 <= n <= 1, "drop_share display_share untouched_share texture_share "
+     "learn_share ema"),
+    ("0 or more and below 1", lambda n: 0 <= n < 1, "betas"),
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +109,11 @@ class Config:
             if not _fits(value, hints[name]):
                 raise OptionError(f"{path}: {name} = {value!r} must be {_in_words(hints[name])}")
         config = cls(**values)
-        for name in ("width", "steps", "batch", "accumulate", "crop_px", "validate_every"):
-            if getattr(config, name) < 1:
-                raise OptionError(f"{path}: {name} = {getattr(config, name)} must be 1 or more")
+        for words, fits, names in _RANGES:
+            for name in names.split():
+                value = getattr(config, name)
+                if not all(map(fits, value if isinstance(value, tuple) else [value])):
+                    raise OptionError(f"{path}: {name} = {_as_typed(value)} must be {words}")
         # a wrong one is an error now, not when the data have been read
         _ = config.sky_shares, config.offset_of_file
         if (config.display_share or config.veil_pictures or config.veil_from) and len(
@@ -121,11 +135,11 @@ class Config:
         if wrong := [
             n
             for n in config.mean_of_steps
-            if n % config.validate_every or not 0 < n <= config.steps
+            if n != config.steps and (n % config.validate_every or not 0 < n < config.steps)
         ]:
             raise OptionError(
                 f"{path}: mean_of_steps names step {wrong[0]}; weights are kept every validate_every = "
-                f"{config.validate_every} steps up to {config.steps}"
+                f"{config.validate_every} steps, and those of the last step, {config.steps}"
             )
         if config.veil_pictures and config.veil_from:
             raise OptionError(
@@ -189,7 +203,7 @@ class Config:
         Raises
         ------
         OptionError
-            If a kind is unknown, or the shares do not sum up to 1.
+            If a kind is unknown, a share is none, or the shares do not sum up to 1.
         """
         if not self.skies:
             return SKIES
@@ -197,6 +211,8 @@ class Config:
         if wrong := [kind for kind, _ in words if kind not in SKIES]:
             raise OptionError(f"skies names {wrong[0]!r}; known: {', '.join(SKIES)}")
         shares = {kind: _number("skies", kind, share) for kind, share in words}
+        if odd := [kind for kind, share in shares.items() if not 0 <= share <= 1]:
+            raise OptionError(f"skies holds '{odd[0]}={shares[odd[0]]:g}'; a share is from 0 to 1")
         if not math.isclose(sum(shares.values()), 1):
             raise OptionError(
                 f"the shares of skies sum up to {sum(shares.values()):g}, not 1: {', '.join(self.skies)}"
@@ -214,10 +230,19 @@ def _split(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _number(option: str, name: str, text: str) -> float:
+    wrong = OptionError(f"{option} holds '{name}={text}', which is not NAME=NUMBER")
     try:
-        return float(text)
+        number = float(text)
     except ValueError as error:
-        raise OptionError(f"{option} holds '{name}={text}', which is not NAME=NUMBER") from error
+        raise wrong from error
+    if not math.isfinite(number):
+        raise wrong
+    return number
+
+
+def _as_typed(value: Any) -> str:
+    """A number or numbers as one types them in TOML."""
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def _fits(value: object, hint: Any) -> bool:
