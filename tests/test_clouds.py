@@ -123,7 +123,7 @@ def test_shadow_is_the_opacity_of_the_same_cloud_moved_along():
 
 
 def test_thin_cloud_is_thinner_at_long_wavelengths_by_angstroms_law(monkeypatch):
-    monkeypatch.setattr("geodecloud.training.clouds._PARALLAX_PX", 0)
+    monkeypatch.setattr("geodecloud.training.clouds._PARALLAX_M", 0)
     clear, black = flat(0.3), flat(BLACK)
     exponents = []
     for seed in SEEDS:
@@ -210,25 +210,45 @@ def test_a_gap_darkens_no_ground_beside_it(whole_pixels):
     assert blurred > 10
 
 
-def test_high_cloud_moves_between_the_bands_and_low_cloud_hardly():
-    """The red band looks 0.5 s after the green one: 4 px of 10 m for cirrus at 10 km."""
-    found = {}
+def shifts_between_green_and_red(**options):
+    found = []
     for seed in range(60):
-        pair = sky(seed, flat(BLACK), (560, 665))
+        pair = sky(seed, flat(BLACK), (560, 665), **options)
         if pair.opacity.std() < 0.05:
             continue
         green, red = (band - band.mean() for band in pair.cloudy)
         power = np.fft.fft2(green) * np.conj(np.fft.fft2(red))
         peak = np.unravel_index(np.abs(np.fft.ifft2(power)).argmax(), SHAPE_YX)
         shift = [min(i, n - i) for i, n in zip(peak, SHAPE_YX, strict=True)]
-        found[seed] = np.hypot(*shift)
-    shifts = np.array(list(found.values()))
+        found.append(np.hypot(*shift))
+    return np.array(found)
+
+
+def test_high_cloud_moves_between_the_bands_and_low_cloud_hardly():
+    """The red band looks 0.5 s after the green one: 4 px of 10 m for cirrus at 10 km."""
+    shifts = shifts_between_green_and_red()
     assert 3 <= shifts.max() <= 1000 * 11 * 6.7 / 786 * 0.478 / 10 + 1.5
     assert (shifts < 1.5).mean() > 0.3
+    # which is less than one of 60 m
+    assert shifts_between_green_and_red(pixel_m=60).max() < 1.5
+
+
+def test_shadows_fall_as_far_in_metres_whatever_the_pixel():
+    compared = 0
+    for seed in range(80):
+        fine, coarse = (sky(seed, flat(0.3), (560, 560), pixel_m=m) for m in (100, 200))
+        near = parallel_shift(fine.opacity, fine.shadow) if fine.shadow.std() > 0.02 else None
+        if near is None or max(map(abs, near)) > 15:  # little is left to compare
+            continue
+        half = parallel_shift(coarse.opacity, coarse.shadow)
+        assert half
+        np.testing.assert_allclose(2 * np.array(half), near, atol=1.5)  # both are whole px
+        compared += 1
+    assert compared >= 3
 
 
 def test_water_vapour_hides_low_cloud_in_b10_and_infrared_dims_ice(monkeypatch):
-    monkeypatch.setattr("geodecloud.training.clouds._PARALLAX_PX", 0)
+    monkeypatch.setattr("geodecloud.training.clouds._PARALLAX_M", 0)
     clear = np.full((3, *SHAPE_YX), 0.001, np.float32)
     low, high, swir = [], [], []
     for kind, shares in (("cumulus", low), ("cirrus", high)):

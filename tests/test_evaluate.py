@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 from conftest import BANDS, textured_dn, write_raster
+from rasterio.transform import from_origin
 from scipy.ndimage import gaussian_filter
 
 from geodecloud.cli import main
@@ -175,6 +176,32 @@ def test_simulated_pair_is_the_scene_and_the_scene_under_cloud(
     again = simulated(clear_scene, tmp_path / "again")
     with rasterio.open(again / "here_cloudy.tif") as src:
         np.testing.assert_array_equal(src.read(), images["cloudy"])
+
+
+@pytest.mark.parametrize(
+    ("crs", "pixel", "same"),
+    [
+        ("EPSG:32719", 60, False),
+        ("EPSG:2263", 10 * 3937 / 1200, True),  # feet of the US survey
+        ("EPSG:4326", 0.0001, True),
+        (None, 1, True),
+    ],
+)
+def test_pixels_have_the_size_that_a_projected_grid_says(
+    crs: str | None, pixel: float, same: bool, tmp_path: Path
+) -> None:
+    """The reference has pixels of 10 m; between the bands clouds move by more of these than of 60 m."""
+    skies = []
+    for name, profile in (
+        ("ref", {}),
+        ("other", {"crs": crs, "transform": from_origin(0, 0, pixel, pixel)}),
+    ):
+        (tmp_path / name).mkdir()
+        scene = write_raster(tmp_path / name / "here.tif", textured_dn(4, 90, 110), **profile)
+        folder = simulated(scene, tmp_path / name / "pairs", "--seed", "3")
+        with rasterio.open(folder / "here_cloudy.tif") as src:
+            skies.append(src.read())
+    assert (skies[0] == skies[1]).all() == same
 
 
 @pytest.mark.parametrize("nodata", [None, np.nan, -9999.0])

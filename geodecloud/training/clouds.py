@@ -60,8 +60,8 @@ DELAYS_S = {
     443: 2.314, 492: 0.0, 560: 0.527, 665: 1.005, 704: 1.269, 740: 1.525, 783: 1.790,
     833: 0.264, 865: 2.055, 945: 2.586, 1374: 0.851, 1614: 1.468, 2202: 2.085,
 }  # fmt: skip
-#: Shift in px of 10 m per km of height and second of delay: 1000 * 6.7 / 786 / 10.
-_PARALLAX_PX = 0.85
+#: Shift in m per km of height and second of delay: 1000 * 6.7 / 786.
+_PARALLAX_M = 8.5
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ def simulate_clouds(
     texture_share: float = 0.35,
     skies: Mapping[str, float] | None = None,
     gaps: NDArray[np.bool_] | None = None,
+    pixel_m: float = 10.0,
 ) -> SimulatedPair:
     """Put one random sky over a clear patch.
 
@@ -136,6 +137,7 @@ def simulate_clouds(
     texture_share : how often one of them is used, 0 to 1
     skies : kind of sky -> how often it is drawn; None: `SKIES`
     gaps : (C, H, W), where a channel has no data and is 0; None: where all channels are 0
+    pixel_m : side of a pixel in m: how far shadows fall, and clouds move between the bands
 
     Raises
     ------
@@ -155,13 +157,13 @@ def simulate_clouds(
     if sky in ("cumulus", "veil") and rng.random() < 0.25:  # a second layer above
         opacity_field = 1 - (1 - opacity_field) * (1 - _opacity("cirrus", side, rng))
     here = np.s_[side // 4 : side // 4 + height, side // 4 : side // 4 + width]
-    seen = _with_parallax(opacity_field, wavelengths, height_km, rng)[:, *here]
+    seen = _with_parallax(opacity_field, wavelengths, height_km, rng, pixel_m)[:, *here]
     opacity = seen[clear.any(axis=(1, 2))].max(axis=0, initial=0)
 
     shadow = np.zeros((height, width), np.float32)
     if sky in ("cumulus", "deck") and rng.random() < 0.6:
-        # the sun's zenith angle is 15 to 70 degrees; px of 10 m
-        distance = min(100 * height_km * np.tan(rng.uniform(0.26, 1.22)), side / 4)
+        # the sun's zenith angle is 15 to 70 degrees
+        distance = min(1000 / pixel_m * height_km * np.tan(rng.uniform(0.26, 1.22)), side / 4)
         azimuth = rng.uniform(0, 2 * np.pi)
         shift = round(distance * np.sin(azimuth)), round(distance * np.cos(azimuth))
         cast = np.roll(opacity_field, shift, axis=(0, 1))[here]
@@ -199,13 +201,17 @@ def _blur(clear: Array, sigma: float, gaps: NDArray[np.bool_] | None) -> Array:
 
 
 def _with_parallax(
-    field: Array, wavelengths: Array, height_km: float, rng: np.random.Generator
+    field: Array,
+    wavelengths: Array,
+    height_km: float,
+    rng: np.random.Generator,
+    pixel_m: float,
 ) -> Array:
     """The field as each band saw it, (C, side, side), moved along one random direction."""
     known = np.array(list(DELAYS_S))
     nearest = known[np.abs(known[None] - wavelengths[:, None]).argmin(axis=1)]
     delays = np.array([DELAYS_S[int(nm)] for nm in nearest])
-    shifts = _PARALLAX_PX * height_km * (delays - DELAYS_S[560])
+    shifts = _PARALLAX_M / pixel_m * height_km * (delays - DELAYS_S[560])
     angle = rng.uniform(0, 2 * np.pi)
     return np.stack(
         [

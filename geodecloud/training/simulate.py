@@ -12,6 +12,7 @@ import xarray as xr
 
 from geodecloud.bands import SENTINEL2_NM, canonical_name, describe
 from geodecloud.errors import BandError, OptionError
+from geodecloud.grid import Grid
 from geodecloud.scene import open_raster, read_metadata
 from geodecloud.staging import FileFormat
 from geodecloud.training.clouds import SKIES, simulate_clouds
@@ -23,7 +24,9 @@ def simulate_file(
 ) -> list[Path]:
     """Write a clear scene and itself under clouds, georeferenced, with the true opacity.
 
-    The whole scene is held in memory. Bands of unknown wavelength and nodata stay as they are.
+    The whole scene is held in memory. Bands of unknown wavelength and nodata stay as they are. Shadows fall
+    as far, and bands see a cloud as far apart, as pixels of the grid's size ask for; without a projected
+    CRS pixels count as 10 m.
 
     Parameters
     ----------
@@ -65,6 +68,7 @@ def simulate_file(
         rng,
         skies={sky: 1.0} if sky else None,
         gaps=gaps[known],
+        pixel_m=_pixel_m(metadata.grid),
     )
     cloudy = dn.copy()
     cloudy[known] = np.where(gaps[known], dn[known], codec.encode(pair.cloudy.astype(np.float64)))
@@ -81,6 +85,14 @@ def simulate_file(
         write_scene(_as_array(image), out / f"{clear.stem}_{kind}.tif", about, form)
         for kind, (image, about) in images.items()
     ]
+
+
+def _pixel_m(grid: Grid) -> float:
+    """Side of a pixel in m; that of the training imagery where the grid does not say."""
+    if grid.crs is None or not grid.crs.is_projected or not grid.has_place:
+        return 10.0
+    _, unit_m = grid.crs.linear_units_factor
+    return float(unit_m * np.mean(grid.res_xy))
 
 
 def _as_array(image: np.ndarray[Any, Any]) -> xr.DataArray:
