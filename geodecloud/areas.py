@@ -9,13 +9,13 @@ import dask.array as da
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from pyproj.exceptions import CRSError, ProjError
-from rasterio.features import geometry_mask
+from pyproj.exceptions import ProjError
 from rasterio.vrt import WarpedVRT
 
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.grid import Grid
 from geodecloud.lazy import LazyWindows
+from geodecloud.region import Region
 from geodecloud.scene import absolute, open_raster, reading
 from geodecloud.tiler import Window
 
@@ -61,16 +61,14 @@ class _CloudFile(_Areas):
 
 
 class _Inside(_Areas):
-    """An area of interest, rasterised where asked; a pixel is in if its centre is."""
+    """An area of interest; a pixel is in if its centre is."""
 
-    def __init__(self, path: str | Path, geometry: Any, grid: Grid) -> None:
-        super().__init__(path, grid)
-        self.geometry = geometry
+    def __init__(self, path: str | Path, region: Region) -> None:
+        super().__init__(path, region.grid)
+        self.region = region
 
     def find(self, window: Window) -> NDArray[np.bool_]:
-        return geometry_mask(
-            [self.geometry], window.shape_yx, self.grid.window_transform(window), invert=True
-        )
+        return self.region.find(window)
 
 
 def open_mask(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
@@ -91,12 +89,9 @@ def open_mask(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
             )
         grid = Grid(None, grid.transform, grid.shape_yx)
     else:
-        here = _outline_in(grid, mask_grid.crs, path)
-        if here.intersection(mask_grid.footprint).area == 0:
-            raise SceneError(
-                f"mask {path} does not overlap the scene: it covers {_round(mask_grid.bounds)} and the "
-                f"scene {_round(here.bounds)} in {mask_grid.crs}"
-            )
+        region = _region(path, mask_grid.footprint, mask_grid.crs, grid)
+        if region.is_empty():
+            raise SceneError(f"mask {path} does not overlap the scene: {_where(region)}")
     return da.from_array(_CloudFile(absolute(path), grid), chunks=chunks_yx, lock=False)
 
 
@@ -110,30 +105,19 @@ def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
     SceneError
         If it has no CRS, no geometry, or does not overlap the scene.
     """
-    import geopandas
-
-    area, here, crs = _area_and_outline(path, grid)
-    if area.intersection(here).area == 0:
-        where = "is empty" if area.is_empty else f"covers {_round(area.bounds)}"
-        raise SceneError(
-            f"area of interest {path} does not overlap the scene: it {where} and the scene covers "
-            f"{_round(here.bounds)} in its CRS"
-        )
-    # a little beyond the outline, so that curved edges cut no pixel of the scene off
-    wide = area.intersection(here.buffer(0.01 * here.length))
-    assert grid.crs is not None
-    area = geopandas.GeoSeries([wide], crs=crs).to_crs(grid.crs.to_wkt()).make_valid().iloc[0]
-    return da.from_array(_Inside(path, area, grid), chunks=chunks_yx, lock=False)
+    region = _read_aoi(path, grid)
+    if region.is_empty():
+        raise SceneError(f"area of interest {path} does not overlap the scene: {_where(region)}")
+    # one window at a time: GEOS indexes a geometry when it is first asked, without a lock
+    return da.from_array(_Inside(path, region), chunks=chunks_yx, lock=True)
 
 
 def touches_aoi(path: str | Path, grid: Grid) -> bool:
-    """Whether a scene has ground in common with an area of interest; raises as `open_aoi`."""
-    area, here, _ = _area_and_outline(path, grid)
-    return bool(area.intersection(here).area > 0)
+    """Whether an area of interest has pixels of a scene; raises as `open_aoi`."""
+    return not _read_aoi(path, grid).is_empty()
 
 
-def _area_and_outline(path: str | Path, grid: Grid) -> tuple[Any, Any, Any]:
-    """The area of interest, the scene's outline in its CRS, and that CRS."""
+def _read_aoi(path: str | Path, grid: Grid) -> Region:
     import geopandas
     from pyogrio.errors import DataSourceError
 
@@ -147,26 +131,23 @@ def _area_and_outline(path: str | Path, grid: Grid) -> tuple[Any, Any, Any]:
         raise SceneError(f"{path} is a table without geometry, no area of interest")
     if frame.crs is None:
         raise SceneError(f"{path} has no CRS; the area of interest could be anywhere")
-    # cut to the scene in the file's own CRS: far corners may have no place in the scene's
-    here = _outline_in(grid, frame.crs, path)
-    return frame.geometry.make_valid().union_all(), here, frame.crs
+    return _region(path, frame.geometry.make_valid().union_all(), frame.crs, grid)
 
 
-def _outline_in(grid: Grid, crs: Any, path: str | Path) -> Any:
-    """The scene's outline in another CRS, with corners enough to follow its curves."""
-    import geopandas
-
-    assert grid.crs is not None  # callers have looked at grid.has_place
-    outline = grid.footprint
-    dense = outline.segmentize(outline.length / 80)
+def _region(path: str | Path, polygons: Any, crs: Any, grid: Grid) -> Region:
     try:
-        series = geopandas.GeoSeries([dense], crs=grid.crs.to_wkt()).to_crs(
-            crs.to_wkt() if hasattr(crs, "to_wkt") else crs
-        )
-    except (CRSError, ProjError) as error:
+        return Region(polygons, crs, grid)
+    except ProjError as error:  # CRSError is one too
         raise SceneError(f"the CRS of {path} cannot be brought to the scene's: {error}") from error
-    return series.make_valid().iloc[0]
 
 
-def _round(bounds: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in bounds) + ")"
+def _where(region: Region) -> str:
+    """What a region and its scene cover, for a message on two that do not meet."""
+    height, width = region.grid.shape_yx
+    x, y = region.place(np.array([height / 2, width / 2]))
+    middle = f"is at ({x:.6g}, {y:.6g})" if np.isfinite(x + y) else "has no place"
+    bounds = ", ".join(f"{value:.6g}" for value in region.polygons.bounds)
+    return (
+        f"no pixel has its centre in it; it covers ({bounds}) in {region.crs.name}, where the middle of "
+        f"the scene {middle}"
+    )

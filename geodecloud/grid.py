@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from affine import Affine
 from rasterio.crs import CRS
@@ -54,11 +54,13 @@ class Grid:
     def footprint(self) -> Polygon:
         """The outline of the scene, four corners, right also for rotated grids."""
         height, width = self.shape_yx
-        t = self.transform
         corners = [(0, 0), (width, 0), (width, height), (0, height)]
-        return Polygon(
-            [(t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f) for col, row in corners]
-        )
+        return Polygon([self.place(col, row) for col, row in corners])
+
+    def place(self, col: Any, row: Any) -> tuple[Any, Any]:
+        """CRS coordinates of points counted in pixels from the corner, numbers or arrays."""
+        t = self.transform
+        return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
     def window_transform(self, window: Window) -> Affine:
         """Transform of a window's own pixels."""
