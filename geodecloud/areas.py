@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 from rasterio.vrt import WarpedVRT
@@ -41,23 +43,42 @@ class _Areas(LazyWindows):
 
 
 class _CloudFile(_Areas):
-    """A raster of the user's, non-zero = cloud, brought to the scene's grid by nearest."""
+    """A raster of the user's, non-zero = cloud, brought to the scene's grid by nearest.
+
+    GDAL takes longitudes as they are, so a raster that reaches beyond 180 is read once for each of
+    `shifts`: as it lies, and a turn of the globe away.
+    """
+
+    def __init__(self, path: str | Path, grid: Grid, shifts: Sequence[float]) -> None:
+        super().__init__(path, grid)
+        self.shifts = shifts
 
     def find(self, window: Window) -> NDArray[np.bool_]:
         with open_raster(self.path) as src:
             where = rasterio.windows.Window(*window)
             if Grid.of(src) == self.grid or not self.grid.has_place:
-                values = src.read(1, window=where, masked=True)
-            else:
+                return _is_cloud(src.read(1, window=where, masked=True))
+            a, b, c, d, e, f = src.transform[:6]
+            clouds = np.zeros(window.shape_yx, bool)
+            for shift in self.shifts:
                 with WarpedVRT(
                     src,
+                    src_transform=Affine(a, b, c + shift, d, e, f),
                     crs=self.grid.crs,
                     transform=self.grid.transform,
                     width=self.shape[1],
                     height=self.shape[0],
+                    # in its pixels; GDAL's default of 1/8 often takes the nearest but one
+                    tolerance=1e-3,
+                    # of a window's outline; at 21 of them GDAL misses where it crosses 180
+                    SAMPLE_STEPS="ALL",
                 ) as vrt:
-                    values = vrt.read(1, window=where, masked=True)
-        return np.nan_to_num(values.filled(0)) != 0
+                    clouds |= _is_cloud(vrt.read(1, window=where, masked=True))
+        return clouds
+
+
+def _is_cloud(values: np.ma.MaskedArray[Any, Any]) -> NDArray[np.bool_]:
+    return np.nan_to_num(values.filled(0)) != 0
 
 
 class _Inside(_Areas):
@@ -87,12 +108,13 @@ def open_mask(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
                 f"mask {path} is {mask_grid} and the scene is {grid}: without a georeference on "
                 "both they must have the same size"
             )
-        grid = Grid(None, grid.transform, grid.shape_yx)
+        grid, shifts = Grid(None, grid.transform, grid.shape_yx), [0.0]
     else:
         region = _region(path, mask_grid.footprint, mask_grid.crs, grid)
         if region.is_empty():
             raise SceneError(f"mask {path} does not overlap the scene: {_where(region)}")
-    return da.from_array(_CloudFile(absolute(path), grid), chunks=chunks_yx, lock=False)
+        shifts = region.shifts
+    return da.from_array(_CloudFile(absolute(path), grid, shifts), chunks=chunks_yx, lock=False)
 
 
 def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:

@@ -144,6 +144,40 @@ def test_an_area_on_a_real_full_disk(real_data: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.isin(src.read(1), [2, 3]), expected)
 
 
+#: masks on grids of their own -> (scene, CRS, transform, shape)
+MASKS = {
+    "globe and date line": ("date line", 4326, from_origin(-180, 90, 0.5, 0.5), (360, 720)),
+    "beyond 180": ("date line", 4326, from_origin(179.99, -16.999, 1e-4, 1e-4), (150, 120)),
+    "0 to 360": ("date line", 4326, from_origin(0, 90, 0.5, 0.5), (360, 720)),
+    "metres across 180": ("date line", 32701, from_origin(180_000, 8_118_000, 20, 20), (30, 60)),
+    "globe and pole": ("pole", 4326, from_origin(-180, 90, 0.5, 0.1), (1800, 720)),
+    "part of the pole": ("pole", 4326, from_origin(10, -85, 0.5, 0.1), (50, 100)),
+    "globe and disk": ("disk", 4326, from_origin(-180, 90, 1, 1), (180, 360)),
+    "0 to 360 and disk": ("disk", 4326, from_origin(0, 90, 1, 1), (180, 360)),
+    "globe from -180": ("0 to 360", 4326, from_origin(-180, 90, 1, 1), (180, 360)),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_lie_where_their_pixels_are(name: str, tmp_path: Path) -> None:
+    scene, epsg, transform, shape_yx = MASKS[name]
+    grid = SCENES[scene]
+    mask = np.random.default_rng(1).integers(0, 2, (1, *shape_yx), np.uint8)
+    path = write_raster(tmp_path / "mask.tif", mask, crs=f"EPSG:{epsg}", transform=transform)
+    xs, ys = centres_in(epsg, grid)
+    expected, sure = np.zeros(SHAPE_YX, bool), np.ones(SHAPE_YX, bool)
+    for turn in (-360, 0, 360) if epsg == 4326 else (0,):
+        cols, rows = (xs + turn - transform.c) / transform.a, (ys - transform.f) / transform.e
+        here = (cols >= 0) & (cols < shape_yx[1]) & (rows >= 0) & (rows < shape_yx[0])
+        expected[here] = mask[0, rows[here].astype(int), cols[here].astype(int)] > 0
+        for places in (rows[here], cols[here]):  # GDAL's transformer is good to 1/1000 px
+            sure[here] &= np.abs(places - np.round(places)) > 1e-3
+    assert sure.mean() > 0.8
+    assert 0 < expected.sum() < expected.size
+    clouds = open_mask(path, grid, (40, 64)).compute(scheduler="sync")
+    np.testing.assert_array_equal(clouds[sure], expected[sure])
+
+
 def test_masks_elsewhere_are_refused(tmp_path: Path) -> None:
     africa = from_origin(-30, -16, 1, 1)
     path = write_raster(
