@@ -9,6 +9,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import rasterio
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
@@ -125,7 +126,7 @@ def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
     SceneIOError
         If the file cannot be read.
     SceneError
-        If it has no CRS, no geometry, or does not overlap the scene.
+        If it has several layers, no CRS or no area, or does not overlap the scene.
     """
     region = _read_aoi(path, grid)
     if region.is_empty():
@@ -141,19 +142,33 @@ def touches_aoi(path: str | Path, grid: Grid) -> bool:
 
 def _read_aoi(path: str | Path, grid: Grid) -> Region:
     import geopandas
+    import pyogrio
     from pyogrio.errors import DataSourceError
 
     if not grid.has_place:
         raise SceneError(f"the scene has no georeference, so {path} cannot be placed on it")
     try:
-        frame = geopandas.read_file(path)
+        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+        if not layers:
+            raise SceneError(f"{path} is a table without geometry, no area of interest")
+        if len(layers) > 1:
+            raise SceneError(
+                f"{path} has {len(layers)} layers ({', '.join(layers)}), and an area of interest is one; "
+                f"write it to a file of its own: ogr2ogr aoi.gpkg {path} {layers[0]}"
+            )
+        frame = geopandas.read_file(path, layer=layers[0])
     except (DataSourceError, OSError) as error:
         raise SceneIOError(f"{path} cannot be read as a vector file: {error}") from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise SceneError(f"{path} is a table without geometry, no area of interest")
     if frame.crs is None:
         raise SceneError(f"{path} has no CRS; the area of interest could be anywhere")
-    return _region(path, frame.geometry.make_valid().union_all(), frame.crs, grid)
+    parts = shapely.get_parts(frame.geometry.make_valid().union_all())
+    polygons = parts[shapely.get_dimensions(parts) == 2]
+    if polygons.size == 0:
+        kinds = sorted({part.geom_type for part in parts})
+        raise SceneError(
+            f"area of interest {path} has no area: it holds {' and '.join(kinds) or 'nothing'}, no polygon"
+        )
+    return _region(path, shapely.MultiPolygon(list(polygons)), frame.crs, grid)
 
 
 def _region(path: str | Path, polygons: Any, crs: Any, grid: Grid) -> Region:

@@ -8,6 +8,8 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas
+import pyogrio
 import pytest
 import rasterio
 from affine import Affine
@@ -15,7 +17,7 @@ from conftest import write_raster
 from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
-from shapely import MultiPolygon, Point, Polygon, box, contains_xy
+from shapely import LineString, MultiPolygon, Point, Polygon, box, contains_xy
 
 import geodecloud
 from geodecloud.areas import open_aoi, open_mask, touches_aoi
@@ -185,3 +187,66 @@ def test_masks_elsewhere_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(SceneError, match=r"not overlap.*scene is at \(179.996, -17"):
         open_mask(path, SCENES["date line"], SHAPE_YX)
+
+
+LINE = LineString([(11.11, 64.91), (11.15, 64.91)])
+
+
+@pytest.mark.parametrize(
+    ("areas", "holds"),
+    [
+        ([LINE], "LineString"),
+        ([Point(11.13, 64.91)], "Point"),
+        ([LINE, Point(12, 65)], "LineString and Point"),
+        ([Polygon([(11.11, 64.91), (11.15, 64.91), (11.13, 64.91)])], "LineString"),
+        ([None], "nothing"),
+    ],
+)
+def test_what_has_no_area_is_said_to_have_none(
+    areas: list[Any], holds: str, tmp_path: Path
+) -> None:
+    path = vector_file(tmp_path / "aoi.geojson", areas)
+    for ask in (lambda grid: open_aoi(path, grid, SHAPE_YX), lambda grid: touches_aoi(path, grid)):
+        with pytest.raises(
+            SceneError, match=rf"aoi\.geojson has no area: it holds {holds}, no poly"
+        ):
+            ask(SCENES["rotated"])
+
+
+def test_lines_and_points_among_polygons_are_left_out(tmp_path: Path) -> None:
+    bow_with_tail = Polygon(
+        [
+            (11.115, 64.9),
+            (11.14, 64.92),
+            (11.14, 64.9),
+            (11.115, 64.92),
+            (11, 64.92),
+            (11.115, 64.92),
+        ]
+    )
+    both = vector_file(tmp_path / "both.gpkg", [bow_with_tail, LINE, Point(11.13, 64.91), None])
+    bow = [Polygon([(x, 64.9), (11.1275, 64.91), (x, 64.92)]) for x in (11.115, 11.14)]
+    grid = SCENES["rotated"]
+    expected = contains_xy(MultiPolygon(bow), *centres_in(4326, grid))
+    assert 0 < expected.sum() < expected.size
+    inside = open_aoi(both, grid, SHAPE_YX).compute(scheduler="sync")
+    np.testing.assert_array_equal(inside, expected)
+
+
+def test_a_file_of_several_layers_is_refused_by_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "areas.gpkg"
+    for layer in ("north", "south"):
+        geopandas.GeoDataFrame(geometry=[NOTCHED], crs=4326).to_file(path, layer=layer)
+    with pytest.raises(SceneError, match=r"2 layers \(north, south\).*ogr2ogr aoi.gpkg"):
+        open_aoi(path, SCENES["rotated"], SHAPE_YX)
+
+
+def test_tables_beside_one_layer_do_not_count(tmp_path: Path) -> None:
+    """As QGIS keeps its styles in a GeoPackage."""
+    path, styles = tmp_path / "areas.gpkg", pandas.DataFrame({"style": ["red"]})
+    pyogrio.write_dataframe(styles, path, layer="layer_styles")
+    with pytest.raises(SceneError, match="table without geometry"):
+        open_aoi(path, SCENES["rotated"], SHAPE_YX)
+    frame = geopandas.GeoDataFrame(geometry=[NOTCHED], crs=4326)
+    frame.to_file(path, layer="area")
+    assert open_aoi(path, SCENES["rotated"], SHAPE_YX).any().compute(scheduler="sync")
