@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -21,8 +22,8 @@ from geodecloud.staging import write_text
 
 #: Folder of the journal below that of the results.
 FOLDER = ".geodecloud"
-#: Names of temporary files, ours and those of `geodecloud.staging`.
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.((raw|part)\.tif(\.aux\.xml)?|part)")
+#: Names of temporary files and folders, ours and those of `geodecloud.staging`.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,12 @@ def fingerprint(inputs: Sequence[str | Path], parameters: Mapping[str, Any]) -> 
 
 def remove_leftovers(out_dir: Path) -> list[Path]:
     """Remove what a killed run was writing. Nobody else may be writing there."""
-    left = [p for p in sorted(out_dir.rglob(".*")) if _TEMPORARY.fullmatch(p.name) and p.is_file()]
+    left = [path for path in sorted(out_dir.rglob(".*")) if _TEMPORARY.fullmatch(path.name)]
     for path in left:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return left
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
-from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.metadata import Metadata
 from geodecloud.storage import is_remote, put
 
@@ -80,7 +82,10 @@ class FileFormat:
 
 
 class Staging:
-    """The two temporary files of one product: raw pixels, then the finished raster."""
+    """One product in a hidden folder beside its target: raw pixels, then the finished raster.
+
+    The folder is its own, because GDAL may put files beside a raster: what a GeoTIFF cannot hold.
+    """
 
     def __init__(self, product: Product, format: FileFormat) -> None:
         self.product, self.format = product, format
@@ -89,19 +94,22 @@ class Staging:
             self.path = Path(tempfile.gettempdir(), str(product.path).rpartition("/")[2])
         else:
             self.path = Path(product.path).resolve()  # a link is written through, not replaced
-        stem = f".{self.path.name[:100]}.{secrets.token_hex(4)}"
-        self.raw = self.path.with_name(f"{stem}.raw.tif")
-        self.final = self.path.with_name(f"{stem}.part.tif")
+        # 50 letters are at most 200 bytes, and file systems allow a name 255
+        self.folder = self.path.with_name(f".{self.path.name[:50]}.{secrets.token_hex(4)}.part")
+        self.raw = self.folder / "raw" / "raw.tif"
+        self.final = self.folder / "final" / self.path.name
         self.dst: DatasetWriter | None = None
 
     def open(self) -> RasterTarget:
         """Create the raw file; what takes its blocks.
 
-        To be called inside the `with`, not by it: an interrupt between the making of the file
-        and the end of an `__enter__` would leave the file behind.
+        To be called inside the `with`, not by it: an interrupt between the making of the folder
+        and the end of an `__enter__` would leave the folder behind.
         """
         self._try_options()
         with self._named():
+            for file in (self.raw, self.final):
+                file.parent.mkdir(parents=True)
             self.dst = rasterio.open(self.raw, "w", **_RAW, **self.product.metadata.profile())
             self.product.metadata.write_to(self.dst)
         return RasterTarget(self.dst, self.product.path)
@@ -116,8 +124,9 @@ class Staging:
         with self._named():
             self.dst.close()
             rasterio.shutil.copy(self.raw, self.final, **self._options())
-            with open(self.final, "rb") as written:
-                os.fsync(written.fileno())
+            for file in self.final.parent.iterdir():
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
             # GDAL reports a full disk on closing to its log only: trust nothing but the file
             threads = {"NUM_THREADS": "ALL_CPUS"}  # decoding is what takes the time here
             with rasterio.open(self.raw) as raw, rasterio.open(self.final, **threads) as final:
@@ -133,20 +142,36 @@ class Staging:
         if self.is_remote:
             put(self.final, str(self.product.path))
             return
-        if self.path.exists() and not self.format.overwrite:
+        older = self.path.exists()
+        if older and not self.format.overwrite:
             raise SceneIOError(f"{self.product.path} was made by someone else meanwhile")
+        beside = [file for file in self.final.parent.iterdir() if file != self.final]
+        for file in beside:  # first: who sees the raster shall see all of it
+            self._publish_beside(file, older)
         os.replace(self.final, self.path)
         for suffix in _SIDECARS:
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            if self.path.name + suffix not in {file.name for file in beside}:
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    def _publish_beside(self, file: Path, older: bool) -> None:
+        """Put a side file in place, unless that belongs to something else than our target."""
+        place = self.path.with_name(file.name)
+        if place.exists() and not older and not file.name.startswith(self.path.name):
+            warnings.warn(
+                f"{place} was there before {self.path.name} and is kept; the file of this name that "
+                "belongs to the new raster is left out. Write to another name to have both",
+                GeodecloudWarning,
+                stacklevel=2,
+            )
+            return
+        os.replace(file, place)
 
     def __exit__(self, *_: object) -> None:
         try:
             if self.dst is not None:
                 self.dst.close()
         finally:
-            for path in (self.raw, self.final):
-                for leftover in (path, path.with_name(path.name + ".aux.xml")):
-                    leftover.unlink(missing_ok=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _options(self) -> dict[str, str]:
         """GDAL's creation options: ours, then the caller's."""

@@ -306,7 +306,7 @@ def test_signals_to_a_real_process_leave_nothing(sign: int, code: int, tmp_path:
     command = [sys.executable, "-m", "geodecloud", str(scene), "--out", str(tmp_path / "out.tif")]
     before = set(tmp_path.iterdir())
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".out.tif.*.raw.tif")) and process.poll() is None:
+    while not list(tmp_path.glob(".out.tif.*/raw/*.tif")) and process.poll() is None:
         time.sleep(0.02)  # until pixels are about to be written
     process.send_signal(sign)
     _, errors = process.communicate(timeout=60)

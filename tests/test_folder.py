@@ -409,8 +409,10 @@ def test_interrupted_it_leaves_nothing_half_done(
 def test_leftovers_are_removed(toy_model: Path, tmp_path: Path) -> None:
     root, out = tmp_path / "in", tmp_path / "out"
     write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40))
-    for name in (".x_decloud.tif.0a1b2c3d.raw.tif", ".y.tif.0a1b2c3d.part.tif.aux.xml"):
-        root_file(out / "deep", name).touch()
+    folder = out / "deep" / ".x_decloud.tif.0a1b2c3d.part"
+    for place, name in (("raw", "raw.IMD"), ("final", "x_decloud.tif"), ("final", "x.aux.xml")):
+        root_file(folder / place, name).touch()
+    root_file(out / "deep", ".y.json.0a1b2c3d.part").touch()
     root_file(out, ".users.own.tif").touch()
     geodecloud.decloud_folder(root, out, model=toy_model)
     assert sorted(p.name for p in out.rglob(".*")) == [".geodecloud", ".users.own.tif"]

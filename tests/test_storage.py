@@ -106,6 +106,17 @@ def test_from_a_store_to_a_store(store: Store, cog: Path, toy_model: Path, tmp_p
         np.testing.assert_array_equal(store.read("out/a.tif", tmp_path / "back.tif"), src.read())
 
 
+def test_side_files_go_to_a_store_too(store: Store, tmp_path: Path) -> None:
+    scene = write_raster(tmp_path / "imd.tif", np.ones((1, 30, 40), np.uint8))
+    with rasterio.open(scene, "r+") as dst:
+        dst.update_tags(ns="IMD", satId="WV02")
+    done = invoke(scene, "--model", "identity", "--out", "s3://scenes/out/a.tif")
+    assert done.exit_code == 0, done.stderr
+    assert store.names() == ["out/a.IMD", "out/a.tif"]
+    with rasterio.open("s3://scenes/out/a.tif") as src:
+        assert src.tags(ns="IMD") == {"satId": "WV02"}
+
+
 def test_only_ranges_are_read(store: Store, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(1, 9000, (4, 1500, 1500), dtype=np.uint16)
     raw = write_raster(tmp_path / "raw.tif", noise)
