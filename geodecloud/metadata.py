@@ -28,12 +28,11 @@ from geodecloud.array_metadata import (
 from geodecloud.bands import SENTINEL2_NM
 from geodecloud.grid import Grid
 from geodecloud.reflectance import Codec, decide_codec
+from geodecloud.tags import Tags, read_tags, write_tags
 
 if TYPE_CHECKING:
     import xarray as xr
     from rasterio.io import DatasetReader, DatasetWriter
-
-Tags = Mapping[str, Mapping[str, str]]  # namespace -> key -> value; "" is the default one
 
 #: Name of the (y, x) bool coordinate that says where a scene has data.
 VALID = "geodecloud_valid"
@@ -41,8 +40,6 @@ VALID = "geodecloud_valid"
 _COLOURS = {ColorInterp.red: "B04", ColorInterp.green: "B03", ColorInterp.blue: "B02"}
 #: Name of the (y, x) uint8 coordinate with the scene classification of Sentinel-2 level 2A.
 SCL = "scl"
-#: Namespaces that describe the old file's storage, not the scene.
-_STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "rio_creation_kwds"}
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,8 @@ class Metadata:
             gcps=tuple(gcps),
             gcps_crs=gcps_crs,
             rpcs=src.rpcs,
-            tags=_tags(src),
-            band_tags=tuple(_tags(src, i) for i in src.indexes),
+            tags=read_tags(src),
+            band_tags=tuple(read_tags(src, i) for i in src.indexes),
         )
 
     @classmethod
@@ -245,15 +242,13 @@ class Metadata:
 
     def write_to(self, dst: DatasetWriter) -> None:
         """Write down all that `profile` could not say. Before the pixels, not after."""
-        for namespace, tags in self.tags.items():
-            dst.update_tags(ns=namespace or None, **tags)
+        for index, tags in enumerate((self.tags, *self.band_tags)):
+            write_tags(dst, tags, index)
         for index in range(1, self.count + 1):
             if description := self.descriptions[index - 1]:
                 dst.set_band_description(index, description)
             if self.units and (unit := self.units[index - 1]):
                 dst.set_band_unit(index, unit)
-            for namespace, tags in self.band_tags[index - 1].items() if self.band_tags else ():
-                dst.update_tags(index, ns=namespace or None, **tags)
             if self.colormaps and (colormap := self.colormaps[index - 1]):
                 dst.write_colormap(index, colormap)
         if set(self.scales) != {1.0} or set(self.offsets) != {0.0}:
@@ -271,9 +266,3 @@ def _colormap(src: DatasetReader, index: int) -> Mapping[int, tuple[int, ...]] |
         return src.colormap(index)
     except ValueError:  # rasterio's way of saying that there is none
         return None
-
-
-def _tags(src: DatasetReader, index: int = 0) -> dict[str, dict[str, str]]:
-    namespaces = ["", *(n for n in src.tag_namespaces(index) if n not in _STORAGE)]
-    tags = {name: src.tags(index, ns=name or None) for name in namespaces}
-    return {name: values for name, values in tags.items() if values}

@@ -24,16 +24,16 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 
+from geodecloud.difference import find_difference
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.metadata import Metadata
 from geodecloud.storage import is_remote, put
+from geodecloud.tags import copy_option, write_missing_tags
 
 if TYPE_CHECKING:
-    from rasterio.io import DatasetReader, DatasetWriter
+    from rasterio.io import DatasetWriter
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "gtiff": {"driver": "GTiff", "TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512"},
 }
 _RAW = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
-_PIXEL_KEYS = {"count", "dtype", "nodata"}
 _COMMON = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
 #: DEFLATE's first level made smaller files than its sixth, GDAL's default, in two thirds of the time
 #: (benchmarks/compression.py, docs/performance.md).
@@ -106,10 +105,10 @@ class Staging:
         To be called inside the `with`, not by it: an interrupt between the making of the folder
         and the end of an `__enter__` would leave the folder behind.
         """
-        self._try_options()
         with self._named():
             for file in (self.raw, self.final):
                 file.parent.mkdir(parents=True)
+            self._try_options()
             self.dst = rasterio.open(self.raw, "w", **_RAW, **self.product.metadata.profile())
             self.product.metadata.write_to(self.dst)
         return RasterTarget(self.dst, self.product.path)
@@ -123,19 +122,25 @@ class Staging:
         log.debug("copying %s to %s", self.raw, self.final)
         with self._named():
             self.dst.close()
-            rasterio.shutil.copy(self.raw, self.final, **self._options())
+            self._copy(self.raw, self.final)
             for file in self.final.parent.iterdir():
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
             # GDAL reports a full disk on closing to its log only: trust nothing but the file
             threads = {"NUM_THREADS": "ALL_CPUS"}  # decoding is what takes the time here
             with rasterio.open(self.raw) as raw, rasterio.open(self.final, **threads) as final:
-                difference = _difference(raw, final)
+                difference = find_difference(raw, final)
         if difference:
             raise SceneIOError(
                 f"{self.product.path} did not come out as computed ({difference}): the disk may be "
-                "full, or a creation option (--co) changes pixels or their place. Nothing was kept"
+                "full, or a creation option (--co) changes or drops something. Nothing was kept"
             )
+
+    def _copy(self, raw: Path, final: Path) -> None:
+        """Make a finished raster of a raw one, with all its tags."""
+        rasterio.shutil.copy(raw, final, **self._options())
+        with rasterio.open(raw) as src, rasterio.open(final) as dst:
+            write_missing_tags(src, dst)
 
     def publish(self) -> None:
         """Put the finished file in place, and with it an end to sidecars of an older one."""
@@ -176,6 +181,7 @@ class Staging:
     def _options(self) -> dict[str, str]:
         """GDAL's creation options: ours, then the caller's."""
         options = dict(_OPTIONS[self.format.name]) | _COMMON
+        options["COPY_SRC_MDD"] = copy_option(self.product.metadata.band_tags)
         options["PREDICTOR"] = _predictor(self.product.metadata, self.format.name)
         if self.format.name == "cog":
             palette = self.product.metadata.has_palette
@@ -192,15 +198,18 @@ class Staging:
         """Let GDAL see the caller's options on one small raster, before hours of work."""
         if not self.format.creation_options:
             return
-        profile = {k: v for k, v in self.product.metadata.profile().items() if k in _PIXEL_KEYS}
-        complaints = _Complaints()
-        with MemoryFile() as source, MemoryFile() as copy, complaints:
-            with source.open(driver="GTiff", width=16, height=16, **profile):
-                pass
-            try:
-                rasterio.shutil.copy(source.name, copy.name, **self._options())
-            except (RasterioError, CPLE_BaseError, ValueError) as error:
-                complaints.found.append(str(error))
+        metadata, complaints = self.product.metadata, _Complaints()
+        raw, copy = self.folder / "raw" / "trial.tif", self.folder / "raw" / "copy.tif"
+        place = {"width": 16, "height": 16}
+        with rasterio.open(raw, "w", driver="GTiff", **metadata.profile() | place) as dst:
+            metadata.write_to(dst)
+        try:
+            with complaints:
+                self._copy(raw, copy)
+            with rasterio.open(raw) as src, rasterio.open(copy) as dst:
+                complaints.found += filter(None, [find_difference(src, dst)])
+        except (RasterioError, CPLE_BaseError, ValueError) as error:
+            complaints.found.append(str(error))
         if complaints.found:
             asked = " ".join(f"{k}={v}" for k, v in self.format.creation_options.items())
             raise OptionError(f"creation options {asked}: {complaints.found[0]}")
@@ -230,29 +239,6 @@ class _Complaints(logging.Handler):
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("rasterio").removeHandler(self)
-
-
-def _difference(raw: DatasetReader, final: DatasetReader) -> str | None:
-    """What differs between two rasters that should hold the same scene; None: nothing."""
-    for name in ("shape", "count", "dtypes", "crs", "transform", "descriptions"):
-        if getattr(raw, name) != getattr(final, name):
-            return f"its {name} is {getattr(final, name)}, not {getattr(raw, name)}"
-    if str(raw.nodata) != str(final.nodata):
-        return f"its nodata is {final.nodata}, not {raw.nodata}"
-    masked = MaskFlags.per_dataset in raw.mask_flag_enums[0]
-    height, width = raw.shape
-    for top in range(0, height, 512):
-        window = rasterio.windows.Window(0, top, width, min(512, height - top))
-        try:
-            ours, theirs = raw.read(window=window), final.read(window=window)
-            masks = [src.dataset_mask(window=window) for src in (raw, final)] if masked else []
-        except RasterioError as error:
-            return f"rows from {top} cannot be read back: {error.__cause__ or error}"
-        if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
-            return f"pixels of rows {top} to {top + ours.shape[-2]} differ"
-        if masks and not np.array_equal(masks[0], masks[1]):
-            return "its mask differs"
-    return None
 
 
 def _predictor(metadata: Metadata, format: str) -> str:

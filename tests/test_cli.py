@@ -283,7 +283,7 @@ def test_unknown_radiometry_is_asked_for(tmp_path: Path) -> None:
         "geodecloud.metadata.Metadata.write_to",  # the raw file has just been made
         "geodecloud.parallel.Threads.store",
         "geodecloud.staging.Staging.finish",
-        "geodecloud.staging._difference",
+        "geodecloud.staging.find_difference",
         "geodecloud.staging.Staging.publish",
     ],
 )
