@@ -180,11 +180,12 @@ class Staging:
 
     def _options(self) -> dict[str, str]:
         """GDAL's creation options: ours, then the caller's."""
+        metadata = self.product.metadata
         options = dict(_OPTIONS[self.format.name]) | _COMMON
-        options["COPY_SRC_MDD"] = copy_option(self.product.metadata.band_tags)
-        options["PREDICTOR"] = _predictor(self.product.metadata, self.format.name)
+        options["COPY_SRC_MDD"] = copy_option(metadata.tags, metadata.band_tags)
+        options["PREDICTOR"] = _predictor(metadata, self.format.name)
         if self.format.name == "cog":
-            palette = self.product.metadata.has_palette
+            palette = metadata.has_palette
             options["OVERVIEW_RESAMPLING"] = "nearest" if palette else self.product.resampling
         asked = {key.upper(): value for key, value in self.format.creation_options.items()}
         codec = asked.get("COMPRESS", _COMMON["COMPRESS"]).upper()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+
+from geodecloud.errors import GeodecloudWarning
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
@@ -14,6 +17,8 @@ Tags = Mapping[str, Mapping[str, str]]  # namespace -> key -> value; "" is the d
 
 #: Namespaces that describe the old file's storage, not the scene.
 _STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "rio_creation_kwds"}
+#: Keys that rasterio's `update_tags` takes for arguments of its own.
+_TAKEN = {"ns", "bidx"}
 
 
 def read_tags(src: DatasetReader, index: int = 0) -> dict[str, dict[str, str]]:
@@ -24,18 +29,47 @@ def read_tags(src: DatasetReader, index: int = 0) -> dict[str, dict[str, str]]:
 
 
 def write_tags(dst: DatasetWriter, tags: Tags, index: int = 0) -> None:
-    """Write tags of the dataset, or of the 1-based band `index`."""
+    """Write tags of the dataset, or of the 1-based band `index`; what cannot be written is told."""
     for namespace, values in tags.items():
-        dst.update_tags(index, ns=namespace or None, **values)
+        items = _xml_items(values) if _is_xml(namespace) else values
+        if namespace.startswith("json:"):
+            items = {}  # GDAL's GeoTIFF knows only tags with a key, and rasterio has lost the text
+        written = {key: value for key, value in items.items() if key not in _TAKEN}
+        if len(written) < len(values):
+            owner = f"band {index}" if index else "the scene"
+            names = ", ".join(repr(key) for key in values if key not in written)
+            warnings.warn(
+                f"tags of {owner} that rasterio cannot write are left out: "
+                f"{names}{f' of the namespace {namespace}' if namespace else ''}",
+                GeodecloudWarning,
+                stacklevel=2,
+            )
+        dst.update_tags(index, ns=namespace or None, **written)
 
 
-def copy_option(band_tags: tuple[Tags, ...]) -> str:
-    """GDAL's COPY_SRC_MDD that keeps most.
+def _is_xml(namespace: str) -> bool:
+    return namespace.startswith("xml:")
 
-    AUTO takes only the default namespace and a few GDAL knows; YES takes all, but GDAL 3.10 then
-    leaves out the default one of bands.
+
+def _xml_items(values: Mapping[str, str]) -> dict[str, str]:
+    """An XML namespace holds one text and no keys, but rasterio writes ``key=value``.
+
+    Parted at its first ``=`` the text comes out as it was; without one it cannot be written.
     """
-    return "AUTO" if any(tags.get("") for tags in band_tags) else "YES"
+    (text,) = values.values()
+    head, equals, tail = text.partition("=")
+    return {head: tail} if equals else {}
+
+
+def copy_option(tags: Tags, band_tags: Sequence[Tags]) -> str:
+    """GDAL's COPY_SRC_MDD that keeps most; what it loses `write_missing_tags` can write.
+
+    AUTO takes only the default namespace and a few GDAL knows, among them ``xml:XMP``; YES takes
+    all, but GDAL 3.10 then leaves out the default one of bands. XML is only whole in the file.
+    """
+    namespaces = {name for level in band_tags for name in level} | tags.keys() - {"xml:XMP"}
+    has_xml = any(_is_xml(name) for name in namespaces)
+    return "AUTO" if any(level.get("") for level in band_tags) and not has_xml else "YES"
 
 
 def write_missing_tags(src: DatasetReader, copy: DatasetReader) -> None:
