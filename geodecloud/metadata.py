@@ -52,6 +52,7 @@ class Metadata:
     dtypes, descriptions, scales, offsets, units, colorinterp, colormaps : one per band
     nodata : number or None
     has_mask : whether the file holds a mask of its own (internal or beside it), not alpha
+    masked_by_tag : whether a tag, NODATA_VALUES, says which colour is no data; GDAL makes a mask of it
     has_alpha : whether a band is the mask
     has_classes : whether a scene classification (SCL) comes with it
     gcps, gcps_crs, rpcs : georeference of rasters that have no affine transform
@@ -69,6 +70,7 @@ class Metadata:
     colorinterp: tuple[ColorInterp, ...] = ()
     colormaps: tuple[Mapping[int, tuple[int, ...]] | None, ...] = ()
     has_mask: bool = False
+    masked_by_tag: bool = False
     has_alpha: bool = False
     has_classes: bool = False
     gcps: tuple[GroundControlPoint, ...] = ()
@@ -112,6 +114,8 @@ class Metadata:
     def of_dataset(cls, src: DatasetReader) -> Metadata:
         """Read it from an open dataset."""
         flags = src.mask_flag_enums[0] if src.count else []
+        masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+        by_tag = masked and MaskFlags.nodata in flags
         alpha = ColorInterp.alpha in src.colorinterp
         gcps, gcps_crs = src.gcps
         return cls(
@@ -124,7 +128,8 @@ class Metadata:
             units=tuple(src.units),
             colorinterp=tuple(src.colorinterp),
             colormaps=tuple(_colormap(src, i) for i in src.indexes),
-            has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+            has_mask=masked and not by_tag,
+            masked_by_tag=by_tag,
             has_alpha=alpha,
             gcps=tuple(gcps),
             gcps_crs=gcps_crs,
@@ -195,8 +200,14 @@ class Metadata:
         )
 
     def one_band(self, index: int) -> Metadata:
-        """Metadata of one band on its own, 0-based; no other band is its mask."""
+        """Metadata of one band on its own, 0-based.
+
+        Neither an alpha band nor a tag on the values of all bands can be its mask: it gets its own.
+        """
         one = slice(index, index + 1)
+        default = dict(self.tags.get("", {}))
+        if self.masked_by_tag:
+            default.pop("NODATA_VALUES", None)
         return replace(
             self,
             dtypes=self.dtypes[one],
@@ -207,7 +218,10 @@ class Metadata:
             colorinterp=(),
             colormaps=self.colormaps[one],
             band_tags=self.band_tags[one],
+            has_mask=self.has_mask or self.masked_by_tag or self.has_alpha,
+            masked_by_tag=False,
             has_alpha=False,
+            tags={**self.tags, "": default},
         )
 
     def without_statistics(self) -> Metadata:

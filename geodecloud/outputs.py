@@ -34,6 +34,8 @@ def plan_images(
 ) -> list[Product]:
     """The rasters of the image: `dst` itself, or a file per band in the folder `dst`.
 
+    Each has the mask in its file where its metadata says so; others say by an alpha band or a tag.
+
     Bands of one name have their number in the file's name, too.
 
     Raises
@@ -44,14 +46,20 @@ def plan_images(
     if layout not in LAYOUTS:
         raise OptionError(f"layout {layout!r} is unknown; use stack or bands")
     if layout == "stack":
-        return [Product(dst, pixels, metadata, mask=mask)]
+        return [_image(dst, pixels, metadata, mask)]
     if is_remote(dst):
         raise OptionError(f"--layout bands writes a local folder, and {dst} is an address")
     names = [re.sub(r"[^\w.-]+", "_", name) for name in source.band_names]
     return [
-        Product(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask=mask)
+        _image(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask)
         for i, name in enumerate(_distinct(names))
     ]
+
+
+def _image(
+    path: str | Path, pixels: da.Array, metadata: Metadata, mask: da.Array | None
+) -> Product:
+    return Product(path, pixels, metadata, mask=mask if metadata.has_mask else None)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

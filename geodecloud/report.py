@@ -62,7 +62,11 @@ def describe_scene(
 
 
 def _masks(metadata: Metadata) -> str:
-    kinds = {"mask of the file": metadata.has_mask, "alpha band": metadata.has_alpha}
+    kinds = {
+        "mask of the file": metadata.has_mask,
+        "NODATA_VALUES": metadata.masked_by_tag,
+        "alpha band": metadata.has_alpha,
+    }
     return ", ".join(kind for kind, there in kinds.items() if there) or "none"
 
 

@@ -159,8 +159,8 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
 
 
 def open_file_mask(path: str | Path, metadata: Metadata, side: int) -> da.Array | None:
-    """The mask (y, x) a file carries, internal or beside it, lazily; None: it has none."""
-    if not metadata.has_mask:
+    """The mask (y, x) a file carries, internal, beside it or by a tag, lazily; None: it has none."""
+    if not (metadata.has_mask or metadata.masked_by_tag):
         return None
     mask = _FileMask(absolute(path), metadata.grid.shape_yx)
     return da.from_array(mask, chunks=(side, side), lock=False)

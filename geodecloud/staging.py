@@ -105,7 +105,7 @@ class Staging:
         To be called inside the `with`, not by it: an interrupt between the making of the folder
         and the end of an `__enter__` would leave the folder behind.
         """
-        with self._named():
+        with _writing(self.product.path):
             for file in (self.raw, self.final):
                 file.parent.mkdir(parents=True)
             self._try_options()
@@ -120,7 +120,7 @@ class Staging:
         """Close the raw file, make the finished one of it, and read that back."""
         assert self.dst is not None
         log.debug("copying %s to %s", self.raw, self.final)
-        with self._named():
+        with _writing(self.product.path):
             self.dst.close()
             self._copy(self.raw, self.final)
             for file in self.final.parent.iterdir():
@@ -215,13 +215,15 @@ class Staging:
             asked = " ".join(f"{k}={v}" for k, v in self.format.creation_options.items())
             raise OptionError(f"creation options {asked}: {complaints.found[0]}")
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors within are about this product, under the name its user gave."""
-        try:
-            yield
-        except (RasterioError, CPLE_BaseError, OSError) as error:
-            raise SceneIOError(f"{self.product.path} cannot be written: {error}") from error
+
+@contextmanager
+def _writing(path: str | Path) -> Iterator[None]:
+    """Errors within are about this product, under the name its user gave."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError, OSError) as error:
+        detail = error.__cause__ or error  # rasterio's own words may be "See previous exception"
+        raise SceneIOError(f"{path} cannot be written: {detail}") from error
 
 
 class _Complaints(logging.Handler):
@@ -257,26 +259,24 @@ class RasterTarget:
 
     def __setitem__(self, key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
         window = _window(key, block)
-        try:
+        with _writing(self.path):
             if block.ndim == 2:
                 self.dst.write(block, 1, window=window)
             else:
                 first = (key[0].start or 0) + 1
                 self.dst.write(block, list(range(first, first + len(block))), window=window)
-        except RasterioError as error:
-            raise SceneIOError(f"{self.path} cannot be written: {error}") from error
         self.progress(window.width * window.height)
 
 
 class MaskTarget:
     """Takes bool blocks (y, x) and writes them as the dataset's own mask."""
 
-    def __init__(self, dst: DatasetWriter | None) -> None:
-        self.dst = dst
+    def __init__(self, dst: DatasetWriter, path: str | Path) -> None:
+        self.dst, self.path = dst, path
 
     def __setitem__(self, key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
-        assert self.dst is not None
-        self.dst.write_mask(block, window=_window(key, block))
+        with _writing(self.path):
+            self.dst.write_mask(block, window=_window(key, block))
 
 
 def _window(key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> rasterio.windows.Window:

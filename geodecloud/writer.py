@@ -120,9 +120,9 @@ def write_products(
         targets = [stage.open() for stage in staged]
         targets[0].progress = progress
         masks = [
-            (p.mask, MaskTarget(s.dst))
-            for p, s in zip(products, staged, strict=True)
-            if p.mask is not None
+            (product.mask, MaskTarget(target.dst, product.path))
+            for product, target in zip(products, targets, strict=True)
+            if product.mask is not None
         ]
         computer.store(
             [*(p.pixels for p in products), *(array for array, _ in (*masks, *also))],

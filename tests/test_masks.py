@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from conftest import BANDS, textured_dn
+from conftest import BANDS, textured_dn, write_raster
 from products import band_pixels, build_small
 from scipy.ndimage import distance_transform_edt
 
 import geodecloud
 from geodecloud.composite import MARGIN_PX, Provenance
-from geodecloud.errors import BandError, GeodecloudWarning, OptionError
+from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.masks import _clouds_of_classes
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
+from geodecloud.staging import FileFormat, MaskTarget
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"
 CLOUD_CLASSES = [3, 8, 9, 10]
@@ -178,3 +179,59 @@ def test_s2cloudless_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> N
     )
     with pytest.raises(OptionError, match="pip install"):
         geodecloud.remove_clouds(array, mask="s2cloudless")
+
+
+@pytest.fixture
+def coloured(tmp_path: Path) -> Path:
+    """A scene whose tag NODATA_VALUES calls one colour no data; GDAL makes a mask of it."""
+    pixels = (textured_dn(4, 101, 203) % 200 + 20).astype(np.uint8)
+    pixels[:, 30:60, 20:90] = np.arange(4)[:, None, None]
+    pixels[1, 80:90, 100:] = 1  # in one band only: no mask there
+    path = write_raster(tmp_path / "coloured.tif", pixels, photometric="MINISBLACK")
+    with rasterio.open(path, "r+") as dst:
+        dst.update_tags(NODATA_VALUES="0 1 2 3")
+    return path
+
+
+@pytest.mark.parametrize("format", ["cog", "gtiff"])
+def test_mask_of_a_tag_is_kept_by_the_tag(format: str, coloured: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    form = FileFormat(format)
+    geodecloud.decloud_scene(coloured, out, model="identity", format=form)
+    with rasterio.open(coloured) as src, rasterio.open(out) as dst:
+        assert (src.dataset_mask() == 0).sum() == 30 * 70
+        assert dst.mask_flag_enums == src.mask_flag_enums
+        assert dst.tags()["NODATA_VALUES"] == "0 1 2 3"
+        np.testing.assert_array_equal(dst.dataset_mask(), src.dataset_mask())
+        np.testing.assert_array_equal(dst.read(), src.read())
+
+
+def test_mask_of_a_tag_is_no_data(coloured: Path, toy_model: Path, tmp_path: Path) -> None:
+    out, codes = tmp_path / "out.tif", tmp_path / "codes.tif"
+    geodecloud.decloud_scene(coloured, out, model=toy_model, mask="none", provenance=codes)
+    with rasterio.open(coloured) as src, rasterio.open(out) as dst, rasterio.open(codes) as code:
+        valid = src.dataset_mask() > 0
+        np.testing.assert_array_equal(code.read(1) == Provenance.NODATA, ~valid)
+        np.testing.assert_array_equal(dst.read()[:, ~valid], src.read()[:, ~valid])
+        assert (dst.read() != src.read()).any(axis=0)[valid].mean() > 0.9
+
+
+def test_mask_of_a_tag_becomes_one_of_each_band(coloured: Path, tmp_path: Path) -> None:
+    geodecloud.decloud_scene(coloured, tmp_path / "o", model="identity", layout="bands")
+    geodecloud.write_scene(geodecloud.open_scene(coloured), tmp_path / "alone.tif")
+    with rasterio.open(coloured) as src:
+        mask = src.dataset_mask()
+    paths = [*(tmp_path / "o").iterdir(), tmp_path / "alone.tif"]
+    assert len(paths) == 5
+    for path in paths:
+        with rasterio.open(path) as dst:
+            np.testing.assert_array_equal(dst.dataset_mask(), mask)
+
+
+def test_a_mask_that_cannot_be_written_is_no_damage_of_the_scene(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "count": 3, "height": 9, "width": 9, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "raw.tif", "w", **profile) as dst:
+        dst.update_tags(NODATA_VALUES="0 1 2")  # a file with such a tag takes no mask
+        target = MaskTarget(dst, "clear.tif")
+        with pytest.raises(SceneIOError, match=r"clear\.tif cannot be written"):
+            target[0:9, 0:9] = np.ones((9, 9), bool)

@@ -231,6 +231,24 @@ def test_full_disk_is_noticed_before_work(
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", model="identity")
 
 
+def test_full_disk_is_told_in_gdals_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit on the size of files stands for a disk that fills up."""
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(1, 9000, (4, 1500, 1500), dtype=np.uint16)
+    scene = write_raster(tmp_path / "scene.tif", noise)
+    monkeypatch.setattr("geodecloud.writer.CACHE_BYTES", 2**20)  # else closing finds out
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, before[1]))
+    try:
+        with pytest.raises(SceneIOError, match=r"out\.tif cannot be written") as raised:
+            geodecloud.decloud_scene(scene, tmp_path / "out.tif", model="identity")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "previous exception" not in str(raised.value)
+    assert "damaged" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == [scene]
+
+
 def test_unknown_format_is_refused() -> None:
     with pytest.raises(OptionError, match="cog or gtiff"):
         FileFormat("png")
