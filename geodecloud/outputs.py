@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -49,11 +50,16 @@ def plan_images(
         return [_image(dst, pixels, metadata, mask)]
     if is_remote(dst):
         raise OptionError(f"--layout bands writes a local folder, and {dst} is an address")
-    names = [re.sub(r"[^\w.-]+", "_", name) for name in source.band_names]
+    names = [_short(re.sub(r"[^\w.-]+", "_", name)) for name in source.band_names]
     return [
         _image(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask)
         for i, name in enumerate(_distinct(names))
     ]
+
+
+def _short(name: str) -> str:
+    """The name cut to what file systems allow, 255 bytes, less a number and GDAL's suffixes."""
+    return name.encode()[:200].decode(errors="ignore")
 
 
 def _image(
@@ -126,11 +132,14 @@ def folder_for(dst: str | Path, layout: str) -> Iterator[None]:
     if layout != "bands":
         yield
         return
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise SceneIOError(f"{folder} is a file; --layout bands needs a folder to write to")
-    if not folder.parent.is_dir():
+    if not os.path.isdir(folder.parent):
         raise SceneIOError(f"the folder {folder.parent} does not exist; make it first")
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SceneIOError(f"the folder {folder} cannot be made: {error.strerror}") from error
     try:
         yield
     finally:

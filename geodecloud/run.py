@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -243,7 +244,9 @@ def _check_paths(inputs: list[Any], targets: list[str | Path | None]) -> None:
         if target is None:
             continue
         path = Path(target).resolve()
-        if path in taken or any(f.exists() and path.exists() and path.samefile(f) for f in taken):
+        # os.path, not Path: it takes a name that is too long for one that is not there
+        there = [f for f in taken if os.path.exists(f)] if os.path.exists(path) else []
+        if path in taken or any(path.samefile(f) for f in there):
             raise SceneIOError(f"{target} is named twice; inputs and outputs must all differ")
         taken.append(path)
 

@@ -91,18 +91,20 @@ def find_products(path: str | Path) -> list[ProductFiles]:
     SceneIOError, SceneError
         If it is a product, but one that cannot be read.
     """
-    where = Path(path)
-    if where.is_file() and (_is_metadata(where.name) or where.suffix.lower() == ".json"):
+    where = Path(path)  # asked by os.path, which knows no error: a name may be too long for a file
+    if os.path.isfile(where) and (_is_metadata(where.name) or where.suffix.lower() == ".json"):
         where = where.parent
     granule = None
-    if where.parent.name.upper() == "GRANULE" and where.is_dir():
+    if where.parent.name.upper() == "GRANULE" and os.path.isdir(where):
         granule, where = where.name, where.parent.parent
-    archive = next((p for p in where.parents if p.suffix.lower() == ".zip" and p.is_file()), None)
+    archive = next(
+        (p for p in where.parents if p.suffix.lower() == ".zip" and os.path.isfile(p)), None
+    )
     if archive is not None:
         granule, where = Path(path).name, archive
-    if where.is_dir() and looks_like_product(where):
+    if os.path.isdir(where) and looks_like_product(where):
         return _of_folder(Folder(where), where.name, granule)
-    if where.is_file() and where.suffix.lower() == ".zip":
+    if os.path.isfile(where) and where.suffix.lower() == ".zip":
         return _of_folder(ZipFolder(where), where.name, granule)
     return []
 

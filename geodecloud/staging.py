@@ -154,9 +154,10 @@ class Staging:
         for file in beside:  # first: who sees the raster shall see all of it
             self._publish_beside(file, older)
         os.replace(self.final, self.path)
-        for suffix in _SIDECARS:
-            if self.path.name + suffix not in {file.name for file in beside}:
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        for stale in {self.path.name + suffix for suffix in _SIDECARS} - {f.name for f in beside}:
+            place = self.path.with_name(stale)
+            if os.path.exists(place):  # False for a name that is too long
+                place.unlink()
 
     def _publish_beside(self, file: Path, older: bool) -> None:
         """Put a side file in place, unless that belongs to something else than our target."""

@@ -6,6 +6,7 @@ them gets to the disk is `geodecloud.staging`'s business.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -163,7 +164,7 @@ def check_target(path: str | Path, overwrite: bool, raw_bytes: int = 0) -> None:
         there, folder = exists(str(path)), Path(tempfile.gettempdir())
     else:
         folder = _check_local(Path(path))
-        there = Path(path).exists()
+        there = _is_there(path)
     if there and not overwrite:
         raise SceneIOError(
             f"{path} exists; give --overwrite, or format=geodecloud.FileFormat(overwrite=True), to replace it"
@@ -182,13 +183,23 @@ def check_target(path: str | Path, overwrite: bool, raw_bytes: int = 0) -> None:
 
 def _check_local(path: Path) -> Path:
     """The folder of a local target, once it is known to be one."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise SceneIOError(
             f"{path} is a folder; name the file to write, such as {path / 'clear.tif'}"
         )
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise SceneIOError(f"the folder {path.parent} of {path.name} does not exist; make it first")
     return path.parent
+
+
+def _is_there(path: str | Path) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:  # such as a name that is too long
+        raise SceneIOError(f"{path} cannot be written: {error.strerror}. Choose another") from error
+    return True
 
 
 def _raw_bytes(metadata: Metadata) -> int:

@@ -107,6 +107,55 @@ def test_bands_of_one_name_have_files_of_their_own(
             assert one.descriptions == (band,)
 
 
+@pytest.mark.parametrize("letter", ["x", "ü", "雲"])
+def test_long_band_names_make_short_file_names(letter: str, tmp_path: Path) -> None:
+    source = write_raster(tmp_path / "s.tif", textured_dn(3, 40, 50))
+    names = (letter * 300, letter * 299 + "y", "red")
+    with rasterio.open(source, "r+") as dst:
+        dst.descriptions = names
+        before = dst.read()
+    report = geodecloud.decloud_scene(source, tmp_path / "o", layout="bands", model="identity")
+    assert sorted((tmp_path / "o").iterdir()) == sorted(Path(path) for path in report.files)
+    for path, pixels, name in zip(report.files, before, names, strict=True):
+        assert len(Path(path).name.encode()) < 255 - len(".aux.xml")
+        with rasterio.open(path) as one:
+            np.testing.assert_array_equal(one.read(1), pixels)
+            assert one.descriptions == (name,)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--out", "cannot be written: File name too long"),
+        ("--provenance", "cannot be written: File name too long"),
+        ("--mask", "does not exist"),
+        ("--model", "no such file exists"),
+    ],
+)
+def test_a_name_no_file_can_have_is_told(
+    option: str, said: str, scene: Path, tmp_path: Path
+) -> None:
+    before = set(tmp_path.iterdir())
+    options = {"--out": tmp_path / "out.tif", "--model": "identity"}
+    options[option] = tmp_path / ("y" * 260 + ".tif")
+    done = CliRunner().invoke(main, [str(scene), *(str(a) for o in options.items() for a in o)])
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    done = CliRunner().invoke(main, [str(tmp_path / ("y" * 260)), "--out", str(tmp_path / "o.tif")])
+    assert (done.exit_code, "does not exist" in done.stderr) == (1, True)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_the_longest_name_works(scene: Path, tmp_path: Path) -> None:
+    for name in ("y" * 251 + ".tif", "ü" * 125 + "y.tif"):
+        geodecloud.decloud_scene(scene, tmp_path / name, model="identity")
+        with rasterio.open(tmp_path / name) as dst, rasterio.open(scene) as src:
+            np.testing.assert_array_equal(dst.read(), src.read())
+    with pytest.raises(SceneIOError, match="File name too long"):
+        geodecloud.decloud_scene(scene, tmp_path / ("y" * 260), model="identity", layout="bands")
+
+
 def test_folder_of_bands_that_cannot_be(product: Path, scene: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SceneIOError, match="is a file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,10 +75,10 @@ def find_weights(name_or_path: str | Path) -> Path:
         If it is neither; the message lists the shipped names.
     """
     shipped = SHIPPED / f"{name_or_path}.safetensors"
-    if shipped.is_file():
+    if os.path.isfile(shipped):  # Path.is_file raises where a name is too long
         return shipped
     path = Path(name_or_path)
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     raise WeightsError(
         f"no model is called {str(name_or_path)!r} and no such file exists; "
