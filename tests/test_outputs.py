@@ -255,7 +255,7 @@ def test_item_on_the_command_line(product: Path, scene: Path, tmp_path: Path) ->
         decloud_scene(product, out, model="identity", format=FileFormat(name))
         asset = json.loads(out.with_suffix(".json").read_text())["assets"]["data"]
         assert asset["type"] == str(media)
-    assert run(scene, "--out", tmp_path / "c.tif", "--stac", *identity) == 1
+    assert run(scene, "--out", tmp_path / "c.tif", "--stac", *identity) == 2
 
 
 def test_batch_of_bands_goes_on(product: Path, tmp_path: Path) -> None:
