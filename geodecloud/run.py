@@ -191,14 +191,15 @@ def _check_sample(source: Source, plan: Plan) -> None:
     """Look at some pixels before all of them: do they fit what the metadata says."""
     sample = source.sample()
     check_reflectance(sample, plan)
-    doubts = source.doubts(sample)
+    for doubt in source.doubts(sample):
+        warnings.warn(f"{source.path}: {doubt}", GeodecloudWarning, stacklevel=3)
     if source.facts is None and plan.card.kind != "identity":
         codec, names = plan.codec, [source.metadata.descriptions[i] for i in plan.channels]
         options = ("--offset 0", "--scale 0.0001 --offset -0.1")
         pixels = sample[list(plan.channels)]
-        doubts += doubt_offset(pixels, codec.scales, codec.offsets, names, options)
-    for doubt in doubts:
-        warnings.warn(f"{source.path}: {doubt}", GeodecloudWarning, stacklevel=3)
+        # a remark: no document says that this should be otherwise
+        for doubt in doubt_offset(pixels, codec.scales, codec.offsets, names, options):
+            log.warning("%s: %s", source.path, doubt)
 
 
 def _within_memory(options: Options, metadata: Metadata) -> tuple[Options, int]:

@@ -115,7 +115,7 @@ def test_bench_prints_tables(toy_model: Path) -> None:
 
 def test_nothing_to_time_is_a_mistake_of_use() -> None:
     result = CliRunner().invoke(main, ["bench", "--model", "identity", "--size", "64"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Error: model identity has no network to time; name one of: rgb, s2-10m" in result.stderr
 
 

@@ -22,7 +22,6 @@ from rasterio.vrt import WarpedVRT
 import geodecloud
 from geodecloud.cli import main
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneError, SceneIOError
-from geodecloud.metadata import Metadata
 from geodecloud.offsets import doubt_offset
 from geodecloud.source import open_source
 
@@ -266,17 +265,8 @@ def test_low_dn_do_not_wrap(product: Path, tmp_path: Path) -> None:
 def test_histogram_that_contradicts_is_told(offset: float, shift: int, words: str | None) -> None:
     """Ground as dark as water and forest are: DN from 200 to 3000 without an offset."""
     dn = (textured_dn(4, 90, 90) // 3 + shift).astype(np.uint16)
-    from geodecloud.grid import Grid
-
-    metadata = Metadata(
-        Grid(None, rasterio.Affine.identity(), (90, 90)),
-        ("uint16",) * 4,
-        BANDS,
-        (1e-4,) * 4,
-        (offset,) * 4,
-        0,
-    )
-    doubts = doubt_offset(dn, metadata)
+    ways = ("--s2-offset none", "--s2-offset -1000")
+    doubts = doubt_offset(dn, (1e-4,) * 4, (offset,) * 4, BANDS, ways)
     assert (words is None) == (doubts == [])
     assert words is None or words in doubts[0]
 

@@ -476,7 +476,7 @@ def test_train_from_the_command_line(clear_folder: Path, tmp_path: Path) -> None
     assert list((out / "curves").glob("events.*"))
     config.write_text("stepps = 2\n")
     result = CliRunner().invoke(main, words)
-    assert (result.exit_code, "unknown option 'stepps'" in result.stderr) == (1, True)
+    assert (result.exit_code, "unknown option 'stepps'" in result.stderr) == (2, True)
 
 
 def test_several_devices_say_their_result_once(clear_folder: Path, tmp_path: Path) -> None:
