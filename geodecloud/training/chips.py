@@ -90,7 +90,7 @@ def _cells(image: Array, side: str) -> list[Array]:
 def draw_crop(
     chips: Sequence[Chip], side: int, wavelengths_nm: Sequence[float], rng: np.random.Generator
 ) -> Array:
-    """Draw one square crop, turned at random, with its gain and atmosphere varied a little.
+    """Draw one square crop, turned at random, with its gain and atmosphere varied.
 
     Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
     chip smaller than the crop is mirrored at its edges. Most of the crops get an atmosphere
@@ -125,7 +125,9 @@ def draw_crop(
     crop = np.rot90(crop, int(rng.integers(4)), axes=(1, 2))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    gain = rng.uniform(0.9, 1.1) if rng.random() < 0.9 else rng.uniform(1.1, 1.8)
+    # now and then dim, as under a low sun or in the shade of a slope, or bright
+    kind, dim, usual, bright = rng.random(), (0.3, 0.9), (0.9, 1.1), (1.1, 1.8)
+    gain = rng.uniform(*(dim if kind < 0.2 else bright if kind > 0.9 else usual))
     crop = (crop * np.float32(gain)).astype(np.float32)
     if rng.random() < 0.6:
         crop = add_atmosphere(crop, wavelengths_nm, rng)
