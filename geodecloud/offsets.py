@@ -73,22 +73,24 @@ def doubt_offset(
     scales: Sequence[float],
     offsets: Sequence[float],
     names: Sequence[str | None],
+    nodata: float | None,
     options: tuple[str, str],
 ) -> list[str]:
     """Hold the offset against the pixels: providers add, remove and mislabel it.
 
     Parameters
     ----------
-    sample : (band, y, x) DN, 0 is nodata
+    sample : (band, y, x) DN; 0 counts as no data even where nobody says so
     scales, offsets : reflectance = DN * scale + offset, a number per band
     names : of the bands
+    nodata : the number for no data, or None
     options : what to type for no offset, and for that of baseline 04.00
 
     Returns
     -------
     Sentences; none where nothing speaks against the offset.
     """
-    valid = (sample != NODATA).all(axis=0)
+    valid = (np.isfinite(sample) & (sample != NODATA) & (sample != nodata)).all(axis=0)
     if valid.sum() < 100:
         return []
     none, usual = options

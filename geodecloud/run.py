@@ -198,7 +198,9 @@ def _check_sample(source: Source, plan: Plan) -> None:
         options = ("--offset 0", "--scale 0.0001 --offset -0.1")
         pixels = sample[list(plan.channels)]
         # a remark: no document says that this should be otherwise
-        for doubt in doubt_offset(pixels, codec.scales, codec.offsets, names, options):
+        for doubt in doubt_offset(
+            pixels, codec.scales, codec.offsets, names, codec.nodata, options
+        ):
             log.warning("%s: %s", source.path, doubt)
 
 

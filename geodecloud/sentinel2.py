@@ -267,7 +267,9 @@ class Sentinel2Product:
     def doubts(self, sample: NDArray[Any]) -> list[str]:
         """What speaks against the offset in the pixels, and which files are missing, in words."""
         about, options = self.metadata, ("--s2-offset none", "--s2-offset -1000")
-        doubts = doubt_offset(sample, about.scales, about.offsets, about.descriptions, options)
+        doubts = doubt_offset(
+            sample, about.scales, about.offsets, about.descriptions, about.nodata, options
+        )
         if missing := self.missing:
             doubts.append(
                 f"its documents list {', '.join(missing)}, and the files are not here: such a band is "

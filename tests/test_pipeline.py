@@ -537,6 +537,18 @@ def test_an_offset_that_does_not_fit_is_doubted(
     assert not said or said in doubts[0]
 
 
+@pytest.mark.parametrize("gap", [-9999, 0, np.nan, np.inf])
+def test_gaps_raise_no_doubt_of_the_offset(
+    gap: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A border of no data, declared where a number stands for it, is no dark ground."""
+    dn = (textured_dn(4, 90, 90) // 3 + 1000).astype(np.float32)
+    dn[:, :30] = gap
+    path = write_raster(tmp_path / "s.tif", dn, nodata=gap if gap == -9999 else None)
+    geodecloud.decloud_scene(path, tmp_path / "o.tif", scale=1e-4, offset=-0.1, model="s2-10m")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_unknown_option_names_its_neighbour() -> None:
     with pytest.raises(OptionError, match="did you mean 'window'"):
         geodecloud.remove_clouds(as_array(textured_dn(4, 8, 8)), windows=3)

@@ -266,7 +266,7 @@ def test_histogram_that_contradicts_is_told(offset: float, shift: int, words: st
     """Ground as dark as water and forest are: DN from 200 to 3000 without an offset."""
     dn = (textured_dn(4, 90, 90) // 3 + shift).astype(np.uint16)
     ways = ("--s2-offset none", "--s2-offset -1000")
-    doubts = doubt_offset(dn, (1e-4,) * 4, (offset,) * 4, BANDS, ways)
+    doubts = doubt_offset(dn, (1e-4,) * 4, (offset,) * 4, BANDS, 0, ways)
     assert (words is None) == (doubts == [])
     assert words is None or words in doubts[0]
 
