@@ -7,9 +7,7 @@ rule of `geodecloud.resample`; the scene classification (SCL) of a level 2A prod
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,8 +18,9 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from geodecloud.band_headers import BandHeader, check_together, read_header
 from geodecloud.bands import SENTINEL2_NM
-from geodecloud.errors import OptionError, SceneError, SceneIOError
+from geodecloud.errors import OptionError, SceneError
 from geodecloud.grid import Grid
 from geodecloud.metadata import SCL, Metadata
 from geodecloud.offsets import decide_offsets, doubt_offset
@@ -132,31 +131,35 @@ class Sentinel2Product:
         SceneIOError, SceneError
             If one cannot be read, or they do not fit together.
         """
-        return {name: look.grid.shape_yx for name, look in self._looks.items()}
+        return {name: look.grid.shape_yx for name, look in self._headers.items()}
 
     @cached_property
-    def _looks(self) -> dict[str, _Look]:
+    def _headers(self) -> dict[str, BandHeader]:
         files = [*self.bands, *([self.scl] if self.scl else [])]
-        looks = {file.name: self._look(file) for file in files}
-        _check_together(self.path, files, looks)
-        return looks
+        headers = {file.name: self._header(file) for file in files}
+        check_together(self.path, files, headers)
+        return headers
 
-    def _look(self, file: BandFile) -> _Look:
+    def _header(self, file: BandFile) -> BandHeader:
         """What a band file says; it lies where the tile does if it has no place of its own."""
-        look, facts = _look(file), self.facts
-        if look.grid.has_place or facts.crs is None or facts.origin_xy is None:
-            return look
+        header, facts = read_header(file), self.facts
+        if header.grid.has_place or facts.crs is None or facts.origin_xy is None:
+            return header
         (left, top), size = facts.origin_xy, file.resolution_m
         place = Affine(size, 0, left, 0, -size, top)
-        return replace(look, grid=Grid(CRS.from_string(facts.crs), place, look.grid.shape_yx))
+        return replace(header, grid=Grid(CRS.from_string(facts.crs), place, header.grid.shape_yx))
 
     def _radiometry(self) -> tuple[list[float], list[float], str]:
         """Scale and offset of each band, and who says so."""
-        looks = [self._looks[file.name] for file in self.bands]
+        headers = [self._headers[file.name] for file in self.bands]
         product, facts = self.product, self.facts
         silent = product.product_xml is None and facts.offsets_dn is None and not product.is_safe
-        if silent and self.s2_offset == "auto" and any(look.scale != 1 for look in looks):
-            return [look.scale for look in looks], [look.offset for look in looks], "as files say"
+        if silent and self.s2_offset == "auto" and any(header.scale != 1 for header in headers):
+            return (
+                [header.scale for header in headers],
+                [header.offset for header in headers],
+                "as files say",
+            )
         names = [file.band for file in self.bands]
         offsets, why = decide_offsets(facts, product, names, self.s2_offset)
         quantum = facts.quantification
@@ -165,11 +168,12 @@ class Sentinel2Product:
     @cached_property
     def metadata(self) -> Metadata:
         """What the scene says about itself, as for any other raster."""
-        look = next(self._looks[f.name] for f in self.bands if f.resolution_m == self.resolution_m)
+        same = next(file for file in self.bands if file.resolution_m == self.resolution_m)
+        header = self._headers[same.name]
         scales, offsets, why = self._radiometry()
         return Metadata(
-            grid=look.grid,
-            dtypes=(look.dtype,) * len(self.bands),
+            grid=header.grid,
+            dtypes=(header.dtype,) * len(self.bands),
             descriptions=tuple(file.band for file in self.bands),
             scales=tuple(scales),
             offsets=tuple(offsets),
@@ -306,48 +310,3 @@ class Sentinel2Product:
 
     def _is_other(self, file: BandFile) -> bool:
         return file.resolution_m != self.resolution_m
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What one band file says of itself."""
-
-    grid: Grid
-    dtype: str
-    scale: float
-    offset: float
-
-
-def _look(file: BandFile) -> _Look:
-    """Look at one band file without its pixels."""
-    if os.path.exists(file.path) and os.path.getsize(file.path) == 0:
-        raise SceneIOError(f"{file.path} is empty (0 bytes); download the product again")
-    with open_raster(file.path) as src:
-        if src.count != 1:
-            raise SceneError(f"{file.path} holds {src.count} bands where one is expected")
-        return _Look(Grid.of(src), src.dtypes[0], src.scales[0], src.offsets[0])
-
-
-def _check_together(path: str, files: Sequence[BandFile], looks: dict[str, _Look]) -> None:
-    """All files must cover the same ground, those of one pixel size with the same pixels."""
-    first, usual = looks[files[0].name].grid, looks[files[0].name].dtype
-    slack = 0.01 * max(first.res_xy)
-    for file in files:
-        grid, dtype = looks[file.name].grid, looks[file.name].dtype
-        if dtype not in (("uint8",) if file.band == "SCL" else ("uint16", "int16")):
-            raise SceneError(
-                f"{file.path} holds {dtype}, which band {file.band} of a product is not"
-            )
-        if dtype != usual and file.band != "SCL":
-            raise SceneError(f"{path} mixes bands of {dtype} and {usual}")
-        if grid.crs != first.crs or np.abs(np.subtract(grid.bounds, first.bounds)).max() > slack:
-            raise SceneError(
-                f"{path} holds bands of different places: {files[0].name} covers {first}, and "
-                f"{file.name} {grid}"
-            )
-        twin = next(f for f in files if f.resolution_m == file.resolution_m)
-        if looks[twin.name].grid.shape_yx != grid.shape_yx:
-            raise SceneError(
-                f"{path} holds bands of different sizes at {file.resolution_m} m: {twin.name} is "
-                f"{looks[twin.name].grid}, and {file.name} {grid}"
-            )
