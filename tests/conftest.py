@@ -27,6 +27,13 @@ settings.load_profile("repeatable")
 # started in the background, this process ignores Ctrl-C, and so would the programs that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+@pytest.fixture(autouse=True)
+def repeatable() -> None:
+    """What a test draws without a seed of its own is the same in each run."""
+    torch.manual_seed(0)
+
+
 BANDS = ("B02", "B03", "B04", "B08")
 
 

@@ -71,7 +71,7 @@ class DirectionalPass(nn.Module):
     def __init__(self, width: int, passes: Passes) -> None:
         super().__init__()
         self.passes = passes
-        self.weight = nn.Parameter(torch.empty(4, width))
+        self.weight = nn.Parameter(torch.full((4, width), 0.5))
         self.bias = nn.Parameter(torch.zeros(4, width))
 
     def maps(self, x: Tensor) -> Iterator[Tensor]:
@@ -242,8 +242,6 @@ class SPANet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, DirectionalPass):
-                nn.init.constant_(module.weight, 0.5)
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 nn.init.normal_(
