@@ -27,6 +27,7 @@ from geodecloud.errors import OptionError, SceneError, WeightsError
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import load_model
+from geodecloud.training.buildings import add_buildings
 from geodecloud.training.checkpoint import Run
 from geodecloud.training.chips import draw_crop, read_chips
 from geodecloud.training.config import Config
@@ -684,7 +685,27 @@ def test_empty_folder_and_missing_bands_are_refused(clear_folder: Path, tmp_path
         Config.read(tmp_path / "gone.toml")
 
 
-def test_crops_never_cross_cells(clear_folder: Path) -> None:
+def test_a_settlement_is_built_on_ground_alone() -> None:
+    """Not on nodata, in no absent channel, and not where vapour hides the ground (B10)."""
+    wavelengths = [492, 665, 865, 945, 1374, 1614]
+    ground = np.full((6, 96, 120), 0.1, np.float32)
+    ground[3], ground[4], ground[5] = 0.04, 0.002, 0
+    ground[:, :, 50:] = 0
+    built = np.zeros((96, 120))
+    for seed in range(20):
+        seen = add_buildings(ground, wavelengths, np.random.default_rng(seed))
+        assert seen.dtype == np.float32
+        assert np.array_equal(seen[4:], ground[4:])
+        assert not seen[:, :, 50:].any()
+        changed = (seen != ground).any(axis=0)
+        built += changed
+        bright = seen[2] > 0.3  # vapour takes from roofs what it takes from the ground
+        if bright.any():
+            assert np.median(seen[3][bright] / seen[2][bright]) == pytest.approx(0.4, abs=0.1)
+    assert 0.02 < built[:, :50].mean() / 20 < 0.6
+
+
+def test_crops_never_cross_cells(clear_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell of the second file gets its own constant; a crop holds one of them only."""
     path = clear_folder / "1.tif"
     with rasterio.open(path, "r+") as dst:
@@ -692,6 +713,7 @@ def test_crops_never_cross_cells(clear_folder: Path) -> None:
         dst.write(np.repeat(cells[None], 4, axis=0).astype(np.uint16))
     chips = [chip for chip in read_chips(clear_folder, BANDS) if chip.place == "1.tif"]
     assert len(chips) == 6
+    monkeypatch.setattr("geodecloud.training.chips._SETTLED", 0)
     for seed in range(20):
         crop = draw_crop(chips, 48, [490, 560, 665, 842], np.random.default_rng(seed))
         assert crop.shape == (4, 48, 48)

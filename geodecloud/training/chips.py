@@ -12,8 +12,11 @@ import numpy as np
 from geodecloud.composite import Bool
 from geodecloud.errors import SceneError
 from geodecloud.scene import open_raster
+from geodecloud.training.buildings import add_buildings
 from geodecloud.training.clouds import Array
 
+#: How often a settlement is put on the ground.
+_SETTLED = 0.2
 #: Crops drawn before it is said that none is nearly free of nodata.
 _DRAWS = 1000
 
@@ -92,7 +95,7 @@ def draw_crop(
 ) -> Array:
     """Draw one square crop, turned at random, with its gain and atmosphere varied.
 
-    Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
+    A fifth of the crops gets a settlement (`add_buildings`). Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
     chip smaller than the crop is mirrored at its edges. Most of the crops get an atmosphere
     (`add_atmosphere`), so that the network meets both processing levels.
 
@@ -125,6 +128,8 @@ def draw_crop(
     crop = np.rot90(crop, int(rng.integers(4)), axes=(1, 2))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
+    if rng.random() < _SETTLED:
+        crop = add_buildings(crop, wavelengths_nm, rng)
     # now and then dim, as under a low sun or in the shade of a slope, or bright
     kind, dim, usual, bright = rng.random(), (0.3, 0.9), (0.9, 1.1), (1.1, 1.8)
     gain = rng.uniform(*(dim if kind < 0.2 else bright if kind > 0.9 else usual))
