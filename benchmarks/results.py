@@ -110,14 +110,15 @@ TAKEN = {
     "s2-10m": "by default for scenes of these four bands",
     "rgb": "where it is asked for",
 }
-_ROOFS = "a clear sky; white roofs, greenhouses and roads taken for small clouds"
 _PALE = "pale, even ground in false colour, taken for a veil"
 #: Why a pair loses: seen on its pictures.
 REASONS: dict[str, str] = {
     "ROIs2017_winter_102_p926": "bare winter fields under a band of cirrus; the model takes clear fields beside "
     "it for cloud, too, and smooths them",
     **dict.fromkeys(("521", "526"), _PALE),
-    **dict.fromkeys(("idx4294_clear", "idx6317_clear", "idx6780_clear"), _ROOFS),
+    "idx4294_clear": "a clear sky; pale and blue roofs of factories taken for cloud",
+    "idx6317_clear": "a clear sky; greenhouses and pale fields taken for thin cloud",
+    "idx6780_clear": "a clear sky; slopes in the shade taken for shadows of clouds",
     "486": "an uneven veil lifted as an even one: fog in the valleys stays, slopes come out too dark",
     "503": "clouds and shadows over a pale plain: what lies under the opaque cores comes out green, as "
     "ground does elsewhere",
