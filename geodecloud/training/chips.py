@@ -95,9 +95,10 @@ def draw_crop(
 ) -> Array:
     """Draw one square crop, turned at random, with its gain and atmosphere varied.
 
-    A fifth of the crops gets a settlement (`add_buildings`). Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
-    chip smaller than the crop is mirrored at its edges. Most of the crops get an atmosphere
-    (`add_atmosphere`), so that the network meets both processing levels.
+    Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
+    chip smaller than the crop is mirrored at its edges. A fifth of the crops gets a settlement
+    (`add_buildings`), most of them an atmosphere (`add_atmosphere`), so that the network meets
+    both processing levels.
 
     Returns
     -------
