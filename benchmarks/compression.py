@@ -20,7 +20,7 @@ import rasterio
 import rasterio.shutil
 from identity import BANDS
 
-from geodecloud.bench_scene import write_scene
+from geodecloud.bench.scene import write_scene
 
 WAYS = [("DEFLATE", level) for level in (1, 6, 9)] + [("ZSTD", level) for level in (1, 9)]
 

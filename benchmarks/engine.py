@@ -24,14 +24,14 @@ import numpy as np
 import rasterio
 from identity import BANDS
 
-from geodecloud.bench_scene import write_scene
-from geodecloud.block import BlockDeclouder
-from geodecloud.metadata import Metadata
+from geodecloud.bench.scene import write_scene
+from geodecloud.compute.chunks import Threads
 from geodecloud.options import Options
-from geodecloud.parallel import Threads
 from geodecloud.pipeline import decloud
+from geodecloud.restore.chunk import ChunkRestorer
+from geodecloud.scene.metadata import Metadata
 from geodecloud.source import open_scene
-from geodecloud.tiler import Window
+from geodecloud.windows.tiler import Window
 
 SIDE = 1024
 
@@ -54,7 +54,7 @@ def by_dask(scene: Path, out: Path, workers: int) -> None:
         Threads(workers).store([image], [Target()])
 
 
-def by_hand(scene: Path, out: Path, workers: int, block: BlockDeclouder) -> None:
+def by_hand(scene: Path, out: Path, workers: int, block: ChunkRestorer) -> None:
     metadata = Metadata.of_array(open_scene(scene, SIDE))
     height, width = metadata.grid.shape_yx
     extent, lock, local = Window(0, 0, width, height), threading.Lock(), threading.local()
@@ -76,11 +76,11 @@ def by_hand(scene: Path, out: Path, workers: int, block: BlockDeclouder) -> None
             list(pool.map(work, places))
 
 
-def block_of(scene: Path) -> BlockDeclouder:
+def block_of(scene: Path) -> ChunkRestorer:
     """The very block function the engine would run."""
     found = []
 
-    def catch(function: BlockDeclouder, *args: object, **kwargs: object) -> None:
+    def catch(function: ChunkRestorer, *args: object, **kwargs: object) -> None:
         found.append(function)
         raise StopIteration
 

@@ -27,7 +27,7 @@ import click
 import rasterio
 from rasterio.windows import Window
 
-from geodecloud.bench_scene import write_scene
+from geodecloud.bench.scene import write_scene
 
 BANDS = ("B02", "B03", "B04", "B08")
 

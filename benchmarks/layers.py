@@ -20,9 +20,9 @@ from naive import PublishedGenerator
 from torch.profiler import profile
 
 from geodecloud.backends.openvino_graph import Sides, build_graph
+from geodecloud.compute.chunks import threads_here
 from geodecloud.models.catalogue import find_weights
 from geodecloud.models.tensors import read_tensors
-from geodecloud.parallel import threads_here
 
 
 def table(title: str, found: dict[str, tuple[float, int]]) -> None:

@@ -22,9 +22,9 @@ import numpy as np
 import rasterio
 
 from geodecloud import __version__
-from geodecloud.bands import SENTINEL2_NM
 from geodecloud.models.catalogue import get_card, shipped_cards
-from geodecloud.report import write_picture
+from geodecloud.report.describe import write_picture
+from geodecloud.scene.bands import SENTINEL2_NM
 from geodecloud.training.clouds import SKIES, simulate_clouds
 from geodecloud.training.config import Config
 from geodecloud.training.evaluate import Score, evaluate_folder, pairs_for

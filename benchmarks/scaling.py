@@ -21,7 +21,7 @@ import rasterio
 from identity import BANDS, measure
 from rasterio.transform import from_origin
 
-from geodecloud.bench_scene import write_scene
+from geodecloud.bench.scene import write_scene
 
 
 def run(scene: Path, out: Path, *words: str) -> tuple[float, float]:

@@ -29,7 +29,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from geodecloud.bench_scene import Stopwatch, peak_gb
+from geodecloud.bench.scene import Stopwatch, peak_gb
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"
 STEM = "GRANULE/L2A_T33UXQ_A000001_20230625T104621/IMG_DATA"
@@ -79,13 +79,13 @@ def write_band(path: Path, dn: np.ndarray, res: int) -> None:
 def clear(source: Path, out: Path, model: str, workers: int, answer: multiprocessing.Queue) -> None:
     """Clear the product in this process, with a stopwatch at both ends of the work."""
     from geodecloud import decloud_scene
-    from geodecloud.block import BlockDeclouder
-    from geodecloud.product_pixels import BandPixels
+    from geodecloud.restore.chunk import ChunkRestorer
+    from geodecloud.sentinel2.pixels import BandPixels
 
     warnings.simplefilter("ignore")
     watch = Stopwatch()
     BandPixels.read = watch.timed("reading", BandPixels.read)
-    BlockDeclouder.__call__ = watch.timed("computing", BlockDeclouder.__call__)
+    ChunkRestorer.__call__ = watch.timed("computing", ChunkRestorer.__call__)
     begin = time.perf_counter()
     decloud_scene(source, out, model=model, workers=workers)
     seconds = time.perf_counter() - begin

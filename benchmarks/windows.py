@@ -10,10 +10,10 @@ from __future__ import annotations
 import click
 
 from geodecloud.backends import open_backend
-from geodecloud.bench import scene_rate
-from geodecloud.declouder import Declouder
+from geodecloud.bench.measure import scene_rate
+from geodecloud.compute.chunks import threads_here
 from geodecloud.models.catalogue import get_card
-from geodecloud.parallel import threads_here
+from geodecloud.restore.declouder import Declouder
 
 
 @click.command()

@@ -15,7 +15,7 @@ import sys
 from distributed import Client, LocalCluster
 
 import geodecloud
-from geodecloud.summary import format_table
+from geodecloud.batch.summary import format_table
 
 
 def main(scenes: str, clear: str, address: str | None = None) -> None:

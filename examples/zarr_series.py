@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 import geodecloud
-from geodecloud.composite import Provenance
+from geodecloud.restore.composite import Provenance
 
 
 def make_series(scene: str, target: str) -> None:

@@ -22,28 +22,28 @@ from geodecloud.errors import GeodecloudError, GeodecloudWarning
 
 if TYPE_CHECKING:
     from geodecloud import config
-    from geodecloud.folder import decloud_folder
-    from geodecloud.metadata import Metadata
+    from geodecloud.batch.folder import decloud_folder
+    from geodecloud.decloud_file import decloud_scene
     from geodecloud.models.weights import load_model
     from geodecloud.options import Options
     from geodecloud.pipeline import remove_clouds
-    from geodecloud.run import decloud_scene
-    from geodecloud.scene import read_metadata
+    from geodecloud.raster.reader import read_metadata
+    from geodecloud.raster.staging import FileFormat
+    from geodecloud.raster.writer import write_scene
+    from geodecloud.scene.metadata import Metadata
     from geodecloud.source import open_scene
-    from geodecloud.staging import FileFormat
-    from geodecloud.writer import write_scene
 
 _HOMES = {
-    "FileFormat": "staging",
-    "Metadata": "metadata",
+    "FileFormat": "raster.staging",
+    "Metadata": "scene.metadata",
     "Options": "options",
-    "decloud_folder": "folder",
-    "decloud_scene": "run",
+    "decloud_folder": "batch.folder",
+    "decloud_scene": "decloud_file",
     "load_model": "models.weights",
     "open_scene": "source",
-    "read_metadata": "scene",
+    "read_metadata": "raster.reader",
     "remove_clouds": "pipeline",
-    "write_scene": "writer",
+    "write_scene": "raster.writer",
 }
 
 __all__ = [

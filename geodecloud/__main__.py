@@ -1,5 +1,5 @@
 """``python -m geodecloud`` is ``geodecloud``."""
 
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
 
 main(prog_name="geodecloud")

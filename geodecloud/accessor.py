@@ -8,7 +8,7 @@ import xarray as xr
 
 if TYPE_CHECKING:
     from geodecloud.pipeline import Declouded
-    from geodecloud.plan import Plan
+    from geodecloud.restore.decisions import Plan
 
 
 @xr.register_dataset_accessor("geodecloud")  # type: ignore[no-untyped-call]
@@ -34,14 +34,14 @@ class GeodecloudAccessor:
         return self._decloud(options).cloud_map
 
     def provenance(self, **options: Any) -> xr.DataArray:
-        """Provenance codes, ([time,] y, x) uint8, see `geodecloud.composite.Provenance`."""
+        """Provenance codes, ([time,] y, x) uint8, see `geodecloud.restore.composite.Provenance`."""
         return self._decloud(options).provenance
 
     def plan(self, **options: Any) -> Plan:
         """What would be done and why: model, bands, radiometry, mask. No pixel is read."""
-        from geodecloud.cube import Cube
         from geodecloud.options import Options
-        from geodecloud.plan import plan_scene
+        from geodecloud.restore.decisions import plan_scene
+        from geodecloud.scene.cube import Cube
 
         chosen = Options.of(options)
         return plan_scene(Cube.of(self._scene, chosen.bands or ()).metadata, chosen)

@@ -15,7 +15,7 @@ from typing import Any
 
 import dask
 
-from geodecloud.options import Options
+from geodecloud.options import Options, configured
 
 
 def set(**options: Any) -> Any:  # noqa: A001  as dask.config.set
@@ -36,5 +36,4 @@ def set(**options: Any) -> Any:  # noqa: A001  as dask.config.set
 
 def get() -> dict[str, Any]:
     """The defaults that are set, by the names of `geodecloud.options.Options`."""
-    found = dask.config.get("geodecloud", {})
-    return {name.replace("-", "_"): value for name, value in found.items()}
+    return configured()

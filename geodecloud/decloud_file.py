@@ -18,28 +18,28 @@ from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
 from geodecloud.backends import choose_backend, window_cost
-from geodecloud.composite import Provenance
-from geodecloud.declouder import release_memory
+from geodecloud.compute.chunks import cpu_count, engine
+from geodecloud.compute.memory import MemoryEstimate, fit, parse_bytes
+from geodecloud.compute.progress import progress_bar
 from geodecloud.errors import GeodecloudWarning, SceneIOError
-from geodecloud.memory import Footprint, fit, parse_bytes
-from geodecloud.metadata import VALID, Metadata
 from geodecloud.models.catalogue import get_card
-from geodecloud.offsets import doubt_offset
 from geodecloud.options import NOT_THE_RESULT, Options
-from geodecloud.outputs import folder_for, item_path, plan_images, plan_layers, written_files
-from geodecloud.parallel import cpu_count, engine
 from geodecloud.pipeline import Declouded, decloud
-from geodecloud.plan import Plan, check_reflectance, choose_source, mask_path
-from geodecloud.scene import (
+from geodecloud.raster.outputs import folder_for, item_path, plan_images, plan_layers, written_files
+from geodecloud.raster.reader import (
     chunk_px,
     source_files,
 )
+from geodecloud.raster.staging import FileFormat, OutputRaster, write_text
+from geodecloud.raster.storage import without_query
+from geodecloud.raster.writer import check_target, write_rasters
+from geodecloud.restore.composite import Provenance
+from geodecloud.restore.decisions import Plan, check_reflectance, choose_source, mask_path
+from geodecloud.restore.declouder import release_memory
+from geodecloud.scene.metadata import VALID, Metadata
+from geodecloud.sentinel2.offsets import doubt_offset
 from geodecloud.source import Source, open_source
-from geodecloud.staging import FileFormat, Product, write_text
-from geodecloud.storage import without_query
-from geodecloud.terminal import progress_bar
-from geodecloud.tiler import BLEND_OVERLAP_PX, BLENDED_PX
-from geodecloud.writer import check_target, write_products
+from geodecloud.windows.tiler import BLEND_OVERLAP_PX, BLENDED_PX
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,8 @@ def decloud_scene(
     """
     chosen = Options.of(options)
     source = open_source(src, resolution, s2_offset)
-    item = item_path(source, dst, layout, stac)
+    is_dated = source.facts is not None and source.facts.time is not None
+    item = item_path(source.path, is_dated, dst, layout, stac)
     inputs = [*source.files, mask_path(chosen), chosen.aoi, chosen.model]
     _check_paths(inputs, [dst, provenance, cloud_map, item])
     metadata = source.metadata
@@ -116,7 +117,7 @@ def decloud_scene(
     mask = source.file_mask(side)
     if layout == "bands" and metadata.has_alpha:  # no band file has an alpha band
         mask = array.coords[VALID].data
-    products = plan_images(source, result.image.data, tagged, mask, dst, layout)
+    products = plan_images(source.band_names, result.image.data, tagged, mask, dst, layout)
     products += plan_layers(metadata, result, provenance, cloud_map)
     _check_paths(inputs, [*(product.path for product in products), item])
     file_format = format or FileFormat()
@@ -125,7 +126,9 @@ def decloud_scene(
             check_target(item, file_format.overwrite)
         pixels = _write(source, products, result, file_format, chosen, progress)
         if item is not None and source.facts is not None:
-            from geodecloud.stac import describe_item  # pystac takes a while, and few need it
+            from geodecloud.report.stac import (
+                describe_item,  # pystac takes a while, and few need it
+            )
 
             lineage = f"clouds removed with {result.plan.card.name}; {result.plan.codec.reason}"
             about = (source.path, source.facts, metadata, products, pixels, lineage)
@@ -145,7 +148,7 @@ def decloud_scene(
 
 def _write(
     source: Source,
-    products: list[Product],
+    products: list[OutputRaster],
     result: Declouded,
     file_format: FileFormat,
     options: Options,
@@ -160,7 +163,7 @@ def _write(
             if progress is True:
                 height, width = products[0].metadata.grid.shape_yx
                 progress = stack.enter_context(progress_bar(height * width))
-            write_products(
+            write_rasters(
                 products, file_format, computer, progress or _ignore, also, release_memory
             )
     except RasterioError as error:
@@ -214,7 +217,7 @@ def _within_memory(options: Options, metadata: Metadata) -> tuple[Options, int]:
     window_px, cost = window_cost(backend, options.precision)
     blends = card.halo_px is None
     window_px = options.window_px(BLENDED_PX if blends else window_px)
-    wish = Footprint(options.workers or cpu_count(), side, window_px, cost)
+    wish = MemoryEstimate(options.workers or cpu_count(), side, window_px, cost)
     itemsize = np.dtype(metadata.dtypes[0]).itemsize
     limit = parse_bytes(options.max_memory)
     # the windows of a model of unlimited reach are blended: another size is another result

@@ -108,10 +108,8 @@ class Options:
         OptionError
             If a keyword is unknown or a value makes no sense.
         """
-        from geodecloud import config
-
         given = {name: value for name, value in options.items() if value is not None}
-        chosen = {**config.get(), **given}
+        chosen = {**configured(), **given}
         known = [f.name for f in dataclasses.fields(cls)]
         for name in {**options, **chosen}:
             if name not in known:
@@ -119,3 +117,11 @@ class Options:
                 hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
                 raise OptionError(f"there is no option {name!r}{hint}")
         return cls(**chosen)
+
+
+def configured() -> dict[str, Any]:
+    """The defaults set in Dask's configuration, see `geodecloud.config`."""
+    import dask
+
+    found = dask.config.get("geodecloud", {})
+    return {name.replace("-", "_"): value for name, value in found.items()}

@@ -1,7 +1,7 @@
 """The story: a scene goes in, the same scene without clouds comes out.
 
 `decloud` is the one path. `remove_clouds` is its image alone, and the accessor calls it;
-`geodecloud.run.decloud_scene` is open + `decloud` + write, and the command line calls that.
+`geodecloud.decloud_file.decloud_scene` is open + `decloud` + write, and the command line calls that.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from geodecloud.areas import open_aoi
 from geodecloud.backends import choose_backend, window_cost
-from geodecloud.block import MASK_REACH_PX, BlockDeclouder
-from geodecloud.cube import Cube, Scene, SceneT
-from geodecloud.declouder import Recipe
+from geodecloud.compute.chunks import Indexed, engine, map_blocks_with_halo
 from geodecloud.errors import OptionError
-from geodecloud.masks import open_clouds, open_data_area
-from geodecloud.metadata import Metadata
+from geodecloud.masks.areas import open_aoi
+from geodecloud.masks.sources import open_clouds, open_data_area
 from geodecloud.models.catalogue import find_weights
 from geodecloud.models.tensors import read_tensors
+from geodecloud.models.veil import SAMPLE_PX, Veil, find_veil
 from geodecloud.options import Options
-from geodecloud.parallel import Indexed, engine, map_blocks_with_halo
-from geodecloud.plan import Plan, check_reflectance, plan_scene
-from geodecloud.scene import (
+from geodecloud.raster.reader import (
     absolute,
     chunk_px,
 )
-from geodecloud.tiler import BLEND_OVERLAP_PX, Ends, ScenePlan, Window, plan_chunks
-from geodecloud.veil import SAMPLE_PX, Veil, find_veil
+from geodecloud.restore.chunk import MASK_REACH_PX, ChunkRestorer
+from geodecloud.restore.decisions import Plan, check_reflectance, plan_scene
+from geodecloud.restore.declouder import ModelHandle
+from geodecloud.scene.cube import Cube, Scene, SceneT
+from geodecloud.scene.metadata import Metadata
+from geodecloud.windows.tiler import BLEND_OVERLAP_PX, ChunkLayout, Ends, Window, plan_chunks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,7 +48,7 @@ class Declouded:
     image : what the scene was, DataArray or Dataset, with its dims, dtype, coords and attrs
     cloud_map : (y, x), or (time, y, x), float32, opacity of cloud and shadow in [0, 1]; NaN where there is no
         data or nothing was computed
-    provenance : like `cloud_map`, uint8, codes of `geodecloud.composite.Provenance`
+    provenance : like `cloud_map`, uint8, codes of `geodecloud.restore.composite.Provenance`
     plan : what was decided
     """
 
@@ -139,7 +139,7 @@ def decloud(
     )
 
 
-def _plan_chunks(metadata: Metadata, plan: Plan, options: Options) -> ScenePlan | None:
+def _plan_chunks(metadata: Metadata, plan: Plan, options: Options) -> ChunkLayout | None:
     """The chunks to compute; None: those of the scene are as good as any."""
     backend = choose_backend(plan.card, options.device, options.precision, options.backend)
     window_px, cost = window_cost(backend, options.precision)
@@ -156,9 +156,9 @@ def _reach_px(plan: Plan, options: Options) -> int | None:
 
 def _block_declouder(
     metadata: Metadata, plan: Plan, options: Options, ends: Ends, may_have_gaps: bool
-) -> BlockDeclouder:
+) -> ChunkRestorer:
     """Hand every decision to the function that each block runs."""
-    declouder = Recipe(
+    declouder = ModelHandle(
         plan.card,
         absolute(plan.source) if plan.source.endswith(".safetensors") else plan.source,
         options.device,
@@ -171,7 +171,7 @@ def _block_declouder(
         declouder.load()  # a device that is not there is known before the first block
     height, width = metadata.grid.shape_yx
     floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
-    return BlockDeclouder(
+    return ChunkRestorer(
         declouder=declouder,
         codec=plan.codec,
         channels=plan.channels,

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from geodecloud.errors import OptionError, SceneError
-from geodecloud.metadata import Metadata
-from geodecloud.product_metadata import ProductFacts
-from geodecloud.safe import find_products
-from geodecloud.scene import (
+from geodecloud.raster.reader import (
     open_array,
     open_file_mask,
     open_raster,
@@ -22,8 +19,11 @@ from geodecloud.scene import (
     read_sample,
     source_files,
 )
-from geodecloud.sentinel2 import Sentinel2Product
-from geodecloud.storage import local_path, without_query
+from geodecloud.raster.storage import local_path, without_query
+from geodecloud.scene.metadata import Metadata
+from geodecloud.sentinel2.documents import ProductFacts
+from geodecloud.sentinel2.files import find_products
+from geodecloud.sentinel2.product import Sentinel2Product
 
 if TYPE_CHECKING:
     import dask.array as da

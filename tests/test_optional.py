@@ -18,7 +18,7 @@ from geodecloud.models.catalogue import choose_model
 from geodecloud.models.weights import load_model, read_weights, save_weights
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
-from geodecloud.scene import read_metadata
+from geodecloud.raster.reader import read_metadata
 
 
 @pytest.fixture(scope="module")

@@ -22,20 +22,20 @@ from scipy.ndimage import uniform_filter
 from shapely import box
 
 import geodecloud
-from geodecloud.areas import open_mask
 from geodecloud.backends import Margins
-from geodecloud.block import BlockDeclouder
-from geodecloud.composite import MARGIN_PX, Provenance
+from geodecloud.compute.chunks import map_blocks_with_halo
 from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError, SceneIOError
+from geodecloud.masks.areas import open_mask
 from geodecloud.models.card import ModelCard
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
-from geodecloud.parallel import map_blocks_with_halo
 from geodecloud.pipeline import decloud
-from geodecloud.reflectance import Codec
-from geodecloud.scene import read_metadata, read_sample
-from geodecloud.tiler import Window
+from geodecloud.raster.reader import read_metadata, read_sample
+from geodecloud.restore.chunk import ChunkRestorer
+from geodecloud.restore.composite import MARGIN_PX, Provenance
+from geodecloud.scene.reflectance import Codec
+from geodecloud.windows.tiler import Window
 
 
 def as_array(dn: np.ndarray, **attrs: object) -> xr.DataArray:
@@ -103,7 +103,7 @@ def test_fill_of_gaps_does_not_depend_on_the_cut() -> None:
     dn[:, :, 150:] *= 5
     dn[:, ::7, 200::3] = 0
     codec = Codec((1e-4,), (0.0,), "uint16", 0, "")
-    block = BlockDeclouder(
+    block = ChunkRestorer(
         *(FarSighted(), codec, (0,), (0,), "none", False, Window(0, 0, 260, 130), 40, 40, True)
     )
     images = []
@@ -642,7 +642,7 @@ def test_only_the_surroundings_of_the_mask_are_computed(
     toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cloud in a corner costs its own pixels and the halo, not the windows it touches."""
-    from geodecloud.declouder import Declouder
+    from geodecloud.restore.declouder import Declouder
 
     dn, computed = textured_dn(4, 300, 320), []
     predict = Declouder.predict

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -13,66 +12,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "geodecloud"
-MODULES = sorted(PACKAGE.rglob("*.py"))
-
-#: who may not import whom
-GEOMETRY = {
-    "tiler",
-    "resample",
-    "stitcher",
-    "grid",
-    "bands",
-    "reflectance",
-    "composite",
-    "errors",
-    "options",
-}
-NETWORK = {"models.spanet", "models.discriminator"}
-PATHS = {
-    "areas",
-    "scene",
-    "sentinel2",
-    "product_pixels",
-    "writer",
-    "staging",
-    "storage",
-    "models.weights",
-    "models.catalogue",
-    "report",
-    "bench_scene",
-}
-
-
-def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-
-
-def imports(path: Path, everywhere: bool = True) -> set[str]:
-    tree = ast.parse(path.read_text())
-    nodes = ast.walk(tree) if everywhere else iter(tree.body)
-    found: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_one_way(path: Path) -> None:
-    name, found = name_of(path), imports(path)
-    tops = {module.split(".")[0] for module in found}
-    if name in GEOMETRY:
-        assert "torch" not in tops
-        assert not any(module.startswith("geodecloud.models") for module in found)
-    if name in NETWORK:
-        assert tops <= {"__future__", "collections", "typing", "torch"}
-    if name.split(".")[0] not in ("training", "cli"):
-        assert not any(module.startswith("geodecloud.training") for module in found)
-    if "rasterio" in tops and name not in PATHS | {"grid", "metadata", "tags", "difference", "run"}:
-        pytest.fail(f"{name} reads rasters itself; opening belongs to scene and writer")
 
 
 def test_import_loads_no_torch() -> None:

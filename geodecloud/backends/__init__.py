@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.backends.accelerators import has_accelerator
+from geodecloud.compute.memory import WindowCost
 from geodecloud.errors import DeviceError
-from geodecloud.memory import WindowCost
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import IDENTITY, find_weights
 

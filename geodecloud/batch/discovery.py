@@ -10,8 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from geodecloud.errors import GeodecloudError, SceneIOError
-from geodecloud.product_metadata import read_facts
-from geodecloud.safe import (
+from geodecloud.sentinel2.documents import read_facts
+from geodecloud.sentinel2.files import (
     BAND_FOLDERS,
     NO_BANDS,
     ProductFiles,

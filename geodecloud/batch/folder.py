@@ -16,9 +16,8 @@ from typing import Any
 
 import filelock
 
-from geodecloud.discovery import find_scenes
-from geodecloud.errors import OptionError, SceneIOError
-from geodecloud.jobs import (
+from geodecloud.batch.discovery import find_scenes
+from geodecloud.batch.jobs import (
     SCENE_ERRORS,
     Batch,
     Job,
@@ -27,13 +26,14 @@ from geodecloud.jobs import (
     reading_options,
     reason_of,
 )
-from geodecloud.journal import FOLDER, Record, remove_leftovers
+from geodecloud.batch.journal import FOLDER, Record, remove_leftovers
+from geodecloud.batch.summary import FolderReport, Outcome, write_footprints, write_summary
+from geodecloud.compute.chunks import Threads, engine
+from geodecloud.decloud_file import Report, decloud_scene
+from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.options import Options
-from geodecloud.parallel import Threads, engine
-from geodecloud.run import Report, decloud_scene
-from geodecloud.scene import absolute
-from geodecloud.staging import FileFormat
-from geodecloud.summary import FolderReport, Outcome, write_footprints, write_summary
+from geodecloud.raster.reader import absolute
+from geodecloud.raster.staging import FileFormat
 
 log = logging.getLogger(__name__)
 

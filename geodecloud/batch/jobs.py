@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from geodecloud._version import __version__
-from geodecloud.areas import touches_aoi
-from geodecloud.discovery import FoundScene
+from geodecloud.batch.discovery import FoundScene
+from geodecloud.batch.journal import Journal, fingerprint
+from geodecloud.batch.summary import Outcome
 from geodecloud.errors import GeodecloudError
-from geodecloud.grid import Grid
-from geodecloud.journal import Journal, fingerprint
+from geodecloud.masks.areas import touches_aoi
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.options import NOT_THE_RESULT, Options
-from geodecloud.plan import mask_path
+from geodecloud.raster.staging import FileFormat
+from geodecloud.restore.decisions import mask_path
+from geodecloud.scene.grid import Grid
 from geodecloud.source import open_source
-from geodecloud.staging import FileFormat
-from geodecloud.summary import Outcome
 
 #: What files, memory, devices and odd pixels do. The next scene may well go through.
 SCENE_ERRORS = (
@@ -114,7 +114,7 @@ def plan_job(batch: Batch, scene: FoundScene, key_end: str = "") -> Job:
 
 def reading_options(batch: Batch, path: str) -> dict[str, Any]:
     """Options for products, which plain rasters in the same folder do not take."""
-    from geodecloud.safe import find_products
+    from geodecloud.sentinel2.files import find_products
 
     return batch.reading if find_products(path) else {}
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from geodecloud.errors import SceneIOError
-from geodecloud.staging import write_text
+from geodecloud.raster.staging import write_text
 
 #: Folder of the journal below that of the results.
 FOLDER = ".geodecloud"
-#: Names of temporary files and folders, ours and those of `geodecloud.staging`.
+#: Names of temporary files and folders, ours and those of `geodecloud.raster.staging`.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from geodecloud.footprint import lonlat_footprint
-from geodecloud.grid import Grid
-from geodecloud.journal import FOLDER
-from geodecloud.staging import write_text
+from geodecloud.batch.journal import FOLDER
+from geodecloud.raster.staging import write_text
+from geodecloud.scene.footprint import lonlat_footprint
+from geodecloud.scene.grid import Grid
 
 SUMMARY, FOOTPRINTS = "summary.csv", "footprints.gpkg"
 

@@ -23,21 +23,21 @@ from dask.array.core import normalize_chunks
 
 from geodecloud.backends import Array, Margins, choose_backend, open_backend, window_cost
 from geodecloud.backends.accelerators import has_accelerator
-from geodecloud.bench_machine import cpu_precisions, joules, machine, peak_gflops
-from geodecloud.bench_scene import clear_scene
-from geodecloud.block import MASK_REACH_PX, margins_of
-from geodecloud.declouder import Declouder
+from geodecloud.bench.machine import cpu_precisions, joules, machine, peak_gflops
+from geodecloud.bench.scene import clear_scene
+from geodecloud.compute.chunks import threads_here
 from geodecloud.errors import DeviceError, OptionError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import get_card, shipped_cards
-from geodecloud.parallel import threads_here
-from geodecloud.scene import chunk_px
-from geodecloud.tiler import PlannedWindow, ScenePlan, Window, plan_chunks, plan_windows
+from geodecloud.raster.reader import chunk_px
+from geodecloud.restore.chunk import MASK_REACH_PX, margins_of
+from geodecloud.restore.declouder import Declouder
+from geodecloud.windows.tiler import ChunkLayout, PaddedWindow, Window, plan_chunks, plan_windows
 
 log = logging.getLogger(__name__)
 
 #: The graph as published, run as published. Not part of the package: it lies beside it.
-REFERENCE = Path(__file__).parents[1] / "benchmarks" / "naive.py"
+REFERENCE = Path(__file__).parents[2] / "benchmarks" / "naive.py"
 _REFERENCE_PX = 512
 #: Multiplications and additions per pixel of the network: 0.231 million, each counted as two.
 _FLOP_PER_PX = 2 * 0.231e6
@@ -203,18 +203,18 @@ def _ways(card: ModelCard) -> Iterator[tuple[str, str, str]]:
 
 def plan_scene_windows(
     size: int, window_px: int, reach_px: int, shared: bool
-) -> list[PlannedWindow]:
+) -> list[PaddedWindow]:
     """The windows a scene of `size` px is cut into, chunk by chunk, as the pipeline does.
 
-    `shared`: see `geodecloud.memory.WindowCost`.
+    `shared`: see `geodecloud.compute.memory.WindowCost`.
     """
     extent = Window(0, 0, size, size)
     if shared:
         cut = plan_chunks((size, size), window_px, reach_px, MASK_REACH_PX)
     else:
         (sizes,) = normalize_chunks(chunk_px((size, size)), (size,))
-        cut = ScenePlan(sizes, sizes)
-    plans: list[PlannedWindow] = []
+        cut = ChunkLayout(sizes, sizes)
+    plans: list[PaddedWindow] = []
     for row, height in _offsets(cut.rows):
         for col, width in _offsets(cut.cols):
             region = Window(col, row, width, height).grow(MASK_REACH_PX, extent)
@@ -235,7 +235,7 @@ def scene_rate(declouder: Declouder, size: int) -> tuple[float, float]:
     side = max(max(p.padded.shape_yx) for p in plans)
     image = _image(len(declouder.card.channels), side)
 
-    def run(plan: PlannedWindow) -> None:
+    def run(plan: PaddedWindow) -> None:
         height, width = plan.padded.shape_yx
         declouder.predict(np.ascontiguousarray(image[None, :, :height, :width]), margins_of(plan))
 

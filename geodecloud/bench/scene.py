@@ -106,9 +106,9 @@ def clear_scene(card: ModelCard, model: str, size: int, **options: Any) -> dict[
 def _clear(scene: Path, out: Path, model: str, options: dict[str, Any]) -> dict[str, float]:
     from rioxarray._io import RasterioArrayWrapper
 
-    from geodecloud.declouder import Declouder
-    from geodecloud.run import decloud_scene
-    from geodecloud.staging import RasterTarget, Staging
+    from geodecloud.decloud_file import decloud_scene
+    from geodecloud.raster.staging import RasterTarget, Staging
+    from geodecloud.restore.declouder import Declouder
 
     warnings.simplefilter("ignore")
     watch = Stopwatch()

@@ -18,15 +18,15 @@ from typing import Any
 import click
 
 from geodecloud._version import __version__
-from geodecloud.command_options import (
+from geodecloud.cli.options import (
     file_format,
     product_options,
     scene_options,
     verbosity,
 )
+from geodecloud.cli.terminal import remarks
+from geodecloud.cli.training import evaluate, simulate, train
 from geodecloud.errors import GeodecloudError, OptionError, WindowPlanError
-from geodecloud.terminal import remarks
-from geodecloud.training.commands import evaluate, simulate, train
 
 log = logging.getLogger("geodecloud")
 
@@ -97,7 +97,7 @@ def run(
     **options: Any,
 ) -> None:
     """Remove the clouds of one scene and write the scene again."""
-    from geodecloud.run import decloud_scene
+    from geodecloud.decloud_file import decloud_scene
 
     with remarks(quiet, verbose):
         report = decloud_scene(
@@ -144,8 +144,8 @@ def batch(
 
     Stopped or killed, it goes on where it was: give the same command again.
     """
-    from geodecloud.folder import decloud_folder
-    from geodecloud.summary import format_table
+    from geodecloud.batch.folder import decloud_folder
+    from geodecloud.batch.summary import format_table
 
     def tell(outcome: Any) -> None:
         log.info("%s: %s %s", outcome.scene, outcome.state, outcome.reason)
@@ -165,7 +165,7 @@ def batch(
 
 def summary(report: Any) -> str:
     """One line: how much of the scene is observed, restored, invented, left."""
-    from geodecloud.composite import Provenance
+    from geodecloud.restore.composite import Provenance
 
     shares = {code: 100 * report.share(code) for code in Provenance}
     return (
@@ -182,7 +182,7 @@ def summary(report: Any) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(scene: str, resolution: int | None, s2_offset: str | float, as_json: bool) -> None:
     """Print what is known about a scene, and which model would be chosen and why."""
-    from geodecloud.report import describe_scene
+    from geodecloud.report.describe import describe_scene
 
     with remarks(quiet=True, verbose=0):
         facts = describe_scene(scene, resolution, s2_offset)
@@ -232,7 +232,7 @@ def models_show(model: str) -> None:
 def models_import(checkpoint: Path, out: Path, name: str | None, overwrite: bool) -> None:
     """Turn a published SpA GAN checkpoint (.pth) into a weights file with its card."""
     from geodecloud.models.weights import import_published
-    from geodecloud.writer import check_target
+    from geodecloud.raster.writer import check_target
 
     check_target(out, overwrite)
     card = import_published(checkpoint, out, name or out.stem)
@@ -257,7 +257,7 @@ def bench(
     as_json: bool,
 ) -> None:
     """Time this machine: every backend and precision, and a scene from file to file."""
-    from geodecloud.bench import run
+    from geodecloud.bench.measure import run
 
     with remarks(quiet=False, verbose=0):
         tables = run(model, size, inference, scene, precision, backend, as_json)

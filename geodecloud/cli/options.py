@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from geodecloud.staging import FileFormat
+    from geodecloud.raster.staging import FileFormat
 
 
 class PixelsOrAuto(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -42,7 +42,7 @@ class DnOffset(click.ParamType):  # type: ignore[type-arg]
 
 
 def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    from geodecloud.bands import parse_band_list
+    from geodecloud.scene.bands import parse_band_list
 
     return None if value is None else tuple(parse_band_list(value))
 
@@ -175,7 +175,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def file_format(name: str, creation_options: tuple[str, ...], overwrite: bool) -> FileFormat:
     """How files are to be written."""
-    from geodecloud.staging import FileFormat
+    from geodecloud.raster.staging import FileFormat
 
     return FileFormat(name, parse_creation_options(creation_options), overwrite)
 

@@ -1,4 +1,4 @@
-"""What commands share: remarks on stderr and a progress bar."""
+"""What commands share: remarks on stderr, one line each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from geodecloud.errors import GeodecloudWarning
@@ -47,16 +47,3 @@ class _AboveTheBar(logging.Handler):
         from tqdm import tqdm
 
         tqdm.write(record.getMessage(), file=sys.stderr)
-
-
-@contextlib.contextmanager
-def progress_bar(pixels: int) -> Iterator[Callable[[int], None]]:
-    """A bar with MPix/s and time left, on a terminal or in a notebook."""
-    with warnings.catch_warnings():
-        # in a notebook without ipywidgets it is a bar of text
-        warnings.filterwarnings("ignore", "IProgress not found")
-        from tqdm.auto import tqdm
-
-    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} MPix, {rate_noinv_fmt}, {remaining} left"
-    with tqdm(total=pixels / 1e6, unit="MPix", bar_format=layout, leave=False) as bar:
-        yield lambda done: bar.update(done / 1e6) and None

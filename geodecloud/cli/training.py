@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from geodecloud.command_options import verbosity
-from geodecloud.terminal import remarks
+from geodecloud.cli.options import verbosity
+from geodecloud.cli.terminal import remarks
 
 _PATH = click.Path(path_type=Path)
 
@@ -77,7 +77,7 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Score models on pairs, through the same path as any scene, beside the baselines."""
-    from geodecloud.bands import parse_band_list
+    from geodecloud.scene.bands import parse_band_list
     from geodecloud.training.evaluate import evaluate_folder, pairs_for
     from geodecloud.training.panels import write_panels
     from geodecloud.training.tables import format_report, write_csv

@@ -25,7 +25,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.system import CPU_COUNT
 from dask.utils import SerializableLock
 
-from geodecloud.tiler import Window
+from geodecloud.windows.tiler import Window
 
 #: A block function gets arrays over `padded` (a Window, scene pixels), and returns arrays
 #: over `core`, one per output.
@@ -286,7 +286,7 @@ class Threads:
 
 
 class Engine(Protocol):
-    """What computes: threads of this process, or a cluster (`geodecloud.cluster`)."""
+    """What computes: threads of this process, or a cluster (`geodecloud.compute.cluster`)."""
 
     def compute(self, arrays: Sequence[da.Array]) -> list[np.ndarray[Any, Any]]:
         """Compute arrays together."""
@@ -327,7 +327,7 @@ def engine(scheduler: str | None, workers: int | None) -> Iterator[Engine]:
     if scheduler == "threads" or (scheduler is None and no_client):
         yield Threads(workers)
         return
-    from geodecloud.cluster import connect
+    from geodecloud.compute.cluster import connect
 
     with connect(scheduler) as cluster:
         yield cluster or Threads(workers)

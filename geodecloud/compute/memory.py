@@ -27,7 +27,7 @@ class WindowCost:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class MemoryEstimate:
     """What is held at once: `workers` chunks of `chunk_px`, and windows of `window_px`."""
 
     workers: int
@@ -67,13 +67,13 @@ def parse_bytes(text: str) -> float:
 
 
 def fit(
-    wish: Footprint,
+    wish: MemoryEstimate,
     limit: float,
     bands: int,
     itemsize: int,
     halo_px: int,
     keep_window: bool = False,
-) -> Footprint:
+) -> MemoryEstimate:
     """Shrink a footprint until it fits: smaller chunks and windows, then fewer workers.
 
     Small windows take longer for their halo, a worker less takes longer still. None of these changes
@@ -90,7 +90,7 @@ def fit(
         for sizes in ((wish.chunk_px, wish.window_px), (1024, 512), (512, 384), (512, 256))
     ]
     smaller = [
-        Footprint(
+        MemoryEstimate(
             workers,
             min(chunk_px, wish.chunk_px),
             wish.window_px if keep_window else min(window_px, wish.window_px),

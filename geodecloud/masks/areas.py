@@ -16,11 +16,11 @@ from pyproj.exceptions import ProjError
 from rasterio.vrt import WarpedVRT
 
 from geodecloud.errors import SceneError, SceneIOError
-from geodecloud.grid import Grid
-from geodecloud.lazy import LazyWindows
-from geodecloud.region import Region
-from geodecloud.scene import absolute, open_raster, reading
-from geodecloud.tiler import Window
+from geodecloud.masks.region import Region
+from geodecloud.raster.lazy import LazyWindows
+from geodecloud.raster.reader import absolute, open_raster, reading
+from geodecloud.scene.grid import Grid
+from geodecloud.windows.tiler import Window
 
 
 class _Areas(LazyWindows):

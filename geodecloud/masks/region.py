@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from shapely.affinity import translate
 
-from geodecloud.grid import Grid
-from geodecloud.tiler import Window
+from geodecloud.scene.grid import Grid
+from geodecloud.windows.tiler import Window
 
 _Array: TypeAlias = NDArray[Any]
 #: Upper left pixels of square cells (n, row and column), and how many pixels long their sides are.

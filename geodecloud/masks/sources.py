@@ -1,7 +1,7 @@
 """Where pixels may change, besides what the model sees: the sources behind ``--mask``.
 
 Each source says for each pixel one of three things: nothing (0), cloud or shadow (`CLOUD`), or
-cloud that hides the ground (`HIDING`), see `geodecloud.composite`.
+cloud that hides the ground (`HIDING`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.areas import open_mask
-from geodecloud.bands import canonical_name, match_bands
-from geodecloud.composite import CLOUD, HIDING
-from geodecloud.cube import Cube
+from geodecloud.compute.chunks import Indexed, map_blocks_with_halo
 from geodecloud.errors import BandError, OptionError
-from geodecloud.metadata import SCL, VALID, Metadata
+from geodecloud.masks.areas import open_mask
 from geodecloud.options import Options
-from geodecloud.parallel import Indexed, map_blocks_with_halo
-from geodecloud.reflectance import Codec
-from geodecloud.tiler import Window
+from geodecloud.scene.bands import canonical_name, match_bands
+from geodecloud.scene.cube import Cube
+from geodecloud.scene.metadata import SCL, VALID, Metadata
+from geodecloud.scene.reflectance import Codec
+from geodecloud.windows.tiler import Window
+
+#: What a mask may know of a pixel: cloud or shadow, or cloud that hides the ground.
+CLOUD, HIDING = 1, 2
 
 #: What a class of the SCL means here; all others are ground.
 #: Source: ESA, Sentinel-2 Level-2A Algorithm Theoretical Basis Document, scene classification.

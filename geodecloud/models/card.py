@@ -33,10 +33,10 @@ class ModelCard:
     value_range : the network's output is clipped to it, in reflectance; None: it is not
     halo_px : dependency radius in px; None where it has no limit
     picture_gamma, picture_white : an 8-bit picture of values in [0, 1] comes to the network as the light
-        ``white * value ** gamma``, see `geodecloud.reflectance.Tone`
+        ``white * value ** gamma``, see `geodecloud.scene.reflectance.Tone`
     has_cloud_map : whether the attention map is the opacity of cloud and shadow. Where it
         is not, it must not be used as a mask.
-    lifts_veil : whether the file holds what `geodecloud.veil` needs, too: a veil over the whole of an 8-bit
+    lifts_veil : whether the file holds what `geodecloud.models.veil` needs, too: a veil over the whole of an 8-bit
         picture is lifted, and then the network is not asked. Such a model is used only where it is named
     cloud_threshold : opacity above which a pixel counts as cloud
     opaque_threshold : opacity above which the ground counts as not visible

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geodecloud.bands import canonical_name, describe
 from geodecloud.errors import BandError, WeightsError
 from geodecloud.models.card import ModelCard
+from geodecloud.scene.bands import canonical_name, describe
 
 SHIPPED = Path(__file__).parent / "shipped"
 

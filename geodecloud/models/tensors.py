@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from geodecloud.errors import WeightsError
 from geodecloud.models.architecture import check_network
 from geodecloud.models.card import ModelCard
-from geodecloud.veil import PREFIX
+from geodecloud.models.veil import PREFIX
 
 #: Key of the card in a file's metadata.
 CARD_KEY = "geodecloud"

@@ -20,7 +20,7 @@ from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.catalogue import IDENTITY, SHIPPED, find_weights
 from geodecloud.models.spanet import DIRECTIONS, SPANet
 from geodecloud.models.tensors import CARD_KEY, hash_tensors, read_tensors
-from geodecloud.veil import PREFIX
+from geodecloud.models.veil import PREFIX
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def save_weights(
 
     Parameters
     ----------
-    veil : tensors of `geodecloud.veil`, for a model that lifts veils
+    veil : tensors of `geodecloud.models.veil`, for a model that lifts veils
     """
     whole = network.state_dict() | (veil or {})
     tensors = {name: t.detach().cpu().contiguous() for name, t in whole.items()}

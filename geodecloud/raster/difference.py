@@ -9,7 +9,7 @@ import rasterio.windows
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 
-from geodecloud.tags import read_tags
+from geodecloud.scene.tags import read_tags
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

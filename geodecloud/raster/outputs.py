@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 
 from geodecloud.errors import OptionError, SceneIOError
-from geodecloud.metadata import Metadata
-from geodecloud.source import Source
-from geodecloud.staging import Product
-from geodecloud.storage import is_remote
+from geodecloud.raster.staging import OutputRaster
+from geodecloud.raster.storage import is_remote
+from geodecloud.scene.metadata import Metadata
 
 if TYPE_CHECKING:
     from geodecloud.pipeline import Declouded
@@ -26,13 +25,13 @@ LAYOUTS = ("stack", "bands")
 
 
 def plan_images(
-    source: Source,
+    band_names: Sequence[str],
     pixels: da.Array,
     metadata: Metadata,
     mask: da.Array | None,
     dst: str | Path,
     layout: str,
-) -> list[Product]:
+) -> list[OutputRaster]:
     """The rasters of the image: `dst` itself, or a file per band in the folder `dst`.
 
     Each has the mask in its file where its metadata says so; others say by an alpha band or a tag.
@@ -50,7 +49,7 @@ def plan_images(
         return [_image(dst, pixels, metadata, mask)]
     if is_remote(dst):
         raise OptionError(f"--layout bands writes a local folder, and {dst} is an address")
-    names = [_short(re.sub(r"[^\w.-]+", "_", name)) for name in source.band_names]
+    names = [_short(re.sub(r"[^\w.-]+", "_", name)) for name in band_names]
     return [
         _image(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask)
         for i, name in enumerate(_distinct(names))
@@ -64,8 +63,8 @@ def _short(name: str) -> str:
 
 def _image(
     path: str | Path, pixels: da.Array, metadata: Metadata, mask: da.Array | None
-) -> Product:
-    return Product(path, pixels, metadata, mask=mask if metadata.has_mask else None)
+) -> OutputRaster:
+    return OutputRaster(path, pixels, metadata, mask=mask if metadata.has_mask else None)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -88,23 +87,26 @@ def plan_layers(
     result: Declouded,
     provenance: str | Path | None,
     cloud_map: str | Path | None,
-) -> list[Product]:
+) -> list[OutputRaster]:
     """The rasters that say something about the image, where they are wanted."""
     layers = []
     if provenance is not None:
         about = metadata.single_band("uint8", 0, "provenance")
-        layers.append(Product(provenance, result.provenance.data, about, "nearest"))
+        layers.append(OutputRaster(provenance, result.provenance.data, about, "nearest"))
     if cloud_map is not None:
         about = metadata.single_band("float32", float("nan"), "cloud_map")
-        layers.append(Product(cloud_map, result.cloud_map.data, about))
+        layers.append(OutputRaster(cloud_map, result.cloud_map.data, about))
     return layers
 
 
-def item_path(source: Source, dst: str | Path, layout: str, stac: bool | None) -> Path | None:
+def item_path(
+    path: str, is_dated: bool, dst: str | Path, layout: str, stac: bool | None
+) -> Path | None:
     """Where the STAC Item goes; None: there will be none.
 
     Parameters
     ----------
+    path, is_dated : of the scene, and whether anything says when it was taken
     stac : whether one is wanted; None: of Sentinel-2 products
 
     Raises
@@ -112,17 +114,16 @@ def item_path(source: Source, dst: str | Path, layout: str, stac: bool | None) -
     OptionError
         If one is wanted, and nothing says when the scene was taken.
     """
-    can = source.facts is not None and source.facts.time is not None
-    if stac and not can:
+    if stac and not is_dated:
         raise OptionError(
-            f"a STAC Item says when a scene was taken, and {source.path} does not; leave --stac out"
+            f"a STAC Item says when a scene was taken, and {path} does not; leave --stac out"
         )
     if stac and is_remote(dst):
         raise OptionError(f"a STAC Item is written beside a local result, and {dst} is an address")
-    if not can or stac is False or is_remote(dst):
+    if not is_dated or stac is False or is_remote(dst):
         return None
-    path = Path(dst)
-    return path / f"{path.name}.json" if layout == "bands" else path.with_suffix(".json")
+    target = Path(dst)
+    return target / f"{target.name}.json" if layout == "bands" else target.with_suffix(".json")
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def folder_for(dst: str | Path, layout: str) -> Iterator[None]:
             folder.rmdir()
 
 
-def written_files(products: list[Product], item: Path | None) -> tuple[str, ...]:
+def written_files(products: list[OutputRaster], item: Path | None) -> tuple[str, ...]:
     """Paths of all that was written."""
     paths: list[Any] = [product.path for product in products]
     return tuple(str(path) for path in [*paths, *([item] if item else [])])

@@ -18,9 +18,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.session import DummySession
 
 from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
-from geodecloud.lazy import LazyWindows
-from geodecloud.metadata import VALID, Metadata
-from geodecloud.storage import is_remote, local_path
+from geodecloud.raster.lazy import LazyWindows
+from geodecloud.raster.storage import is_remote, local_path
+from geodecloud.scene.metadata import VALID, Metadata
 
 if TYPE_CHECKING:
     import xarray as xr

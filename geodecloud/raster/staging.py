@@ -26,11 +26,11 @@ import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
-from geodecloud.difference import find_difference
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
-from geodecloud.metadata import Metadata
-from geodecloud.storage import is_remote, put
-from geodecloud.tags import copy_option, write_missing_tags
+from geodecloud.raster.difference import find_difference
+from geodecloud.raster.storage import is_remote, put
+from geodecloud.scene.metadata import Metadata
+from geodecloud.scene.tags import copy_option, write_missing_tags
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetWriter
@@ -50,7 +50,7 @@ _LEVEL = {"cog": {"LEVEL": "1"}, "gtiff": {"ZLEVEL": "1"}}
 
 
 @dataclass(frozen=True)
-class Product:
+class OutputRaster:
     """One raster to write: pixels (band, y, x) or (y, x), metadata, and how to thin it out.
 
     Attributes
@@ -86,7 +86,7 @@ class Staging:
     The folder is its own, because GDAL may put files beside a raster: what a GeoTIFF cannot hold.
     """
 
-    def __init__(self, product: Product, format: FileFormat) -> None:
+    def __init__(self, product: OutputRaster, format: FileFormat) -> None:
         self.product, self.format = product, format
         self.is_remote = is_remote(product.path)
         if self.is_remote:

@@ -1,7 +1,7 @@
 """GeoTIFF and COG, with every piece of metadata, and never half of one.
 
-`write_products` computes several rasters in one pass and publishes them together; how each of
-them gets to the disk is `geodecloud.staging`'s business.
+`write_rasters` computes several rasters in one pass and publishes them together; how each of
+them gets to the disk is `geodecloud.raster.staging`'s business.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 import rasterio
 from rasterio.env import get_gdal_config, set_gdal_config
 
-from geodecloud.cube import Cube, Scene
+from geodecloud.compute.chunks import Engine, engine
 from geodecloud.errors import SceneError, SceneIOError
-from geodecloud.metadata import VALID, Metadata
-from geodecloud.parallel import Engine, engine
-from geodecloud.scene import ONE_THREAD
-from geodecloud.staging import FileFormat, MaskTarget, Product, Staging
-from geodecloud.storage import check_address, exists, is_remote
+from geodecloud.raster.reader import ONE_THREAD
+from geodecloud.raster.staging import FileFormat, MaskTarget, OutputRaster, Staging
+from geodecloud.raster.storage import check_address, exists, is_remote
+from geodecloud.scene.cube import Cube, Scene
+from geodecloud.scene.metadata import VALID, Metadata
 
 PathT = TypeVar("PathT", str, Path)
 
@@ -47,7 +47,7 @@ def write_scene(
     ----------
     scene : with the dims y and x, and perhaps bands, in any order; lazy or not
     path : local file, or object of a store such as ``s3://bucket/key.tif``
-    like : metadata to write, from `geodecloud.scene.read_metadata` of the source; None takes
+    like : metadata to write, from `geodecloud.raster.reader.read_metadata` of the source; None takes
         what the DataArray itself carries
     format : file format, creation options, overwriting
     workers : threads; None is one per core. With an active `distributed.Client` the cluster
@@ -80,14 +80,14 @@ def write_scene(
         )
     valid = cube.coordinate(VALID) if metadata.has_mask else None
     mask = None if valid is None else da.asarray(valid[0].data).astype(bool)
-    product = Product(path, da.asarray(array.data), metadata, mask=mask)
+    product = OutputRaster(path, da.asarray(array.data), metadata, mask=mask)
     with engine(None, workers) as computer:
-        write_products([product], format or FileFormat(), computer)
+        write_rasters([product], format or FileFormat(), computer)
     return path
 
 
-def write_products(
-    products: Sequence[Product],
+def write_rasters(
+    products: Sequence[OutputRaster],
     format: FileFormat,
     computer: Engine,
     progress: Callable[[int], None] = lambda pixels: None,

@@ -12,12 +12,12 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from geodecloud.bands import canonical_name, describe
 from geodecloud.errors import GeodecloudError
-from geodecloud.metadata import Metadata
 from geodecloud.options import Options
-from geodecloud.plan import plan_scene
-from geodecloud.scene import open_raster, read_metadata
+from geodecloud.raster.reader import open_raster, read_metadata
+from geodecloud.restore.decisions import plan_scene
+from geodecloud.scene.bands import canonical_name, describe
+from geodecloud.scene.metadata import Metadata
 from geodecloud.source import open_source
 
 #: Colours of the provenance codes in pictures: nodata, observed, restored, synthesised, left.

@@ -19,10 +19,10 @@ from pystac.extensions.raster import DataType, NoDataStrings, RasterBand, Raster
 from shapely.geometry import mapping
 
 from geodecloud._version import __version__
-from geodecloud.footprint import lonlat_footprint
-from geodecloud.metadata import Metadata
-from geodecloud.product_metadata import ProductFacts
-from geodecloud.staging import Product
+from geodecloud.raster.staging import OutputRaster
+from geodecloud.scene.footprint import lonlat_footprint
+from geodecloud.scene.metadata import Metadata
+from geodecloud.sentinel2.documents import ProductFacts
 
 _PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 _VIEW = "https://stac-extensions.github.io/view/v1.0.0/schema.json"
@@ -34,7 +34,7 @@ def describe_item(
     source_path: str,
     facts: ProductFacts,
     metadata: Metadata,
-    products: Sequence[Product],
+    products: Sequence[OutputRaster],
     pixels: Mapping[str, int],
     lineage: str,
     is_cog: bool = True,
@@ -47,7 +47,7 @@ def describe_item(
     source_path, facts : of the product it was derived from; `facts.time` must be known
     metadata : of the scene
     products : rasters that were written
-    pixels : by provenance code, see `geodecloud.run.Report`
+    pixels : by provenance code, see `geodecloud.decloud_file.Report`
     lineage : what was done, in one sentence
     is_cog : whether the rasters are cloud-optimised
     """
@@ -109,7 +109,7 @@ def _properties(
 def _add_asset(
     item: pystac.Item,
     folder: Path,
-    product: Product,
+    product: OutputRaster,
     facts: ProductFacts,
     metadata: Metadata,
     media_type: str,

@@ -14,28 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.backends import Margins
-from geodecloud.composite import (
+from geodecloud.masks.sources import HIDING
+from geodecloud.models.veil import Veil
+from geodecloud.restore.composite import (
     FEATHER_PX,
-    HIDING,
     MARGIN_PX,
     Bool,
     add_margin,
+    classify_pixels,
     fill_gaps,
-    judge,
 )
-from geodecloud.declouder import Recipe
-from geodecloud.reflectance import Codec, check_values
-from geodecloud.stitcher import Mosaic
-from geodecloud.tiler import (
+from geodecloud.restore.declouder import ModelHandle
+from geodecloud.scene.reflectance import Codec, check_values
+from geodecloud.windows.stitcher import Mosaic
+from geodecloud.windows.tiler import (
     BLEND_OVERLAP_PX,
     BLENDED_PX,
     Ends,
-    PlannedWindow,
+    PaddedWindow,
     Window,
     plan_overlapping,
     plan_windows,
 )
-from geodecloud.veil import Veil
 
 Array = NDArray[np.float32]
 
@@ -48,7 +48,7 @@ _SAMPLE_PX = 256 * 256
 
 
 @dataclass(frozen=True)
-class BlockDeclouder:
+class ChunkRestorer:
     """Everything one block needs to know; decided once per scene, the same for each block.
 
     Attributes
@@ -57,19 +57,19 @@ class BlockDeclouder:
     codec : DN <-> reflectance of the restored bands
     channels : 0-based bands of the scene that the model restores, in the model's order
     slots : the model's channel that each of them feeds
-    mask_kind : see `geodecloud.plan.Plan`
-    strict : see `geodecloud.composite.judge`
+    mask_kind : see `geodecloud.restore.decisions.Plan`
+    strict : see `geodecloud.restore.composite.classify_pixels`
     extent : the whole scene
     window_px : wished side of a window; None: as the backend likes it
     reach_px : context around a window, at least what the network needs; None: no limit, blend
     fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
     alpha : 0-based band that is a mask and no data, or None
-    ends : rows and columns at which windows end, see `geodecloud.tiler.plan_chunks`
+    ends : rows and columns at which windows end, see `geodecloud.windows.tiler.plan_chunks`
     veil : over the whole scene; then it is lifted and that is all, or None
     check : refuse blocks that look like DN and are taken for reflectance; nobody has looked yet
     """
 
-    declouder: Recipe
+    declouder: ModelHandle
     codec: Codec
     channels: tuple[int, ...]
     slots: tuple[int, ...]
@@ -117,7 +117,7 @@ class BlockDeclouder:
         ----------
         dn : (C, h, w) over `padded`, the scene's dtype
         valid, allowed : (h, w) over `padded`; None: all valid, all allowed
-        clouds : (h, w) over `padded`, see `geodecloud.masks`; None: nothing is known
+        clouds : (h, w) over `padded`, see `geodecloud.masks.sources`; None: nothing is known
         core, padded : scene pixels
 
         Returns
@@ -157,12 +157,12 @@ class BlockDeclouder:
             hidden[:] = False
         if known is not None:
             hidden |= known == HIDING
-        verdict = judge(has_data, usable_here, is_cloud, hidden, allowed, self.strict)
+        decision = classify_pixels(has_data, usable_here, is_cloud, hidden, allowed, self.strict)
 
         inner = core.relative_to(region).slices_yx
         out = dn[:, *core.relative_to(padded).slices_yx]
-        out = self._composite(out, restored[:, *inner], verdict.weight[inner])
-        return np.ascontiguousarray(out), opacity[inner], verdict.provenance[inner]
+        out = self._composite(out, restored[:, *inner], decision.weight[inner])
+        return np.ascontiguousarray(out), opacity[inner], decision.provenance[inner]
 
     def _check_values(self, dn: NDArray[Any], usable: Bool, core: Window, padded: Window) -> None:
         """Refuse the block if its own pixels, without the halo, look like DN."""
@@ -265,7 +265,7 @@ class BlockDeclouder:
 
     def _place_windows(
         self, image: Array, wanted: Bool, region: Window, padded: Window
-    ) -> Iterator[tuple[PlannedWindow, Array, Array]]:
+    ) -> Iterator[tuple[PaddedWindow, Array, Array]]:
         """Predict the windows that hold a wanted pixel; yields (plan, core patch, opacity)."""
         assert self.reach_px is not None
         declouder = self.declouder.load()
@@ -309,7 +309,7 @@ def _around(wanted: Bool, region: Window) -> Window:
     return Window(region.col_off + left, region.row_off + top, right - left, bottom - top)
 
 
-def margins_of(plan: PlannedWindow) -> Margins:
+def margins_of(plan: PaddedWindow) -> Margins:
     """Context on each side of a window's core."""
     core, padded = plan.core, plan.padded
     top, left = core.row_off - padded.row_off, core.col_off - padded.col_off
@@ -321,9 +321,9 @@ def margins_of(plan: PlannedWindow) -> Margins:
     )
 
 
-def _like_batches(plans: list[PlannedWindow], size: int) -> list[list[PlannedWindow]]:
+def _like_batches(plans: list[PaddedWindow], size: int) -> list[list[PaddedWindow]]:
     """Group windows of equal shape and margins into batches of at most `size`."""
-    groups: dict[tuple[tuple[int, int], Margins], list[PlannedWindow]] = {}
+    groups: dict[tuple[tuple[int, int], Margins], list[PaddedWindow]] = {}
     for plan in plans:
         groups.setdefault((plan.padded.shape_yx, margins_of(plan)), []).append(plan)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]

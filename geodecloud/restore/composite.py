@@ -23,10 +23,6 @@ FEATHER_PX = 4
 MARGIN_PX = 5
 
 
-#: What a mask may know of a pixel: cloud or shadow, or cloud that hides the ground.
-CLOUD, HIDING = 1, 2
-
-
 class Provenance(IntEnum):
     """Codes of the provenance raster; every pixel of a scene has exactly one."""
 
@@ -38,7 +34,7 @@ class Provenance(IntEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PixelDecision:
     """What happens to each pixel of a block; all arrays (H, W).
 
     Attributes
@@ -51,9 +47,9 @@ class Verdict:
     provenance: NDArray[np.uint8]
 
 
-def judge(
+def classify_pixels(
     valid: Bool, usable: Bool, is_cloud: Bool, hidden: Bool, allowed: Bool, strict: bool
-) -> Verdict:
+) -> PixelDecision:
     """Decide for each pixel whether it is replaced, and with which code.
 
     Parameters
@@ -72,7 +68,7 @@ def judge(
     codes[is_cloud & allowed] = Provenance.LEFT
     codes[replace] = np.where(hidden[replace], Provenance.SYNTHESISED, Provenance.RESTORED)
     codes[~valid] = Provenance.NODATA
-    return Verdict(feather(replace, keep=valid & ~replace), codes)
+    return PixelDecision(feather(replace, keep=valid & ~replace), codes)
 
 
 def add_margin(is_cloud: Bool) -> Bool:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.bands import SENTINEL2_NM, canonical_name, describe, match_bands
 from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError, WindowPlanError
-from geodecloud.metadata import Metadata
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
 from geodecloud.options import MASK_WORDS, Options
-from geodecloud.reflectance import PLAIN, Codec, Tone, check_values
-from geodecloud.tiler import BLEND_OVERLAP_PX, BLENDED_PX, check_window
+from geodecloud.scene.bands import SENTINEL2_NM, canonical_name, describe, match_bands
+from geodecloud.scene.metadata import Metadata
+from geodecloud.scene.reflectance import PLAIN, Codec, Tone, check_values
+from geodecloud.windows.tiler import BLEND_OVERLAP_PX, BLENDED_PX, check_window
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Plan:
     channels : 0-based bands it restores, in the model's order
     slots : which of the model's channels each of them feeds; all, unless the scene lacks some
     codec : DN <-> reflectance of these bands
-    mask_kind : "auto": what the model sees, and what `geodecloud.masks` knows; "given": the
+    mask_kind : "auto": what the model sees, and what `geodecloud.masks.sources` knows; "given": the
         latter alone; "none": every valid pixel
     """
 

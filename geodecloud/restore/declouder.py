@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from geodecloud.backends import Array, Backend, Margins, open_backend
+from geodecloud.compute.chunks import threads_here
 from geodecloud.errors import SceneError, WeightsError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import get_card
-from geodecloud.parallel import threads_here
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Declouder:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelHandle:
     """A declouder to be: small enough to travel to other processes, where the model is loaded.
 
     Attributes

@@ -15,10 +15,10 @@ import numpy as np
 import xarray as xr
 from rioxarray.exceptions import RioXarrayError
 
-from geodecloud.array_metadata import array_nodata
-from geodecloud.bands import SENTINEL2_NM, canonical_name
 from geodecloud.errors import SceneError
-from geodecloud.metadata import Metadata
+from geodecloud.scene.array_metadata import array_nodata
+from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
+from geodecloud.scene.metadata import Metadata
 
 Scene: TypeAlias = xr.DataArray | xr.Dataset
 SceneT = TypeVar("SceneT", xr.DataArray, xr.Dataset)

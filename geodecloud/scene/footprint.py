@@ -11,7 +11,7 @@ from pyproj.exceptions import ProjError
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.polygon import orient
 
-from geodecloud.grid import Grid
+from geodecloud.scene.grid import Grid
 
 
 def lonlat_footprint(grid: Grid) -> Polygon | MultiPolygon | None:

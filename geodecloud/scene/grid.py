@@ -11,7 +11,7 @@ from rasterio.windows import Window as RioWindow
 from rasterio.windows import transform as window_transform
 from shapely import Polygon
 
-from geodecloud.tiler import Window
+from geodecloud.windows.tiler import Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

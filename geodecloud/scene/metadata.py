@@ -18,17 +18,17 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.rpc import RPC
 
-from geodecloud.array_metadata import (
+from geodecloud.scene.array_metadata import (
     array_descriptions,
     array_nodata,
     array_transform,
     kept_values,
     spatial,
 )
-from geodecloud.bands import SENTINEL2_NM
-from geodecloud.grid import Grid
-from geodecloud.reflectance import Codec, decide_codec
-from geodecloud.tags import Tags, read_tags, write_tags
+from geodecloud.scene.bands import SENTINEL2_NM
+from geodecloud.scene.grid import Grid
+from geodecloud.scene.reflectance import Codec, decide_codec
+from geodecloud.scene.tags import Tags, read_tags, write_tags
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -167,7 +167,7 @@ class Metadata:
     def codec(
         self, channels: Sequence[int], scale: float | None = None, offset: float | None = None
     ) -> Codec:
-        """How DN of some bands become reflectance, see `geodecloud.reflectance.decide_codec`.
+        """How DN of some bands become reflectance, see `geodecloud.scene.reflectance.decide_codec`.
 
         Parameters
         ----------

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.bands import SENTINEL2_NM, canonical_name
 from geodecloud.errors import SceneError
+from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
 
 Floats = NDArray[Any]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from geodecloud.errors import SceneError, SceneIOError
-from geodecloud.grid import Grid
-from geodecloud.safe import BandFile
-from geodecloud.scene import open_raster
+from geodecloud.raster.reader import open_raster
+from geodecloud.scene.grid import Grid
+from geodecloud.sentinel2.files import BandFile
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from geodecloud.bands import SENTINEL2_NM
 from geodecloud.errors import SceneError
-from geodecloud.safe import ProductFiles, band_in
+from geodecloud.scene.bands import SENTINEL2_NM
+from geodecloud.sentinel2.files import ProductFiles, band_in
 
 _ESA_QUANTIFICATION = 10000.0
 _TILE = re.compile(r"(?:^|_)T?(\d\d[C-X][A-Z]{2})(?=_|$)")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodecloud.errors import GeodecloudError, SceneError
-from geodecloud.product_folder import Folder, ZipFolder
+from geodecloud.sentinel2.folder import Folder, ZipFolder
 
 #: Pixel size in m at which ESA delivers each band.
 NATIVE_M = {

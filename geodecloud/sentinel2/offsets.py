@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.errors import SceneError
-from geodecloud.product_metadata import ProductFacts
-from geodecloud.product_pixels import NODATA
-from geodecloud.safe import ProductFiles
+from geodecloud.sentinel2.documents import ProductFacts
+from geodecloud.sentinel2.files import ProductFiles
+from geodecloud.sentinel2.pixels import NODATA
 
 #: From this processing baseline on, ESA's products have an offset.
 FIRST_BASELINE_WITH_OFFSET = (4, 0)

@@ -12,12 +12,12 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from geodecloud.grid import Grid
-from geodecloud.lazy import LazyWindows
-from geodecloud.metadata import Metadata
-from geodecloud.resample import plan_nearest, plan_taps, resample
-from geodecloud.safe import BandFile
-from geodecloud.scene import open_raster, reading
+from geodecloud.raster.lazy import LazyWindows
+from geodecloud.raster.reader import open_raster, reading
+from geodecloud.scene.grid import Grid
+from geodecloud.scene.metadata import Metadata
+from geodecloud.sentinel2.files import BandFile
+from geodecloud.sentinel2.resampling import plan_nearest, plan_taps, resample
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

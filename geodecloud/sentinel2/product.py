@@ -1,7 +1,7 @@
 """A Sentinel-2 product as one scene: all its bands on one grid, lazily.
 
 Bands that the product holds at the asked pixel size are read as they are, the others by the
-rule of `geodecloud.resample`; the scene classification (SCL) of a level 2A product by nearest.
+rule of `geodecloud.sentinel2.resampling`; the scene classification (SCL) of a level 2A product by nearest.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from geodecloud.band_headers import BandHeader, check_together, read_header
-from geodecloud.bands import SENTINEL2_NM
 from geodecloud.errors import OptionError, SceneError
-from geodecloud.grid import Grid
-from geodecloud.metadata import SCL, Metadata
-from geodecloud.offsets import decide_offsets, doubt_offset
-from geodecloud.product_metadata import ProductFacts, read_facts
-from geodecloud.product_pixels import NODATA, BandPixels, ClassPixels
-from geodecloud.safe import BandFile, ProductFiles
-from geodecloud.scene import chunk_px, open_raster, reading
+from geodecloud.raster.reader import chunk_px, open_raster, reading
+from geodecloud.scene.bands import SENTINEL2_NM
+from geodecloud.scene.grid import Grid
+from geodecloud.scene.metadata import SCL, Metadata
+from geodecloud.sentinel2.band_headers import BandHeader, check_together, read_header
+from geodecloud.sentinel2.documents import ProductFacts, read_facts
+from geodecloud.sentinel2.files import BandFile, ProductFiles
+from geodecloud.sentinel2.offsets import decide_offsets, doubt_offset
+from geodecloud.sentinel2.pixels import NODATA, BandPixels, ClassPixels
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,7 +43,7 @@ class Sentinel2Product:
     ----------
     product : its files
     resolution : nominal pixel size in m of the scene: 10, 20 or 60; None: the finest it holds
-    s2_offset : "auto", "none" or DN, see `geodecloud.offsets.decide_offsets`
+    s2_offset : "auto", "none" or DN, see `geodecloud.sentinel2.offsets.decide_offsets`
     """
 
     product: ProductFiles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geodecloud.composite import Bool
+from geodecloud.restore.composite import Bool
 from geodecloud.training.clouds import Array
 
 #: Percentile that stands for the darkest object, and the reflectance such an object has.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geodecloud.composite import Bool
+from geodecloud.restore.composite import Bool
 from geodecloud.training.clouds import Array
 
 #: Wavelengths in nm at which a made-up material gets its reflectance; straight lines between.

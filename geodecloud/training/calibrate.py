@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from geodecloud.composite import add_margin, feather
 from geodecloud.models.card import ModelCard
+from geodecloud.restore.composite import add_margin, feather
 from geodecloud.training.clouds import Array
 from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.metrics import gain_db, psnr_db

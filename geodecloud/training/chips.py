@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from geodecloud.composite import Bool
 from geodecloud.errors import SceneError
-from geodecloud.scene import open_raster
+from geodecloud.raster.reader import open_raster
+from geodecloud.restore.composite import Bool
 from geodecloud.training.buildings import add_buildings
 from geodecloud.training.clouds import Array
 

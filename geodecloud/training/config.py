@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from geodecloud.errors import OptionError
 from geodecloud.models.spanet import Output, Passes
-from geodecloud.reflectance import Tone
+from geodecloud.scene.reflectance import Tone
 from geodecloud.training.clouds import SKIES
-from geodecloud.training.dataset import Recipe
+from geodecloud.training.dataset import SampleSpec
 from geodecloud.training.losses import Kind
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -48,10 +48,10 @@ class Config:
     drop_share: float = 0.0  # how often some of them are taken away
     composites: tuple[tuple[str, ...], ...] = ()  # other bands, now and then, in their place
     display_share: float = 0.0  # how often an example is an 8-bit picture
-    picture_gamma: float = 1.0  # pictures become light, see geodecloud.reflectance.Tone
+    picture_gamma: float = 1.0  # pictures become light, see geodecloud.scene.reflectance.Tone
     picture_white: float = 1.0
     veil_pictures: int = (
-        0  # pictures on which it learns to see veils (geodecloud.veil); 0: it does not
+        0  # pictures on which it learns to see veils (geodecloud.models.veil); 0: it does not
     )
     veil_from: str = ""  # the model whose eye for veils is taken over instead
     untouched_share: float = 0.0  # how often there is no cloud for certain
@@ -164,9 +164,9 @@ class Config:
         return tuple(dict.fromkeys([*self.bands, *(b for c in self.composites for b in c)]))
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> SampleSpec:
         """How the examples are drawn."""
-        return Recipe(
+        return SampleSpec(
             bands=self.source_bands,
             composites=(self.bands, *self.composites),
             optional=self.optional_bands,

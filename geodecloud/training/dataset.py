@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import SceneError
-from geodecloud.reflectance import PLAIN, Tone
+from geodecloud.scene.bands import known_wavelength_nm
+from geodecloud.scene.reflectance import PLAIN, Tone
 from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import SKIES, Array, SimulatedPair, simulate_clouds
 from geodecloud.training.display import draw_picture, even_ground
@@ -33,7 +33,7 @@ _FIRST = 0.4
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SampleSpec:
     """How one example is drawn.
 
     Attributes
@@ -72,7 +72,7 @@ class SimulatedClouds(Dataset[Example]):
     """
 
     def __init__(
-        self, chips: Sequence[Chip], textures: Sequence[Array], recipe: Recipe, length: int
+        self, chips: Sequence[Chip], textures: Sequence[Array], recipe: SampleSpec, length: int
     ) -> None:
         self.chips, self.textures, self.recipe, self.length = chips, textures, recipe, length
 

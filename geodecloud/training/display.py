@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.reflectance import PLAIN, Tone
+from geodecloud.scene.reflectance import PLAIN, Tone
 from geodecloud.training.clouds import Array, SimulatedPair
 
 #: How often ground is made even before clouds come over it.

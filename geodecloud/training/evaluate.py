@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geodecloud.composite import Bool, Provenance
 from geodecloud.models.catalogue import get_card
 from geodecloud.options import Options
 from geodecloud.pipeline import Declouded, decloud
+from geodecloud.restore.composite import Bool, Provenance
 from geodecloud.training.baselines import BASELINES
 from geodecloud.training.clouds import Array
 from geodecloud.training.metrics import gain_db, image_scores

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import OptionError
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.catalogue import find_weights
 from geodecloud.models.spanet import SPANet
+from geodecloud.models.veil import PREFIX
 from geodecloud.models.weights import load_model, read_weights, save_weights
+from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.config import Config
 from geodecloud.training.grow import grow
 from geodecloud.training.sources import Sources
 from geodecloud.training.veil import learn_veils
-from geodecloud.veil import PREFIX
 
 #: The weights a run keeps, before anything is made of them.
 BEST = "best.safetensors"

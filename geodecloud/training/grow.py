@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geodecloud.bands import known_wavelength_nm
 from geodecloud.errors import OptionError
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import Model
+from geodecloud.scene.bands import known_wavelength_nm
 
 
 def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:

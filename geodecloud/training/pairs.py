@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from geodecloud.bands import canonical_name, describe, match_bands
-from geodecloud.composite import Bool
 from geodecloud.errors import SceneError
-from geodecloud.reflectance import Codec
-from geodecloud.scene import open_raster, read_metadata
+from geodecloud.raster.reader import open_raster, read_metadata
+from geodecloud.restore.composite import Bool
+from geodecloud.scene.bands import canonical_name, describe, match_bands
+from geodecloud.scene.reflectance import Codec
 from geodecloud.training.clouds import Array
 
 #: Values that are reflectance as they are, of any number of bands.

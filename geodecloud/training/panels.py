@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.report import PROVENANCE_RGB, write_picture
+from geodecloud.report.describe import PROVENANCE_RGB, write_picture
 from geodecloud.training.clouds import Array
 from geodecloud.training.evaluate import Score, decloud_pair
 from geodecloud.training.pairs import Pair

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geodecloud.bands import SENTINEL2_NM, canonical_name, describe
 from geodecloud.errors import BandError, OptionError
-from geodecloud.grid import Grid
-from geodecloud.scene import open_raster, read_metadata
-from geodecloud.staging import FileFormat
+from geodecloud.raster.reader import open_raster, read_metadata
+from geodecloud.raster.staging import FileFormat
+from geodecloud.raster.writer import write_scene
+from geodecloud.scene.bands import SENTINEL2_NM, canonical_name, describe
+from geodecloud.scene.grid import Grid
 from geodecloud.training.clouds import SKIES, simulate_clouds
-from geodecloud.writer import write_scene
 
 
 def simulate_file(
@@ -31,7 +31,7 @@ def simulate_file(
     Parameters
     ----------
     clear : raster with band names; reflectance is decided as everywhere
-        (`geodecloud.metadata.Metadata.codec`)
+        (`geodecloud.scene.metadata.Metadata.codec`)
     out : folder; gets NAME_cloudy.tif, NAME_clear.tif, NAME_opacity.tif, NAME_shadow.tif
     seed : of the sky; each file name has a sky of its own
     sky : one of `geodecloud.training.clouds.SKIES`; None: drawn

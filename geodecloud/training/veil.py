@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from geodecloud.bands import known_wavelength_nm
+from geodecloud.models.veil import NUMBERS, PREFIX, describe
+from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.training.clouds import Array, SimulatedPair, fractal_field, simulate_clouds
 from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.display import draw_picture, even_ground
-from geodecloud.veil import NUMBERS, PREFIX, describe
 
 #: Side of a picture in px.
 _SIDE = 160
@@ -48,7 +48,7 @@ class Pictures:
 
 
 def learn_veils(examples: SimulatedClouds, count: int, seed: int) -> dict[str, Tensor]:
-    """Draw pictures, train the perceptrons of `geodecloud.veil`, return their tensors."""
+    """Draw pictures, train the perceptrons of `geodecloud.models.veil`, return their tensors."""
     told, found, weights = [], [], []
     for index in range(count):
         seen, bare = draw_veiled(examples, seed, index)

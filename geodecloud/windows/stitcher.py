@@ -1,7 +1,7 @@
 """Windows back into one image, without a seam.
 
 Two ways, and the model decides which. A model of finite reach gets a halo at least as wide
-and each pixel is *placed* by the one core that owns it (`geodecloud.block` does so, with plain
+and each pixel is *placed* by the one core that owns it (`geodecloud.restore.chunk` does so, with plain
 assignment): this is the whole-image result. A
 model of unlimited reach has no such halo; its overlapping windows are *blended* with a taper,
 and the sum is always divided by the sum of the weights.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.errors import CoverageError
-from geodecloud.tiler import Window
+from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
 

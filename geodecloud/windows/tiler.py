@@ -72,7 +72,7 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PlannedWindow:
+class PaddedWindow:
     """A window to compute: `padded` is read, `core` is kept; both in scene pixels."""
 
     core: Window
@@ -100,7 +100,7 @@ Ends = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class ScenePlan:
+class ChunkLayout:
     """How a scene is cut into chunks.
 
     Attributes
@@ -116,7 +116,7 @@ class ScenePlan:
 
 def plan_chunks(
     shape_yx: tuple[int, int], window_px: int, halo_px: int, margin_px: int
-) -> ScenePlan:
+) -> ChunkLayout:
     """Cut a scene into chunks of which each is one window, all of them of one size.
 
     For backends that prepare for one kind of window and take time to turn to another: one that ends
@@ -135,7 +135,7 @@ def plan_chunks(
     edge = halo_px + margin_px
     height, width = shape_yx
     rows, cols = _edged(height, most, edge), _edged(width, most, edge)
-    return ScenePlan(rows, cols, (_ends(rows, halo_px), _ends(cols, halo_px)))
+    return ChunkLayout(rows, cols, (_ends(rows, halo_px), _ends(cols, halo_px)))
 
 
 def _ends(sizes: tuple[int, ...], halo_px: int) -> tuple[int, ...]:
@@ -157,7 +157,7 @@ def _edged(length: int, most: int, edge: int) -> tuple[int, ...]:
 
 def plan_windows(
     region: Window, window_px: int, halo_px: int, extent: Window, ends: Ends = ((), ())
-) -> list[PlannedWindow]:
+) -> list[PaddedWindow]:
     """Cut a region into cores of equal size, each about the area of a square of `window_px`.
 
     Of all regular cuts whose windows, halo included, have no more pixels than a square window
@@ -189,7 +189,7 @@ def plan_windows(
         for left, right in _parts(region.col_off, region.width, ends[1])
     ]
     return [
-        PlannedWindow(core, core.grow(halo_px, extent))
+        PaddedWindow(core, core.grow(halo_px, extent))
         for part in parts
         for core in _cores(part, window_px, halo_px)
     ]

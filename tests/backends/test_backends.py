@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from geodecloud.backends import Backend, Margins, choose_backend, open_backend
 from geodecloud.backends.openvino_cpu import OpenVINOBackend, has_bf16
 from geodecloud.backends.torch_device import Lane, TorchBackend
-from geodecloud.declouder import Declouder
 from geodecloud.errors import DeviceError, SceneError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import IDENTITY, get_card, shipped_cards
 from geodecloud.models.weights import load_model
+from geodecloud.restore.declouder import Declouder
 
 SHIPPED = [name for name, card in shipped_cards().items() if card.kind == "spanet"]
 

@@ -25,12 +25,12 @@ from rasterio.transform import from_origin
 from shapely import box
 
 import geodecloud
-from geodecloud.cli import main
-from geodecloud.discovery import find_scenes
+from geodecloud.batch.discovery import find_scenes
+from geodecloud.batch.journal import fingerprint
+from geodecloud.cli.commands import main
 from geodecloud.errors import OptionError, SceneIOError
-from geodecloud.footprint import lonlat_footprint
-from geodecloud.grid import Grid
-from geodecloud.journal import fingerprint
+from geodecloud.scene.footprint import lonlat_footprint
+from geodecloud.scene.grid import Grid
 
 SMALL = 60
 
@@ -452,7 +452,7 @@ def test_outline_on_the_globe(epsg: int, ulx: int, parts: int) -> None:
 
 def test_example_runs(tmp_path: Path) -> None:
     build_small(tmp_path / "tiles" / safe_name(1), size=SMALL)
-    example = Path(__file__).parent.parent / "examples" / "sentinel2.py"
+    example = Path(__file__).parents[2] / "examples" / "sentinel2.py"
     command = [sys.executable, str(example), str(tmp_path / "tiles"), str(tmp_path / "clear")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geodecloud.backends.openvino_cpu import has_bf16
-from geodecloud.bench import REFERENCE, plan_scene_windows
-from geodecloud.bench_scene import Stopwatch, write_scene
-from geodecloud.cli import main
+from geodecloud.bench.measure import REFERENCE, plan_scene_windows
+from geodecloud.bench.scene import Stopwatch, write_scene
+from geodecloud.cli.commands import main
 
 spans = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 12)), max_size=12)
 
@@ -73,8 +73,8 @@ def test_synthetic_scene_is_what_it_says(tmp_path: Path) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reference and a peak that take no time."""
-    monkeypatch.setattr("geodecloud.bench._REFERENCE_PX", 48)
-    monkeypatch.setattr("geodecloud.bench_machine._PRODUCTS", (64,))
+    monkeypatch.setattr("geodecloud.bench.measure._REFERENCE_PX", 48)
+    monkeypatch.setattr("geodecloud.bench.machine._PRODUCTS", (64,))
 
 
 @pytest.mark.usefixtures("small")

@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 from conftest import textured_dn, write_raster
 
 import geodecloud
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
+from geodecloud.raster.storage import without_query
 from geodecloud.source import open_source
-from geodecloud.storage import without_query
 
 
 def invoke(*args: object) -> Result:
@@ -102,7 +102,7 @@ def test_models_list_and_show() -> None:
 def test_help_is_light() -> None:
     """No torch, rasterio, xarray or dask is imported for --help."""
     code = (
-        "import sys; from click.testing import CliRunner; from geodecloud.cli import main\n"
+        "import sys; from click.testing import CliRunner; from geodecloud.cli.commands import main\n"
         "for args in (['--help'], ['run', '-h'], ['--version']):\n"
         "    assert CliRunner().invoke(main, args).exit_code == 0\n"
         "print([m for m in ('torch', 'rasterio', 'xarray', 'dask', 'numpy') if m in sys.modules])"
@@ -280,11 +280,11 @@ def test_unknown_radiometry_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        "geodecloud.metadata.Metadata.write_to",  # the raw file has just been made
-        "geodecloud.parallel.Threads.store",
-        "geodecloud.staging.Staging.finish",
-        "geodecloud.staging.find_difference",
-        "geodecloud.staging.Staging.publish",
+        "geodecloud.scene.metadata.Metadata.write_to",  # the raw file has just been made
+        "geodecloud.compute.chunks.Threads.store",
+        "geodecloud.raster.staging.Staging.finish",
+        "geodecloud.raster.staging.find_difference",
+        "geodecloud.raster.staging.Staging.publish",
     ],
 )
 def test_interrupt_leaves_nothing(

@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from conftest import textured_dn, write_raster
 
 import geodecloud
-from geodecloud.cli import main
-from geodecloud.cluster import Cluster
+from geodecloud.cli.commands import main
+from geodecloud.compute.cluster import Cluster
 from geodecloud.errors import ClusterError, OptionError
 
 distributed = pytest.importorskip("distributed")
@@ -104,7 +104,7 @@ def test_a_scene_on_a_cluster_equals_threads(
     assert same_pixels(local, remote)
     np.testing.assert_array_equal(*(rasterio.open(path).read() for path in maps))
     counts = cluster.client.run(
-        lambda: sys.modules["geodecloud.declouder"]._load.cache_info().misses
+        lambda: sys.modules["geodecloud.restore.declouder"]._load.cache_info().misses
     )
     assert max(counts.values()) == 1  # once per worker process, by whichever task came first
     assert sum(counts.values()) >= 2
@@ -298,7 +298,7 @@ def test_a_cluster_without_workers(big: Path, tmp_path: Path) -> None:
 def test_a_scheduler_that_is_not_there(
     big: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geodecloud.cluster._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("geodecloud.compute.cluster._CONNECT_SECONDS", 0.5)
     with pytest.raises(ClusterError, match="no Dask scheduler answers at tcp:"):
         geodecloud.decloud_scene(big, tmp_path / "out.tif", scheduler="tcp://127.0.0.1:9")
     with pytest.raises(OptionError, match="neither 'threads' nor an address"):

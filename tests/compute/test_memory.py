@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geodecloud
+from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_bytes
+from geodecloud.decloud_file import _within_memory
 from geodecloud.errors import OptionError, WindowPlanError
-from geodecloud.memory import Footprint, WindowCost, fit, parse_bytes
 from geodecloud.options import Options
-from geodecloud.run import _within_memory
-from geodecloud.scene import read_metadata
+from geodecloud.raster.reader import read_metadata
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_what_fits_is_within_the_limit(
     workers: int, limit: float, bands: int, itemsize: int, shared: bool
 ) -> None:
     cost = WindowCost(2000, shared)
-    wish = Footprint(workers, 1024, 384, cost)
+    wish = MemoryEstimate(workers, 1024, 384, cost)
     try:
         found = fit(wish, limit, bands, itemsize, 128)
     except WindowPlanError:
-        assert Footprint(1, 256, 128, cost).bytes(bands, itemsize, 128) > limit
+        assert MemoryEstimate(1, 256, 128, cost).bytes(bands, itemsize, 128) > limit
         return
     assert found.bytes(bands, itemsize, 128) <= limit
     if wish.bytes(bands, itemsize, 128) <= limit:

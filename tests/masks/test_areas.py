@@ -20,9 +20,9 @@ from rasterio.transform import from_origin
 from shapely import LineString, MultiPolygon, Point, Polygon, box, contains_xy
 
 import geodecloud
-from geodecloud.areas import open_aoi, open_mask, touches_aoi
 from geodecloud.errors import SceneError
-from geodecloud.grid import Grid
+from geodecloud.masks.areas import open_aoi, open_mask, touches_aoi
+from geodecloud.scene.grid import Grid
 
 SHAPE_YX = (101, 203)
 DISK = "+proj=geos +h=35785831 +lon_0=140.7 +ellps=GRS80"

@@ -14,12 +14,12 @@ from products import band_pixels, build_small
 from scipy.ndimage import distance_transform_edt
 
 import geodecloud
-from geodecloud.composite import MARGIN_PX, Provenance
 from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneIOError
-from geodecloud.masks import _clouds_of_classes
+from geodecloud.masks.sources import _clouds_of_classes
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
-from geodecloud.staging import FileFormat, MaskTarget
+from geodecloud.raster.staging import FileFormat, MaskTarget
+from geodecloud.restore.composite import MARGIN_PX, Provenance
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"
 CLOUD_CLASSES = [3, 8, 9, 10]

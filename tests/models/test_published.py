@@ -10,7 +10,7 @@ import rasterio
 from click.testing import CliRunner
 from rasterio.transform import from_origin
 
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
 from geodecloud.models.catalogue import get_card
 
 

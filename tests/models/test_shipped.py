@@ -9,8 +9,8 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from geodecloud.bands import SENTINEL2_NM
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
+from geodecloud.scene.bands import SENTINEL2_NM
 
 RESTORED = [1, 2, 3, 7]  # B02, B03, B04, B08 among the 13 bands
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import DirectionalPass, SPANet
-from geodecloud.stitcher import Mosaic
-from geodecloud.tiler import Window, plan_windows
+from geodecloud.windows.stitcher import Mosaic
+from geodecloud.windows.tiler import Window, plan_windows
 
 LAYOUTS = [(p, w) for p in ("one-step", "recurrent") for w in (False, True)]
 layouts = pytest.mark.parametrize(("passes", "direction_weights"), LAYOUTS)

@@ -15,21 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from geodecloud.composite import Provenance
 from geodecloud.errors import BandError, OptionError
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.catalogue import choose_model, find_weights
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.tensors import read_tensors
+from geodecloud.models.veil import LEAST_OPACITY, NUMBERS, Veil, describe, find_veil, guess
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
 from geodecloud.pipeline import Declouded, decloud
+from geodecloud.restore.composite import Provenance
 from geodecloud.training.chips import Chip
 from geodecloud.training.config import Config
 from geodecloud.training.dataset import Recipe, SimulatedClouds
 from geodecloud.training.sources import read_sources
 from geodecloud.training.veil import draw_veiled, learn_veils, moments, squared_error
-from geodecloud.veil import LEAST_OPACITY, NUMBERS, Veil, describe, find_veil, guess
 
 BANDS = ("B02", "B03", "B04")
 GROUND = (textured_dn(3, 70, 90) / 1e4).astype(np.float32)
@@ -272,7 +272,7 @@ def errors(
 
 
 def real_ground(real_data: Path) -> SimulatedClouds:
-    config = Config.read(Path(__file__).parents[1] / "examples/train_rgb.toml")
+    config = Config.read(Path(__file__).parents[2] / "examples/train_rgb.toml")
     drawn = read_sources(config, real_data / "clear", None, None).examples
     assert isinstance(drawn, SimulatedClouds)
     return drawn

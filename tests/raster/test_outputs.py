@@ -17,10 +17,10 @@ from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import shape
 
 import geodecloud
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
+from geodecloud.decloud_file import decloud_scene
 from geodecloud.errors import OptionError, SceneIOError
-from geodecloud.run import decloud_scene
-from geodecloud.staging import FileFormat
+from geodecloud.raster.staging import FileFormat
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"
 

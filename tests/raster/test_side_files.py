@@ -16,7 +16,7 @@ from test_conformance import assert_same_raster
 
 import geodecloud
 from geodecloud.errors import GeodecloudWarning
-from geodecloud.staging import FileFormat
+from geodecloud.raster.staging import FileFormat
 
 #: Rotated pole, as of regional climate models: no GeoTIFF key says this.
 ROTATED_POLE = (
@@ -93,7 +93,7 @@ def test_crs_no_geotiff_can_hold_is_kept_beside_it(format: str, tmp_path: Path) 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clear.tif", "in"]
 
 
-@pytest.mark.parametrize("where", ["geodecloud.staging.find_difference", "os.replace"])
+@pytest.mark.parametrize("where", ["geodecloud.raster.staging.find_difference", "os.replace"])
 def test_failure_removes_side_files_too(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

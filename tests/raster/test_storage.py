@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from conftest import write_raster
 
 import geodecloud
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
 
 boto3 = pytest.importorskip("boto3")
 pytest.importorskip("moto.server")

@@ -19,8 +19,8 @@ from rio_cogeo.cogeo import cog_validate
 
 import geodecloud
 from geodecloud.errors import OptionError, SceneError, SceneIOError
-from geodecloud.staging import FileFormat
-from geodecloud.writer import write_scene
+from geodecloud.raster.staging import FileFormat
+from geodecloud.raster.writer import write_scene
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64"])
@@ -226,7 +226,7 @@ def test_full_disk_is_noticed_before_work(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("geodecloud.writer.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("geodecloud.raster.writer.shutil.disk_usage", lambda folder: usage)
     with pytest.raises(SceneIOError, match="GB free"):
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", model="identity")
 
@@ -236,7 +236,7 @@ def test_full_disk_is_told_in_gdals_words(tmp_path: Path, monkeypatch: pytest.Mo
     resource = pytest.importorskip("resource")
     noise = np.random.default_rng(0).integers(1, 9000, (4, 1500, 1500), dtype=np.uint16)
     scene = write_raster(tmp_path / "scene.tif", noise)
-    monkeypatch.setattr("geodecloud.writer.CACHE_BYTES", 2**20)  # else closing finds out
+    monkeypatch.setattr("geodecloud.raster.writer.CACHE_BYTES", 2**20)  # else closing finds out
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, before[1]))
     try:
@@ -267,7 +267,7 @@ def test_a_copy_that_went_wrong_is_not_published(
     target = tmp_path / "target.tif"
     target.write_text("old")
     before = set(tmp_path.iterdir())
-    monkeypatch.setattr("geodecloud.staging.rasterio.shutil.copy", cut_off)
+    monkeypatch.setattr("geodecloud.raster.staging.rasterio.shutil.copy", cut_off)
     with pytest.raises(SceneIOError, match=r"did not come out as computed|cannot be written"):
         geodecloud.decloud_scene(scene, target, model="identity", format=FileFormat(overwrite=True))
     assert (set(tmp_path.iterdir()), target.read_text()) == (before, "old")

@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from geodecloud.composite import (
+from geodecloud.restore.composite import (
     FEATHER_PX,
     MARGIN_PX,
     Provenance,
     add_margin,
+    classify_pixels,
     feather,
     fill_gaps,
-    judge,
 )
-from geodecloud.tiler import Window
+from geodecloud.windows.tiler import Window
 
 
 def blobs(height, width, seed, share, smooth=3.0):
@@ -196,9 +196,9 @@ def judged(draw):
 
 @given(judged(), st.booleans())
 def test_every_pixel_gets_the_one_code_that_tells_what_happens_to_it(masks, strict):
-    verdict = judge(*masks, strict)
-    assert verdict.provenance.dtype == np.uint8
-    for index, code in np.ndenumerate(verdict.provenance):
+    decision = classify_pixels(*masks, strict)
+    assert decision.provenance.dtype == np.uint8
+    for index, code in np.ndenumerate(decision.provenance):
         valid, usable, is_cloud, hidden, allowed = (bool(mask[index]) for mask in masks)
         if not valid:
             expected = 0
@@ -214,22 +214,22 @@ def test_every_pixel_gets_the_one_code_that_tells_what_happens_to_it(masks, stri
 @given(judged(), st.booleans())
 def test_weight_is_above_zero_exactly_where_the_code_says_so(masks, strict):
     valid, usable, is_cloud, hidden, allowed = masks
-    verdict = judge(*masks, strict)
-    replaced = np.isin(verdict.provenance, [Provenance.RESTORED, Provenance.SYNTHESISED])
-    np.testing.assert_array_equal(verdict.weight > 0, replaced)
-    assert (verdict.weight[~allowed | ~valid | ~usable | ~is_cloud] == 0).all()
+    decision = classify_pixels(*masks, strict)
+    replaced = np.isin(decision.provenance, [Provenance.RESTORED, Provenance.SYNTHESISED])
+    np.testing.assert_array_equal(decision.weight > 0, replaced)
+    assert (decision.weight[~allowed | ~valid | ~usable | ~is_cloud] == 0).all()
     if strict:
-        assert (verdict.weight[hidden] == 0).all()
-        assert not (verdict.provenance == Provenance.SYNTHESISED).any()
+        assert (decision.weight[hidden] == 0).all()
+        assert not (decision.provenance == Provenance.SYNTHESISED).any()
 
 
 def test_the_seam_to_ground_left_hidden_is_soft_too():
     all_of_it = np.ones((9, 30), bool)
     hidden = np.zeros_like(all_of_it)
     hidden[:, :10] = True
-    strict = judge(all_of_it, all_of_it, all_of_it, hidden, all_of_it, strict=True)
+    strict = classify_pixels(all_of_it, all_of_it, all_of_it, hidden, all_of_it, strict=True)
     assert (np.diff(strict.weight[0, 9:15]) > 0).all()
-    loose = judge(all_of_it, all_of_it, all_of_it, hidden, all_of_it, strict=False)
+    loose = classify_pixels(all_of_it, all_of_it, all_of_it, hidden, all_of_it, strict=False)
     assert (loose.weight == 1).all()
 
 
@@ -237,5 +237,5 @@ def test_nodata_beside_a_cloud_does_not_soften_it():
     valid = np.ones((9, 30), bool)
     valid[:, :10] = False
     all_of_it = np.ones_like(valid)
-    verdict = judge(valid, valid, all_of_it, ~all_of_it, all_of_it, strict=False)
-    np.testing.assert_array_equal(verdict.weight, valid.astype(float))
+    decision = classify_pixels(valid, valid, all_of_it, ~all_of_it, all_of_it, strict=False)
+    np.testing.assert_array_equal(decision.weight, valid.astype(float))

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from geodecloud.bands import (
+from geodecloud.errors import BandError, SceneError
+from geodecloud.scene.bands import (
     SENTINEL2_NM,
     canonical_name,
     describe,
@@ -10,7 +11,6 @@ from geodecloud.bands import (
     parse_band_list,
     wavelength_nm,
 )
-from geodecloud.errors import BandError, SceneError
 
 DESCRIPTIONS = ["B2, central wavelength 490 nm", "green", None, "b8a", "B04", "scene class"]
 

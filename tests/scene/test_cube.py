@@ -20,9 +20,9 @@ from conftest import BANDS, textured_dn, write_raster
 from dask.array.utils import assert_eq
 
 import geodecloud
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
 from geodecloud.errors import SceneError
-from geodecloud.metadata import VALID
+from geodecloud.scene.metadata import VALID
 
 DATES = pd.date_range("2024-05-01", periods=3)
 

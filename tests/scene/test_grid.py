@@ -12,9 +12,9 @@ import rasterio.windows
 from affine import Affine
 from rasterio.crs import CRS
 
-from geodecloud.footprint import lonlat_footprint
-from geodecloud.grid import Grid
-from geodecloud.tiler import Window
+from geodecloud.scene.footprint import lonlat_footprint
+from geodecloud.scene.grid import Grid
+from geodecloud.windows.tiler import Window
 
 SHAPE_YX = (101, 203)
 COS, SIN = math.cos(math.radians(33)), math.sin(math.radians(33))

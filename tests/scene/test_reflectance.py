@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geodecloud.errors import SceneError
-from geodecloud.reflectance import Codec, decide_codec
+from geodecloud.scene.reflectance import Codec, decide_codec
 
 INTEGERS = ["uint8", "uint16", "int16"]
 #: reflectance of DN 0 per DN; the third is Landsat Collection 2

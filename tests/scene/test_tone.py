@@ -19,7 +19,7 @@ from geodecloud.models.card import ModelCard
 from geodecloud.models.spanet import SPANet
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
-from geodecloud.reflectance import Codec, Tone
+from geodecloud.scene.reflectance import Codec, Tone
 
 BANDS = ("B02", "B03", "B04")
 ARCHITECTURE = {"width": 4, "passes": "one-step", "direction_weights": False, "output": "blend"}

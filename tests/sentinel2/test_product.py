@@ -20,9 +20,9 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 import geodecloud
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneError, SceneIOError
-from geodecloud.offsets import doubt_offset
+from geodecloud.sentinel2.offsets import doubt_offset
 from geodecloud.source import open_source
 
 SAFE_ZIP = "s2_l1c_safe/S2A_MSIL1C_20180629T000241_N0206_R030_T56JMM_20180629T012042.SAFE.zip"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from geodecloud.resample import plan_nearest, plan_taps, resample
+from geodecloud.sentinel2.resampling import plan_nearest, plan_taps, resample
 
 SIZES = st.tuples(st.integers(2, 40), st.integers(1, 40))
 

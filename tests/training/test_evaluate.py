@@ -15,10 +15,10 @@ from conftest import BANDS, textured_dn, write_raster
 from rasterio.transform import from_origin
 from scipy.ndimage import gaussian_filter
 
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
+from geodecloud.decloud_file import decloud_scene
 from geodecloud.errors import SceneError
 from geodecloud.models.weights import load_model, read_weights, save_weights
-from geodecloud.run import decloud_scene
 from geodecloud.training.baselines import dark_object_subtraction
 from geodecloud.training.evaluate import decloud_pair, opacity_classes, pairs_for
 from geodecloud.training.metrics import image_scores

@@ -22,7 +22,7 @@ from lightning_fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from geodecloud.cli import main
+from geodecloud.cli.commands import main
 from geodecloud.errors import OptionError, SceneError, WeightsError
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
@@ -321,7 +321,7 @@ def test_what_cannot_be_finished_is_not_begun(
 
 
 def test_a_model_for_pictures_learns_to_see_veils_too(real_data: Path, tmp_path: Path) -> None:
-    path = Path(__file__).parents[1] / "examples/train_rgb.toml"
+    path = Path(__file__).parents[2] / "examples/train_rgb.toml"
     small = {"width": 4, "steps": 1, "batch": 1, "loaders": 0, "veil_pictures": 20}
     small |= {"veil_from": "", "init_from": ""}
     config = dataclasses.replace(Config.read(path), **small)
@@ -572,10 +572,10 @@ def test_what_is_drawn_is_the_same_in_every_process() -> None:
     program = """
 import hashlib, numpy as np
 from geodecloud.training.chips import Chip
-from geodecloud.training.dataset import Recipe, SimulatedClouds
+from geodecloud.training.dataset import SampleSpec, SimulatedClouds
 bands = ("B02", "B03", "B04", "B05", "B06", "B07", "B8A", "B11", "B12")
 chips = [Chip(np.random.default_rng(0).random((9, 40, 40), np.float32), "here")]
-recipe = Recipe(bands, (bands,), optional=bands[3:], drop_share=1.0, crop_px=32)
+recipe = SampleSpec(bands, (bands,), optional=bands[3:], drop_share=1.0, crop_px=32)
 examples = SimulatedClouds(chips, [], recipe, 12)
 print(hashlib.sha256(b"".join(examples.draw(i).cloudy.tobytes() for i in range(12))).hexdigest())
 """

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geodecloud.errors import CoverageError
-from geodecloud.stitcher import Mosaic, taper
-from geodecloud.tiler import Window, plan_overlapping, plan_windows
+from geodecloud.windows.stitcher import Mosaic, taper
+from geodecloud.windows.tiler import Window, plan_overlapping, plan_windows
 
 
 @given(st.integers(1, 300), st.integers(0, 200))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geodecloud.errors import WindowPlanError
-from geodecloud.tiler import (
+from geodecloud.windows.tiler import (
     MAX_WINDOW_PX,
     Window,
     check_window,

@@ -1,0 +1,1 @@
+"""Many scenes: discovery, jobs, journal, summary."""

@@ -1,0 +1,1 @@
+"""``geodecloud bench``: how fast this machine clears scenes."""

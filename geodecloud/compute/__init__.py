@@ -1,0 +1,1 @@
+"""Dask: chunks with a halo, threads, a cluster, memory."""

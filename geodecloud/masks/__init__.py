@@ -1,0 +1,1 @@
+"""Where pixels may change: sources of clouds, mask files, areas of interest."""

@@ -1,0 +1,1 @@
+"""Bytes: rasters read lazily, written, staged, compared, in files and object stores."""

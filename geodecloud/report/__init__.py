@@ -1,0 +1,1 @@
+"""What is told of a scene and of a result: facts, pictures, STAC Items."""

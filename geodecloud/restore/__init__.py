@@ -1,0 +1,1 @@
+"""What happens to pixels: decisions, chunks, the mask, the composite."""

@@ -1,0 +1,1 @@
+"""What is known of a scene: grid, bands, radiometry, metadata; no file is opened here."""
