@@ -11,7 +11,7 @@ import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 
 def register_with_xarray() -> None:
@@ -37,7 +37,9 @@ class _Finder:
             self._asking = False
         if found is None or found.loader is None:
             return found
-        spec = ModuleSpec(name, _Loader(found, self), origin=found.origin, is_package=True)
+        spec = ModuleSpec(
+            name, cast(Any, _Loader(found, self)), origin=found.origin, is_package=True
+        )
         spec.submodule_search_locations = found.submodule_search_locations
         spec.has_location = found.has_location
         spec.cached = found.cached
@@ -59,6 +61,6 @@ class _Loader:
         # from here on the module is as if we had never been there
         module.__spec__, module.__loader__ = self._spec, self._spec.loader
         if self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)  # type: ignore[arg-type]
+            sys.meta_path.remove(self._finder)
         self._spec.loader.exec_module(module)
         importlib.import_module("geodecloud.accessor")

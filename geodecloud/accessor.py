@@ -38,7 +38,7 @@ class GeodecloudAccessor:
         """Provenance codes, ([time,] y, x) uint8, see `geodecloud.restore.composite.Provenance`."""
         return self.decloud(**options).provenance
 
-    def decisions(self, **options: Unpack[OptionKeywords]) -> Decisions:
+    def plan(self, **options: Unpack[OptionKeywords]) -> Decisions:
         """What would be done and why: model, bands, radiometry, mask. No pixel is read."""
         from geodecloud.options import Options
         from geodecloud.restore.decisions import decide

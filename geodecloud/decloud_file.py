@@ -204,7 +204,7 @@ def _tagged(source: Source, decisions: Decisions, asked: FileOptions) -> Metadat
         name: without_query(value) if isinstance(value, str | Path) else value
         for name, value in asked.parameters().items()
     }
-    tagged = source.metadata.with_tags(
+    tagged = source.metadata.with_nodata(asked.nodata).with_tags(
         GEODECLOUD_VERSION=__version__,
         GEODECLOUD_MODEL=decisions.card.name,
         GEODECLOUD_WEIGHTS_SHA256=decisions.card.sha256,

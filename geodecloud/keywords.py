@@ -21,6 +21,8 @@ class OptionKeywords(TypedDict, total=False):
     bands: Sequence[str] | None
     scale: float | None
     offset: float | None
+    radiometry: str | None
+    nodata: float | str | None
     mask: str | Path | None
     strict: bool | None
     aoi: str | Path | None

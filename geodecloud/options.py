@@ -64,6 +64,10 @@ class Options:
     bands : bands for the model, by description or 1-based index, in the model's order;
         None: found by name
     scale, offset : reflectance = DN * scale + offset; each wins over what the scene says
+    radiometry : scale and offset by a name, such as "landsat-c2-l2", see
+        `geodecloud.scene.reflectance.KNOWN`; `scale` and `offset` win over it
+    nodata : number that stands for no data, where the scene does not say so, or says it wrong; "none": all
+        its numbers are measurements
     mask : where pixels may change. "auto": where the model sees cloud, or the scene
         classification of a Sentinel-2 level 2A product; "scl": the latter alone; "none": every
         valid pixel; "s2cloudless": where that classifier sees cloud in a level 1C scene; a path:
@@ -94,6 +98,14 @@ class Options:
     )
     scale: float | None = _option(None, "reflectance = DN * SCALE + OFFSET.")
     offset: float | None = _option(None, "See --scale.")
+    radiometry: str | None = _option(
+        None,
+        "Scale and offset by name, where the file does not say so.",
+        values=("s2-l2a", "s2-l2a-0400", "landsat-c2-l2", "hls", "reflectance", "percent"),
+    )
+    nodata: float | str | None = _option(
+        None, "Number that stands for no data, where the file does not say so; or none."
+    )
     mask: str | Path = _option(
         "auto", "Where pixels may change: auto, none, scl, s2cloudless or a raster."
     )
@@ -127,6 +139,8 @@ class Options:
             object.__setattr__(self, "model", str(self.model))
         if not isinstance(self.mask, str | Path):
             raise OptionError(f"mask is 'auto', 'none' or a path, not a {type(self.mask).__name__}")
+        if self.nodata is not None and self.nodata != "none" and not _is_number(self.nodata):
+            raise OptionError(f"nodata is a number or 'none', not {self.nodata!r}")
         if isinstance(self.bands, str):
             raise OptionError(
                 f"bands is a sequence of names or indexes, not the text {self.bands!r}"
@@ -253,6 +267,10 @@ def configured() -> dict[str, Any]:
 
     found = dask.config.get("geodecloud", {})
     return {name.replace("-", "_"): value for name, value in found.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check(name: str, value: Any, about: About, default: Any) -> None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import dask.array as da
@@ -26,6 +26,7 @@ from geodecloud.restore.declouder import ModelHandle
 from geodecloud.restore.network import NetworkPredictor
 from geodecloud.restore.veil_lifter import VeilLifter
 from geodecloud.scene.cube import Cube, Scene, SceneT
+from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.metadata import Metadata
 from geodecloud.windows.tiler import Window
 
@@ -105,7 +106,9 @@ def decloud(
     )
     pixels = data if lazy else _in_chunks(data, metadata)
     valid = open_data_area(cube)
-    clouds = open_clouds(cube, (pixels, cube.index), metadata, options)
+    scale, offset = decisions.formula
+    asked = replace(options, scale=scale, offset=offset)
+    clouds = open_clouds(cube, (pixels, cube.index), metadata, asked)
     allowed = options.aoi and open_aoi(options.aoi, metadata.grid, pixels.chunks[-2:])
     restorer = _chunk_restorer(pixels, valid, metadata, decisions, options)
     layout = decisions.layout
@@ -145,6 +148,7 @@ def _chunk_restorer(
     return ChunkRestorer(
         predictor=predictor,
         codec=decisions.codec,
+        gaps=decisions.gaps,
         channels=decisions.channels,
         alpha=metadata.alpha,
         mask=decisions.mask,
@@ -170,7 +174,8 @@ def _network(
     if not is_elsewhere(options.scheduler):
         handle.load()  # a device that is not there is known before the first chunk
     floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
-    has_gaps = may_have_gaps or metadata.nodata is not None or floating
+    has_gaps = may_have_gaps or decisions.codec.nodata is not None or floating
+    has_gaps |= decisions.gaps != Gaps()
     layout = decisions.layout
     return NetworkPredictor(
         model=handle,

@@ -42,6 +42,7 @@ from geodecloud.raster.reader import read_metadata, read_sample
 from geodecloud.restore.chunk import ChunkRestorer
 from geodecloud.restore.composite import MARGIN_PX, Provenance
 from geodecloud.restore.network import NetworkPredictor
+from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import Window
 
@@ -114,6 +115,7 @@ def test_fill_of_gaps_does_not_depend_on_the_cut() -> None:
     block = ChunkRestorer(
         predictor=NetworkPredictor(FarSighted(), (0,), 40, reach_px=40, fill_px=40),
         codec=codec,
+        gaps=Gaps(),
         channels=(0,),
         alpha=None,
         mask="none",

@@ -39,7 +39,7 @@ def test_front_door_opens() -> None:
 
     for name in geodecloud.__all__:
         assert getattr(geodecloud, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="attribute nothing"):
         _ = geodecloud.nothing
 
 

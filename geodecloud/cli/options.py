@@ -48,6 +48,7 @@ class BandList(click.ParamType):  # type: ignore[type-arg]
 _TYPES: dict[str, Any] = {
     "bands": BandList(),
     "s2_offset": WordOrNumber(("auto", "none"), float, "DN"),
+    "nodata": WordOrNumber(("none",), float, "VALUE"),
     "scale": float,
     "offset": float,
 }

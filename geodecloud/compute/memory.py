@@ -57,7 +57,7 @@ def parse_limit(text: str) -> float:
         If it is not a positive amount.
     """
     try:
-        amount = parse_bytes(text)
+        amount = parse_bytes(text) if text.strip() else 0
     except ValueError:
         amount = 0
     if amount <= 0:

@@ -99,12 +99,13 @@ def get_card(model: str | Path | Model) -> ModelCard:
     return read_card(find_weights(model))
 
 
-def choose_model(descriptions: Sequence[str | None]) -> Choice:
+def choose_model(descriptions: Sequence[str | None], is_picture: bool = False) -> Choice:
     """Choose the shipped model that restores the most of a scene's bands.
 
     Parameters
     ----------
     descriptions : the scene's band names, None where a band has none
+    is_picture : whether its values have 8 bits
 
     Raises
     ------
@@ -125,7 +126,7 @@ def choose_model(descriptions: Sequence[str | None]) -> Choice:
         + f" (a picture; only when asked for: --model {card.name})" * card.lifts_veil
         for card in cards
     )
-    pictures = [card.name for card in cards if set(card.needed) <= set(names)]
+    pictures = [card.name for card in cards if set(card.needed) <= set(names) and is_picture]
     way = (
         f"For a picture such as this: --model {pictures[0]}"
         if pictures

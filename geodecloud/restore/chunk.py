@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from geodecloud.masks.sources import HIDING
 from geodecloud.restore.composite import MASK_REACH_PX, Bool, classify_pixels
-from geodecloud.scene.reflectance import Codec, check_values
+from geodecloud.scene.gaps import Gaps
+from geodecloud.scene.reflectance import FEW_PX, Codec, check_values
 from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
-#: Fewer pixels than this say nothing about what their values mean.
-_FEW_PX = 100
 #: About as many pixels as are looked at.
 _SAMPLE_PX = 256 * 256
 
@@ -54,6 +53,7 @@ class ChunkRestorer:
     ----------
     predictor : restores reflectance
     codec : DN <-> reflectance of the restored bands
+    gaps : which of their numbers are no measurements, besides nodata
     channels : 0-based bands of the scene that are restored, in the model's order
     alpha : 0-based band that is a mask and no data, or None
     mask : see `geodecloud.restore.decisions.Decisions`
@@ -64,6 +64,7 @@ class ChunkRestorer:
 
     predictor: Predictor
     codec: Codec
+    gaps: Gaps
     channels: tuple[int, ...]
     alpha: int | None
     mask: str
@@ -118,11 +119,13 @@ class ChunkRestorer:
             wanted &= known > 0
 
         restored, opacity = self._restore(dn, usable, wanted, region, padded)
+        # what the network could not compute stays as it was
+        can_change = usable[view] & np.isfinite(restored).all(axis=0)
         # which windows were computed depends on the cut; what is said about a pixel must not
         opacity = np.where(wanted, opacity, np.nan).astype(np.float32)
         is_cloud, hidden = self._find_clouds(opacity, known)
         decision = classify_pixels(
-            has_data[view], usable[view], is_cloud, hidden, may_change, self.strict
+            has_data[view], can_change, is_cloud, hidden, may_change, self.strict
         )
         inner = core.relative_to(region).slices_yx
         out = self._composite(
@@ -138,9 +141,10 @@ class ChunkRestorer:
             missing = dn == nodata
         if np.issubdtype(dn.dtype, np.floating):
             missing |= ~np.isfinite(dn)
+        gaps = self.gaps.find(dn[list(self.channels)])
         data_bands = [i for i in range(len(dn)) if i != self.alpha] or [0]
-        has_data: Bool = ~np.all(missing[data_bands], axis=0)
-        usable: Bool = ~np.any(missing[list(self.channels)], axis=0)
+        has_data: Bool = ~(np.all(missing[data_bands], axis=0) | np.all(gaps, axis=0))
+        usable: Bool = ~np.any(missing[list(self.channels)] | gaps, axis=0)
         if valid is not None:
             has_data, usable = has_data & valid, usable & valid
         return has_data, usable
@@ -148,7 +152,7 @@ class ChunkRestorer:
     def _check_values(self, dn: NDArray[Any], usable: Bool, core: Window, padded: Window) -> None:
         """Refuse the chunk if its own pixels, without the halo, look like DN."""
         rows, cols = np.nonzero(usable[core.relative_to(padded).slices_yx])
-        if rows.size < _FEW_PX:
+        if rows.size < FEW_PX:
             return
         some = slice(None, None, max(1, rows.size // _SAMPLE_PX))
         inner = dn[:, *core.relative_to(padded).slices_yx]

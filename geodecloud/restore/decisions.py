@@ -25,9 +25,17 @@ from geodecloud.options import Options
 from geodecloud.raster.reader import chunk_px
 from geodecloud.restore.channels import choose_channels
 from geodecloud.restore.composite import MASK_REACH_PX
-from geodecloud.scene.bands import SENTINEL2_NM, match_bands
+from geodecloud.scene.bands import SENTINEL2_NM, are_sentinel2, match_bands
+from geodecloud.scene.gaps import Gaps, gap_rules
 from geodecloud.scene.metadata import Metadata
-from geodecloud.scene.reflectance import PLAIN, Codec, Tone, check_values
+from geodecloud.scene.reflectance import (
+    KNOWN,
+    PLAIN,
+    Codec,
+    Tone,
+    check_values,
+    is_scaled_already,
+)
 from geodecloud.sentinel2.offsets import doubt_offset
 from geodecloud.windows.tiler import ChunkLayout, check_window, plan_chunks
 
@@ -53,7 +61,9 @@ class Decisions:
     why : why this model
     channels : 0-based bands it restores, in the model's order
     slots : which of the model's channels each of them feeds; all, unless the scene lacks some
+    formula : scale and offset that win over what the scene says; None: its own word holds
     codec : DN <-> reflectance of these bands
+    gaps : which of their numbers are no measurements, besides nodata
     mask : "auto": where the model sees cloud, and where `geodecloud.masks` knows of it; "given": the
         latter alone; "none": every valid pixel
     device, precision, backend : what runs the network; on a cluster "auto" is left to each worker
@@ -70,7 +80,9 @@ class Decisions:
     why: str
     channels: tuple[int, ...]
     slots: tuple[int, ...]
+    formula: tuple[float | None, float | None]
     codec: Codec
+    gaps: Gaps
     mask: str
     device: str
     precision: str
@@ -95,6 +107,7 @@ class Decisions:
             "weights_sha256": self.card.sha256,
             "bands": [channel + 1 for channel in self.channels],
             "radiometry": self.codec.reason,
+            "nodata": None if self.codec.nodata is None else str(self.codec.nodata),
             "mask": self.mask,
             "device": self.device,
             "precision": self.precision,
@@ -135,15 +148,21 @@ def decide(
     """
     model, why = _choose_model(metadata, options)
     card = get_card(model)
+    metadata = metadata.with_nodata(options.nodata)
     channels, slots = choose_channels(metadata, card, options.bands)
     if card.kind != "identity":
         _check_kind(metadata)
-    codec = _choose_codec(metadata, card, channels, options)
+    pixels = None if sample is None or card.kind == "identity" else sample[list(channels)]
+    formula = _choose_formula(metadata, channels, options, pixels)
+    codec = _choose_codec(metadata, card, channels, options, formula)
+    gaps = Gaps()
+    if card.kind != "identity" and options.nodata != "none":
+        gaps = gap_rules(codec, pixels)
     halo_px = _choose_halo(card, options)
     _warn_of_bands(metadata, card, channels)
     mask = _choose_mask(metadata, card, options)
-    if sample is not None and card.kind != "identity":
-        _check_sample(sample[list(channels)], metadata, codec, channels)
+    if pixels is not None:
+        _check_sample(pixels, metadata, codec, gaps, channels)
     elsewhere = is_elsewhere(options.scheduler)
     backend = choose_backend(card, options.device, options.precision, options.backend, model)
     device, precision = choose_device_name(backend, options.device, options.precision)
@@ -156,7 +175,9 @@ def decide(
         why=why,
         channels=channels,
         slots=slots,
+        formula=formula,
         codec=codec,
+        gaps=gaps,
         mask=mask,
         device=options.device if elsewhere else device,
         precision=options.precision if elsewhere else precision,
@@ -179,7 +200,7 @@ def _choose_model(metadata: Metadata, options: Options) -> tuple[str | Model, st
     names = list(metadata.names)
     if options.bands is not None:
         names = [metadata.names[i - 1] for i in match_bands(metadata.names, options.bands)]
-    choice = choose_model(names)
+    choice = choose_model(names, is_picture=metadata.dtypes[0] == "uint8")
     return choice.name, choice.reason
 
 
@@ -195,19 +216,67 @@ def _check_kind(metadata: Metadata) -> None:
         raise SceneError(f"pixels of dtype {dtype.name} are not measurements")
 
 
+def _choose_formula(
+    metadata: Metadata,
+    channels: tuple[int, ...],
+    options: Options,
+    pixels: NDArray[Any] | None,
+) -> tuple[float | None, float | None]:
+    """Scale and offset that win over what the scene says; None: the scene's own word holds.
+
+    Parameters
+    ----------
+    pixels : (C, H, W) of the sample; they tell what no document does
+    """
+    scale, offset = options.scale, options.offset
+    if options.radiometry is not None:
+        named = KNOWN[options.radiometry]
+        return named[0] if scale is None else scale, named[1] if offset is None else offset
+    declared = [metadata.scales[i] for i in channels]
+    if (
+        scale is None
+        and pixels is not None
+        and is_scaled_already(pixels, declared, metadata.nodata)
+    ):
+        _warn(
+            f"the scene declares a scale of {declared[0]:g}, but its {pixels.dtype.name} values are "
+            "reflectance already: they are taken as they are. To have them scaled, say so: "
+            f"--scale {declared[0]:g}"
+        )
+        return 1.0, 0.0 if offset is None else offset
+    return scale, offset
+
+
 def _choose_codec(
-    metadata: Metadata, card: ModelCard, channels: tuple[int, ...], options: Options
+    metadata: Metadata,
+    card: ModelCard,
+    channels: tuple[int, ...],
+    options: Options,
+    formula: tuple[float | None, float | None],
 ) -> Codec:
+    """How DN become reflectance, and back."""
     dtype, count = np.dtype(metadata.dtypes[0]), len(channels)
     if card.kind == "identity":
         reason = "the identity model works on DN as they are"
         return Codec((1.0,) * count, (0.0,) * count, dtype.name, metadata.nodata, reason)
-    codec = metadata.codec(channels, options.scale, options.offset)
+    codec = metadata.codec(channels, *formula)
+    if codec.nodata is None and options.nodata != "none" and _is_sentinel2(metadata, channels):
+        codec = replace(
+            codec, nodata=0.0
+        )  # DN 0 is no data in all baselines, also where no file says so
+    if metadata.encodings:
+        codec = replace(codec, encodings=tuple(metadata.encodings[i] for i in channels))
     tone = Tone(card.picture_gamma, card.picture_white)
     if dtype != np.uint8 or tone == PLAIN:
         return codec
     reason = f"{codec.reason}; {tone.white:g} * value ** {tone.gamma:g} is taken for light"
     return replace(codec, tone=tone, reason=reason)
+
+
+def _is_sentinel2(metadata: Metadata, channels: tuple[int, ...]) -> bool:
+    """Whether these are DN under the band names of Sentinel-2."""
+    integer = np.dtype(metadata.dtypes[0]) in (np.uint16, np.int16)
+    return integer and are_sentinel2([metadata.names[i] for i in channels])
 
 
 def _choose_halo(card: ModelCard, options: Options) -> int:
@@ -278,7 +347,11 @@ def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
 
 
 def _check_sample(
-    pixels: NDArray[Any], metadata: Metadata, codec: Codec, channels: tuple[int, ...]
+    pixels: NDArray[Any],
+    metadata: Metadata,
+    codec: Codec,
+    gaps: Gaps,
+    channels: tuple[int, ...],
 ) -> None:
     """Hold some pixels of the restored bands against what their DN are said to mean.
 
@@ -287,17 +360,38 @@ def _check_sample(
     SceneError
         If they look like DN and were taken for reflectance.
     """
-    check_values(pixels, codec, "the scene")
+    undeclared = gaps.find(pixels)
+    if codec.nodata != metadata.nodata:
+        undeclared |= pixels == codec.nodata
+    elif codec.nodata is not None:
+        undeclared &= pixels != codec.nodata
+    if undeclared.any():
+        _warn_of_gaps(pixels, undeclared)
+    measured = pixels[:, ~undeclared.any(axis=0)][:, None]
+    check_values(measured, codec, "the scene")
     documented = metadata.radiometry is not None
     options = ("--s2-offset none", "--s2-offset -1000")
     if not documented:
         options = ("--offset 0", "--scale 0.0001 --offset -0.1")
     names = [metadata.descriptions[i] for i in channels]
-    for doubt in doubt_offset(pixels, codec.scales, codec.offsets, names, codec.nodata, options):
+    for doubt in doubt_offset(measured, codec.scales, codec.offsets, names, codec.nodata, options):
         if documented:
             _warn(doubt)
         else:  # a remark: no document says that this should be otherwise
             log.warning("%s", doubt)
+
+
+def _warn_of_gaps(pixels: NDArray[Any], undeclared: NDArray[np.bool_]) -> None:
+    """Say which numbers were taken for no data though nothing declares them, and what to type."""
+    numbers, counts = np.unique(pixels[undeclared], return_counts=True)
+    number = numbers[counts.argmax()]
+    share = undeclared.any(axis=0).mean()
+    _warn(
+        f"{100 * share:.2g} % of the pixels looked at hold numbers that are no measurements (most often "
+        f"{number:g}), and nothing declares them as no data. They are left as they are and kept from the "
+        f"ground beside them. Say so with --nodata {number:g}; or, if all numbers are measurements, "
+        "--nodata none"
+    )
 
 
 def _fit_memory(

@@ -66,6 +66,17 @@ def canonical_name(description: str | None) -> str | None:
     return _COMMON.get(re.sub(r"[ _-]", "", text), text)
 
 
+def is_sentinel2_name(description: str | None) -> bool:
+    """Whether a band is named as ESA names it: ``B02``, not ``blue``, which is a band of any sensor."""
+    return description is not None and bool(_S2_NAME.fullmatch(description.strip().upper()))
+
+
+def are_sentinel2(descriptions: Sequence[str | None]) -> bool:
+    """Whether bands are Sentinel-2's: at least one is named as ESA does, the others commonly."""
+    named = any(is_sentinel2_name(d) for d in descriptions)
+    return named and all(canonical_name(d) in SENTINEL2_NM for d in descriptions)
+
+
 def wavelength_nm(description: str | None) -> float | None:
     """Central wavelength in nm of a Sentinel-2 or common band name, None if unknown."""
     name = canonical_name(description)

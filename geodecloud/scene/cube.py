@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import dask.array as da
@@ -18,6 +18,7 @@ from rioxarray.exceptions import RioXarrayError
 from geodecloud.errors import SceneError
 from geodecloud.scene.array_metadata import array_nodata
 from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
+from geodecloud.scene.encoding import Encoding
 from geodecloud.scene.metadata import Metadata
 
 Scene: TypeAlias = xr.DataArray | xr.Dataset
@@ -72,7 +73,11 @@ class Cube:
     @property
     def metadata(self) -> Metadata:
         """What the array says about itself."""
-        return Metadata.of_array(self.array)
+        bands: list[Any] = [self.source[n] for n in self.variables]
+        bands = bands or [self.source] * self.array.shape[-3]
+        encodings = tuple(Encoding.of(band) for band in bands)
+        said = Metadata.of_array(self.array)
+        return replace(said, encodings=encodings) if any(encodings) else said
 
     @property
     def index(self) -> str:
@@ -240,6 +245,10 @@ def _per_band(
 ) -> tuple[float, ...]:
     """A number for each band: as its variable says, else as the Dataset does for each or for all."""
     listed, common = data.attrs.get(several, ()), data.attrs.get(one, default)
+    if any(
+        one in v.encoding for v in variables
+    ):  # decoded by xarray: what the Dataset says is done
+        listed, common = (), default
     names = data.attrs.get("long_name", ())
     if not set(names) & set(data.data_vars):  # bands that never got names: 1, 2, 3
         names = range(1, len(listed) + 1)

@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.rpc import RPC
 
+from geodecloud.errors import OptionError
 from geodecloud.scene.array_metadata import (
     array_descriptions,
     array_nodata,
@@ -26,6 +27,7 @@ from geodecloud.scene.array_metadata import (
     spatial,
 )
 from geodecloud.scene.bands import SENTINEL2_NM
+from geodecloud.scene.encoding import Encoding
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.reflectance import Codec, decide_codec
 from geodecloud.scene.tags import Tags, read_tags, write_tags
@@ -58,6 +60,7 @@ class Metadata:
     gcps, gcps_crs, rpcs : georeference of rasters that have no affine transform
     tags, band_tags : by namespace
     radiometry : which document says what scales and offsets are, in words; None: the scene itself
+    encodings : what the values of each band will be packed into later; empty: nothing is known
     """
 
     grid: Grid
@@ -79,6 +82,7 @@ class Metadata:
     tags: Tags = field(default_factory=dict)
     band_tags: tuple[Tags, ...] = ()
     radiometry: str | None = None
+    encodings: tuple[Encoding | None, ...] = ()
 
     @property
     def count(self) -> int:
@@ -163,6 +167,28 @@ class Metadata:
             gcps_crs=rio.crs if gcps else None,
             radiometry=attrs.get("radiometry"),
         )
+
+    def with_nodata(self, nodata: float | str | None) -> Metadata:
+        """The same with another nodata number; "none": without one; None: as it is.
+
+        Raises
+        ------
+        OptionError
+            If the pixels cannot hold the number.
+        """
+        if nodata is None:
+            return self
+        if nodata == "none":
+            return replace(self, nodata=None)
+        dtype = np.dtype(self.dtypes[0])
+        if dtype.kind in "ui":
+            limits = np.iinfo(dtype)
+            if float(nodata) != int(nodata) or not limits.min <= int(nodata) <= limits.max:
+                raise OptionError(
+                    f"nodata {nodata} is no number that {dtype.name} pixels can have ({limits.min} to "
+                    f"{limits.max})"
+                )
+        return replace(self, nodata=float(nodata))
 
     def codec(
         self, channels: Sequence[int], scale: float | None = None, offset: float | None = None

@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.errors import SceneError
-from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
+from geodecloud.scene.bands import are_sentinel2
+from geodecloud.scene.encoding import Encoding
 
 Floats = NDArray[Any]
 
 #: Clouds and snow reach about 1.2, glint a little more.
 MOST_REFLECTANCE = 5.0
+#: Over-corrected shade and water are a little below 0, never as far as this.
+LEAST_REFLECTANCE = -0.5
+#: The brightest hundredth of any scene reflects more than this.
+LEAST_BRIGHT = 1e-3
 #: Of integers, which can be saturated: under full cloud all of 65535 / 10 000.
 MOST_SATURATED = 10.0
 
@@ -72,6 +77,7 @@ class Codec:
     nodata : the scene's nodata DN or None
     reason : in words, how scale and offset were decided
     tone : of a picture, applied after scale and offset
+    encodings : what each band's values will be packed into later; empty: nothing is known
     """
 
     scales: tuple[float, ...]
@@ -80,6 +86,13 @@ class Codec:
     nodata: float | None
     reason: str
     tone: Tone = PLAIN
+    encodings: tuple[Encoding | None, ...] = ()
+
+    @property
+    def most(self) -> float:
+        """Largest reflectance that can be one; integers can be saturated."""
+        floating = np.issubdtype(np.dtype(self.dtype), np.floating)
+        return MOST_REFLECTANCE if floating else MOST_SATURATED
 
     def decode(self, dn: NDArray[Any]) -> NDArray[np.float64]:
         """DN (C, H, W) to reflectance (C, H, W); float64, so that nothing wraps or rounds."""
@@ -90,7 +103,8 @@ class Codec:
         """Reflectance (C, H, W) to DN, rounded half to even, clipped to the dtype.
 
         The result is never the nodata value: it takes the nearest other DN, so that a
-        restored pixel stays a valid pixel.
+        restored pixel stays a valid pixel. Floats that will be packed into integers later are kept
+        within what these can hold.
         """
         values = self.tone.values(reflectance)
         dn = (values - self._column(self.offsets)) / self._column(self.scales)
@@ -104,6 +118,9 @@ class Codec:
                 nodata = int(self.nodata or 0)
                 out[out == nodata] = nodata + (1 if nodata < limits.max else -1)
             return out
+        for band, encoding in zip(dn, self.encodings, strict=False):
+            if encoding is not None:
+                band[:] = encoding.keep_within(band)
         out = dn.astype(dtype)
         info = np.finfo(dtype)
         if self._nodata_in(float(info.min), float(info.max)):
@@ -121,6 +138,21 @@ class Codec:
     @staticmethod
     def _column(values: Sequence[float]) -> NDArray[np.float64]:
         return np.asarray(values, np.float64)[:, None, None]
+
+
+#: Known ways of writing reflectance: scale and offset, by name.
+#: Sources: ESA, Sentinel-2 Products Specification; USGS, Landsat Collection 2 Level-2 Science Product Guide;
+#: NASA, HLS Product User Guide.
+KNOWN: dict[str, tuple[float, float]] = {
+    "s2-l2a": (1e-4, 0.0),
+    "s2-l2a-0400": (1e-4, -0.1),
+    "landsat-c2-l2": (2.75e-5, -0.2),
+    "hls": (1e-4, 0.0),
+    "reflectance": (1.0, 0.0),
+    "percent": (1e-2, 0.0),
+}
+#: Fewer pixels than this say nothing about what their values mean.
+FEW_PX = 100
 
 
 def decide_codec(
@@ -220,11 +252,13 @@ def _formula_of_scene(
 
 
 def _scale_by_kind(dtype: np.dtype[Any], descriptions: Sequence[str | None]) -> tuple[float, str]:
-    """The scale where none is declared, and why we believe it."""
+    """The scale where none is declared, and why we believe it.
+
+    Only ESA's own band names tell a radiometry: blue, green and red are bands of any sensor.
+    """
     if dtype == np.uint8:
         return 1 / 255, "as for any 8-bit image"
-    names = [canonical_name(d) for d in descriptions]
-    if dtype in (np.uint16, np.int16) and names and all(name in SENTINEL2_NM for name in names):
+    if dtype in (np.uint16, np.int16) and are_sentinel2(descriptions):
         return 1e-4, (
             "as for Sentinel-2 bands; products of baseline 04.00 and later have an offset, "
             "give --offset -0.1 unless your provider removed it"
@@ -233,12 +267,38 @@ def _scale_by_kind(dtype: np.dtype[Any], descriptions: Sequence[str | None]) -> 
         return 1.0, f"{dtype.name} values are taken as reflectance"
     raise SceneError(
         f"nothing says what a {dtype.name} DN means in reflectance: the scene declares no scale and "
-        "its bands are not named as Sentinel-2's. Give --scale and --offset, such as --scale 0.0001"
+        "its bands are not named as Sentinel-2's. Give --scale and --offset, such as --scale 0.0001, or the "
+        f"name of a known one: --radiometry {'|'.join(KNOWN)}"
     )
 
 
+def is_scaled_already(dn: NDArray[Any], scales: Sequence[float], nodata: float | None) -> bool:
+    """Whether floats are reflectance already, though they still carry the scale they were made with.
+
+    xarray keeps attrs in arithmetic, so ``scene * scene.scale_factor`` still declares the scale.
+
+    Parameters
+    ----------
+    dn : (C, H, W), some pixels
+    scales : as declared, one per band
+    """
+    if not np.issubdtype(dn.dtype, np.floating) or all(scale == 1 for scale in scales):
+        return False
+    pixels = dn.reshape(len(dn), -1)
+    valid = np.isfinite(pixels).all(axis=0) & (np.abs(pixels) < 1e6).all(axis=0)
+    if nodata is not None:
+        valid &= (pixels != nodata).all(axis=0)
+    if not valid.any():
+        return False
+    raw = pixels[:, valid].astype(np.float64)
+    scaled = raw * np.asarray(scales)[:, None]
+    # as reflectance the values are those of ground and cloud, scaled they would be those of nothing
+    plausible = 0.005 < np.percentile(raw, 99) <= MOST_REFLECTANCE and np.median(raw) < 0.9
+    return bool(plausible and np.percentile(np.abs(scaled), 99) < 0.01)
+
+
 def check_values(dn: NDArray[Any], codec: Codec, where: str) -> None:
-    """Refuse pixels that were taken for reflectance but look like DN.
+    """Refuse pixels that were taken for reflectance and cannot be.
 
     Parameters
     ----------
@@ -248,16 +308,25 @@ def check_values(dn: NDArray[Any], codec: Codec, where: str) -> None:
     Raises
     ------
     SceneError
-        If the upper end of the values is beyond anything the Sun can light.
+        If the upper end of the values is beyond anything the Sun can light, or nothing reflects anything.
     """
     values = codec.decode(dn)
+    real = (dn != 0).any(axis=0) & np.isfinite(values).all(axis=0)
     if codec.nodata is not None:
-        values = values[dn != codec.nodata]
-    values = values[np.isfinite(values)]
-    most = MOST_REFLECTANCE if np.issubdtype(dn.dtype, np.floating) else MOST_SATURATED
-    if values.size and (top := float(np.percentile(values, 90))) > most:
+        real &= (dn != codec.nodata).all(axis=0)
+    values = values[:, real]
+    if not values.size:
+        return
+    if (top := float(np.percentile(values, 90))) > codec.most:
         raise SceneError(
             f"a tenth of the reflectance of {where} is above {top:.4g}, and clouds reach about 1.2: "
             f"these look like DN ({codec.reason}). Give their scale, such as --scale 0.0001 "
-            "--offset 0; if they stand for no data, declare them as nodata"
+            "--offset 0; if they stand for no data, say so: --nodata VALUE"
+        )
+    bright = float(np.percentile(np.abs(values), 99))
+    if bright < LEAST_BRIGHT and values.shape[1] >= FEW_PX:
+        raise SceneError(
+            f"99 % of the reflectance of {where} is below {bright:.2g}, and no ground is as dark: these look "
+            f"as if they had been scaled already ({codec.reason}). If the values are reflectance, say so: "
+            "--radiometry reflectance"
         )

@@ -191,7 +191,7 @@ DECISIONS = {
     "8 bits": (("uint8", NAMELESS), {}, (1 / 255, 0.0), "DN / 255"),
     "8 bits win over names": (("uint8", S2), {}, (1 / 255, 0.0), "DN / 255"),
     "Sentinel-2 uint16": (("uint16", S2), {}, (1e-4, 0.0), "--offset -0.1"),
-    "Sentinel-2 int16": (("int16", ["b2", "red"]), {}, (1e-4, 0.0), "Sentinel-2"),
+    "Sentinel-2 int16": (("int16", ["b2", "S2A_B04"]), {}, (1e-4, 0.0), "Sentinel-2"),
     "floats": (("float32", S2), {}, (1.0, 0.0), "float32 values are taken as reflectance"),
     "nameless floats": (("float64", NAMELESS), {}, (1.0, 0.0), "float64 values"),
 }

@@ -42,7 +42,7 @@ def test_a_wanted_pixel_that_nobody_wrote_is_an_error():
     wanted[:, :19] = True
     assert mosaic.image(wanted)[0, :, 19].max() == 0
     wanted[4, 19] = True
-    with pytest.raises(CoverageError, match="1 pixels of Window.* by no window, 0 by several"):
+    with pytest.raises(CoverageError, match=r"1 pixels of Window.* by no window, 0 by several"):
         mosaic.image(wanted)
 
 

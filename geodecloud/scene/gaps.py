@@ -1,0 +1,80 @@
+"""Pixels that hold no measurement, though no nodata number of the file says so.
+
+Earth Engine leaves masked pixels as 0, SNAP and others as -3.4e38, older tools as -9999, and the file
+does not declare it. Taken for ground, such numbers are written into and spoil all ground within the
+network's reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.scene.reflectance import LEAST_REFLECTANCE, Codec
+
+Bool = NDArray[np.bool_]
+
+#: A number repeated in all bands, brighter than any ground, is taken for a gap from this share on.
+_SHARE = 0.005
+_BRIGHT = 2.0
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What is no measurement, in DN of the restored bands; the same for every chunk of a scene.
+
+    Attributes
+    ----------
+    low, high : DN of each band below and above which there is no reflectance; empty: no limits
+    zeros : whether a pixel with 0 in all of these bands is a gap
+    numbers : further numbers that stand for gaps where all of these bands have them
+    """
+
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    zeros: bool = False
+    numbers: tuple[float, ...] = ()
+
+    def find(self, dn: NDArray[Any]) -> Bool:
+        """Which values (C, H, W) are no measurement."""
+        found = np.zeros(dn.shape, bool)
+        if self.low:
+            low, high = (np.asarray(v)[:, None, None] for v in (self.low, self.high))
+            with np.errstate(invalid="ignore"):
+                found |= (dn < low) | (dn > high)
+        for number in (*self.numbers, *((0,) if self.zeros else ())):
+            found |= (dn == number).all(axis=0)
+        return found
+
+
+def gap_rules(codec: Codec, sample: NDArray[Any] | None) -> Gaps:
+    """The rules for a scene of which nobody said that all its numbers are measurements.
+
+    Parameters
+    ----------
+    sample : (C, H, W) DN of the restored bands; None: nothing may be read yet, and repeated numbers are
+        not looked for
+    """
+    if np.dtype(codec.dtype) == np.uint8:  # of a picture every number may be one
+        return Gaps()
+    ends = [
+        sorted(((LEAST_REFLECTANCE - offset) / scale, (codec.most - offset) / scale))
+        for scale, offset in zip(codec.scales, codec.offsets, strict=True)
+    ]
+    low, high = zip(*ends, strict=True)
+    return Gaps(low, high, True, () if sample is None else _repeated(codec, sample))
+
+
+def _repeated(codec: Codec, sample: NDArray[Any]) -> tuple[float, ...]:
+    """Numbers brighter than any ground that whole pixels of a sample share."""
+    pixels = sample.reshape(len(sample), -1)
+    same = (pixels == pixels[0]).all(axis=0) & np.isfinite(pixels[0])
+    numbers, counts = np.unique(pixels[0, same], return_counts=True)
+    often = numbers[counts >= max(2, _SHARE * pixels.shape[1])]
+    column = np.repeat(often[None, None], len(sample), axis=0)
+    bright = codec.decode(column).min(axis=(0, 1)) > _BRIGHT if often.size else []
+    found = tuple(float(number) for number in often[bright]) if often.size else ()
+    return tuple(number for number in found if number != codec.nodata)
