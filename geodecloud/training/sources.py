@@ -77,8 +77,8 @@ def read_sources(
     learnt = _named("learn_pairs", config.learn_pairs, chosen)
     if not config.composites:  # the bands of pairs and chips are the same
         chips += [Chip(pair.clear, pair.name) for pair in learnt]
-    other = dataclasses.replace(config.recipe, seed=config.seed + 1, crop_px=_CHOOSING_PX)
-    examples = SimulatedClouds(chips, textures, config.recipe, config.examples)
+    other = dataclasses.replace(config, seed=config.seed + 1, crop_px=_CHOOSING_PX)
+    examples = SimulatedClouds(chips, textures, config, config.examples)
     choosing = SimulatedClouds(chips, textures, other, _CHOOSING)
     if not learnt:
         return Sources(examples, selecting, choosing)
@@ -100,7 +100,7 @@ def _pairs_to_learn(config: Config, train_pairs: Path, pairs: Path | None) -> So
             f"select_pairs holds out all {len(own)} pairs of {train_pairs}, and nothing is left to train on"
         )
     crops = PairCrops(learnt, config.crop_px, config.seed, config.examples)
-    simulated = all(p.opacity is not None and p.shadow is not None for p in learnt)
+    simulated = all(pair.attention is not None for pair in learnt)
     if pairs is not None and not selecting:
         log.warning(
             "%s is trained on, and chooses nothing: the last step is kept; name pairs to be held out in "
@@ -140,7 +140,7 @@ def _read_pairs(config: Config, folder: Path) -> list[Pair]:
 def _read_chips(config: Config, folder: Path) -> list[Chip]:
     optional = set(config.source_bands) - set(config.bands) | set(config.optional_bands)
     return read_chips(
-        folder, config.source_bands, config.skip_sensors, sorted(optional), config.offset_of_file
+        folder, config.source_bands, config.skip_sensors, sorted(optional), config.dn_offsets
     )
 
 

@@ -65,9 +65,9 @@ def learn_veils(examples: SimulatedClouds, count: int, seed: int) -> dict[str, T
 
 def draw_veiled(examples: SimulatedClouds, seed: int, index: int) -> tuple[Array, Array]:
     """One picture as it is seen and without its veil, each (3, H, W)."""
-    rng, recipe = np.random.default_rng([seed, index, 2]), examples.recipe
+    rng = np.random.default_rng([seed, index, 2])
     ground, names = examples.draw_ground(rng, _SIDE)
-    clouded, true_colour = rng.random() < _CLOUDED, names == recipe.composites[0]
+    clouded, true_colour = rng.random() < _CLOUDED, names == examples.config.bands
     veiled = true_colour and rng.random() < _VEILED
     wavelengths = [known_wavelength_nm(name) for name in names]
     cloudy = ground = ground if veiled else even_ground(ground, wavelengths, rng)
