@@ -36,7 +36,7 @@ from geodecloud.windows.tiler import ChunkLayout, PaddedWindow, Window, plan_chu
 
 log = logging.getLogger(__name__)
 
-#: The graph as published, run as published. Not part of the package: it lies beside it.
+#: The published graph; it is not part of an installed package, and is left out where it is missing.
 REFERENCE = Path(__file__).parents[2] / "benchmarks" / "naive.py"
 _REFERENCE_PX = 512
 #: Multiplications and additions per pixel of the network: 0.231 million, each counted as two.

@@ -1,4 +1,4 @@
-"""A synthetic scene, cleared from file to file by a process of its own, with a stopwatch."""
+"""A synthetic scene, cleared from file to file and timed in a process of its own."""
 
 from __future__ import annotations
 

@@ -59,10 +59,10 @@ class Architecture:
         """Dependency radius of the output in px (36 as published); None is no limit."""
         if self.passes == "recurrent":
             return None
-        # two one-step passes hear 1 px each; the direction branch sees 2 px, and its weights are
+        # two one-step passes reach 1 px each; the direction branch reaches 2 px, and its weights are
         # applied before the second pass, which carries them 1 px further
         attention = 3 if self.direction_weights else 2
-        # the first block of a SAB starts from the same features as its map and sees no further
+        # the first block of a SAB starts from the same features as its map, which reaches further
         sab = attention + (BLOCKS - 1) * BLOCK_REACH_PX
         return 1 + ENTRY * BLOCK_REACH_PX + SABS * sab + EXIT * BLOCK_REACH_PX + 1
 

@@ -84,7 +84,7 @@ class DirectionalPass(nn.Module):
         # under autocast the features are of half precision and parameters are not: mixed, all that
         # follows would be float32 and twice as wide
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        # dim 2 is y and dim 3 is x; "up" listens to the row above, "left" to the left
+        # dim 2 is y and dim 3 is x; "up" receives the row above, "left" the column to the left
         for i, (dim, reverse) in enumerate([(2, False), (3, True), (2, True), (3, False)]):
             yield step(x, dim=dim, reverse=reverse, w=weight[i], b=bias[i])
 

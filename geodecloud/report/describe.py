@@ -1,4 +1,4 @@
-"""What people look at: facts about a scene, and a picture of before and after."""
+"""Facts about a scene, and a picture of before and after."""
 
 from __future__ import annotations
 

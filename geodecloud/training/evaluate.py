@@ -1,4 +1,4 @@
-"""Scores of models on pairs, through the path every scene takes, beside the baselines."""
+"""Scores of models and baselines on pairs, through the path every scene takes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def pairs_for(folder: Path, model: str, file_bands: Sequence[str] = ()) -> list[
 
 
 def score_baselines(pair: Pair) -> Iterator[Score]:
-    """Score what a model has to beat."""
+    """Score the baselines."""
     for name, method in BASELINES.items():
         yield _score(pair, name, method(pair.cloudy, pair.valid))
 
