@@ -26,6 +26,7 @@ import torch
 
 from geodecloud.models.spanet import SPANet
 from geodecloud.training.config import Config
+from geodecloud.training.finish import new_network
 
 HERE = Path(__file__).parent
 VARIANTS = {
@@ -44,13 +45,6 @@ def write_config(out: Path, name: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(VARIANTS[name] + "\n" + (HERE / "ablation.toml").read_text())
     return path
-
-
-def make_network(config: Config) -> SPANet:
-    bands = len(config.bands)
-    return SPANet(
-        bands, bands, config.width, config.passes, config.direction_weights, config.output
-    )
 
 
 def step_seconds(network: SPANet) -> float:
@@ -86,7 +80,7 @@ def main(clear: Path, pairs: Path, out: Path, jobs: int) -> None:
     """Time, train, print a table."""
     torch.set_num_threads(1)
     configs = [write_config(out, name) for name in VARIANTS]
-    networks = [make_network(Config.read(config)) for config in configs]
+    networks = [new_network(Config.read(config)) for config in configs]
     seconds = [step_seconds(network) for network in networks]
     with ThreadPoolExecutor(jobs) as pool:
         scores = list(pool.map(lambda config: run(config, clear, pairs), configs))

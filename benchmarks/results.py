@@ -19,6 +19,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pandas as pd
 import rasterio
 
 from geodecloud import __version__
@@ -34,7 +35,7 @@ from geodecloud.training.tables import (
     GREAT_LOSS_DB,
     LOSS_DB,
     format_table,
-    pair_rows,
+    pair_table,
     summarise,
     summarise_classes,
 )
@@ -152,7 +153,7 @@ def chapter_page(chapter: Chapter, scores: list[Score]) -> str:
                 f"one stretch:\n\n![{model} on {chapter.title}](images/{name})"
             )
         own = [score for score in scores if score.method in chapter.models]
-        table = format_table(pair_rows(own))
+        table = format_table(pair_table(own))
         parts.append(f"<details><summary>Each pair, worst first</summary>\n\n{table}\n\n</details>")
     return "\n\n".join(parts)
 
@@ -163,7 +164,7 @@ def shown_cases(scores: list[Score], model: str) -> list[Score]:
     return [score for part in choose_cases(own, 2).values() for score in part]
 
 
-def split_rows(scores: list[Score], chapter: Chapter) -> list[dict]:
+def split_rows(scores: list[Score], chapter: Chapter) -> pd.DataFrame:
     """Means by what the training config used a pair for."""
     rows = []
     for model in chapter.models:
@@ -178,8 +179,10 @@ def split_rows(scores: list[Score], chapter: Chapter) -> list[dict]:
             "lent cloud texture": [s for s in own if s.pair in config.texture_pairs],
         }
         for name, part in groups.items():
-            rows += [row | {"method": f"{model}, {name}"} for row in summarise(part)]
-    return rows
+            if not part:
+                continue
+            rows.append(summarise(part).assign(method=f"{model}, {name}"))
+    return pd.concat(rows)
 
 
 def harm_page(found: dict[str, list[Score]]) -> str:

@@ -90,7 +90,7 @@ def clear(source: Path, out: Path, model: str, workers: int, answer: multiproces
     decloud_scene(source, out, model=model, workers=workers)
     seconds = time.perf_counter() - begin
     split = {f"{kind}_s": watch.seconds(kind) for kind in ("reading", "computing")}
-    split["both_s"] = watch.seconds_of_both("reading", "computing")
+    split["both_s"] = sum(split.values()) - watch.seconds("reading", "computing")
     answer.put({"seconds": seconds, "peak_gb": peak_gb(), **split})
 
 

@@ -1,19 +1,18 @@
 """How fast this machine clears scenes: each backend and precision, against reference and peak.
 
-All figures of one call are measured in one run, in turn; ratios within it are what to look at.
-Inference is timed on the windows a scene would be cut into, and counted net of their halo.
+All figures of one call are measured in one run, in turn; compare the ratios within it. Inference is timed
+on the windows a scene would be cut into; the net rate counts their pixels without the halo.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -37,36 +36,28 @@ from geodecloud.windows.tiler import ChunkLayout, PaddedWindow, Window, plan_chu
 
 log = logging.getLogger(__name__)
 
-#: The graph as published, run as published. Not part of the package: it lies beside it.
+#: The published graph; it is not part of an installed package, and is left out where it is missing.
 REFERENCE = Path(__file__).parents[2] / "benchmarks" / "naive.py"
 _REFERENCE_PX = 512
 #: Multiplications and additions per pixel of the network: 0.231 million, each counted as two.
 _FLOP_PER_PX = 2 * 0.231e6
-#: Windows that tell the error against float32; the reference for it is torch, window by window.
+#: Images that tell the error against float32 by torch.
 _COMPARED = 3
+#: What is known of one way to run the network -> heading and format. `ratio` is to the reference, None
+#: where that is not here; `of_peak` is the share of the machine's best matrix product, on CPUs; errors are
+#: in reflectance, against float32 by torch, None for the reference.
+_COLUMNS = {
+    "name": ("inference", "s"),
+    "mpix_per_s": ("MPix/s net", ".3f"),
+    "gross_mpix_per_s": ("gross", ".3f"),
+    "ratio": ("ratio", ".1f"),
+    "of_peak": ("of peak", ".0%"),
+    "max_error": ("max error", ".1e"),
+    "psnr_db": ("PSNR dB", ".1f"),
+    "bias": ("bias", ".1e"),
+}
 
-
-@dataclass(frozen=True)
-class Row:
-    """One way to run the network.
-
-    Attributes
-    ----------
-    name : backend, device, precision
-    mpix_per_s : 10^6 pixels a second, net of halo; and with it, as the arithmetic sees it
-    ratio : to the reference; None where that is not here
-    of_peak : share of the machine's best matrix product in this precision; None: not measured
-    max_error, psnr_db, bias : against float32 by torch, in reflectance; None for the reference
-    """
-
-    name: str
-    mpix_per_s: float
-    gross_mpix_per_s: float
-    ratio: float | None = None
-    of_peak: float | None = None
-    max_error: float | None = None
-    psnr_db: float | None = None
-    bias: float | None = None
+Row = dict[str, Any]
 
 
 def run(
@@ -118,8 +109,14 @@ def _tables(found: dict[str, Any]) -> str:
     lines = [f"{found['scene']}; {found['machine']}"]
     if "rows" in found:
         peaks = ", ".join(f"{p} {v:.0f}" for p, v in found["peak_gflops"].items())
-        lines += ["", f"Best matrix product, GFLOP/s: {peaks}", ""]
-        lines.append(_table([_inference_row(row) for row in found["rows"]]))
+        rows = [
+            {
+                heading: "-" if row[name] is None else format(row[name], form)
+                for name, (heading, form) in _COLUMNS.items()
+            }
+            for row in found["rows"]
+        ]
+        lines += ["", f"Best matrix product, GFLOP/s: {peaks}", "", _table(rows)]
     if "runs" in found:
         rows = [
             {"run": name, **{k: f"{v:.2f}" for k, v in row.items()}}
@@ -129,47 +126,29 @@ def _tables(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _inference_row(row: dict[str, Any]) -> dict[str, str]:
-    def show(name: str, form: str) -> str:
-        return "-" if row[name] is None else format(row[name], form)
-
-    return {
-        "inference": row["name"],
-        "MPix/s net": show("mpix_per_s", ".3f"),
-        "gross": show("gross_mpix_per_s", ".3f"),
-        "ratio": show("ratio", ".1f"),
-        "of peak": show("of_peak", ".0%"),
-        "max error": show("max_error", ".1e"),
-        "PSNR dB": show("psnr_db", ".1f"),
-        "bias": show("bias", ".1e"),
-    }
-
-
 def _table(rows: list[dict[str, str]]) -> str:
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def measure(
-    card: ModelCard,
-    model: str,
-    size: int,
-    precisions: Sequence[str] = (),
-    backends: Sequence[str] = (),
+    card: ModelCard, model: str, size: int, precisions: Sequence[str], backends: Sequence[str]
 ) -> dict[str, Any]:
     """Time the reference and every backend and precision of this machine.
 
     Returns
     -------
-    ``peak_gflops`` by precision, and ``rows`` as dicts, see `Row`
+    ``peak_gflops`` by precision, and ``rows``, see `_COLUMNS`
     """
     peaks = {p: peak_gflops(p) for p in cpu_precisions()}
-    rows = []
+    rows: list[Row] = []
     reference = None
     if REFERENCE.is_file():
         log.info("the published graph")
         reference = _reference_mpix_per_s(len(card.channels))
-        rows.append(Row("published graph, torch eager, fp32, 512 px", reference, reference))
+        rate = {"mpix_per_s": reference, "gross_mpix_per_s": reference}
+        name = "published graph, torch eager, fp32, 512 px"
+        rows.append(dict.fromkeys(_COLUMNS) | rate | {"name": name})
     for device, precision, backend in _ways(card):
         if (precisions and precision not in precisions) or (backends and backend not in backends):
             continue
@@ -178,11 +157,15 @@ def measure(
         )
         log.info("%s", declouder.backend.name)
         net, gross = scene_rate(declouder, size)
-        share = gross * _FLOP_PER_PX / 1e3 / peaks[precision] if device == "cpu" else None
-        errors = _errors(declouder, model)
-        ratio = net / reference if reference else None
-        rows.append(Row(declouder.backend.name, net, gross, ratio, share, *errors))
-    return {"peak_gflops": peaks, "rows": [dataclasses.asdict(row) for row in rows]}
+        row: Row = {
+            "name": declouder.backend.name,
+            "mpix_per_s": net,
+            "gross_mpix_per_s": gross,
+            "ratio": net / reference if reference else None,
+            "of_peak": gross * _FLOP_PER_PX / 1e3 / peaks[precision] if device == "cpu" else None,
+        }
+        rows.append(row | _errors(declouder, model))
+    return {"peak_gflops": peaks, "rows": rows}
 
 
 def _ways(card: ModelCard) -> Iterator[tuple[str, str, str]]:
@@ -271,19 +254,23 @@ def _reference_mpix_per_s(channels: int) -> float:
     return 3 * _REFERENCE_PX**2 / (time.perf_counter() - began) / 1e6
 
 
-def _errors(declouder: Declouder, model: str) -> tuple[float, float, float]:
+def _errors(declouder: Declouder, model: str) -> dict[str, float]:
     """Largest error, PSNR in dB and bias of the restored image against float32 by torch."""
-    exact = Declouder(declouder.card, open_backend(declouder.card, model, "cpu", "fp32", "torch"))
-    differences = []
-    for seed in range(_COMPARED):
-        patch = _image(len(declouder.card.channels), 328, seed)[None]
-        margins = Margins(*(declouder.card.halo_px or 0,) * 4)
-        ours, theirs = (d.predict(patch, margins)[0] for d in (declouder, exact))
-        differences.append(ours.astype(np.float64) - theirs)
-    difference = np.stack(differences)
-    mse = float(np.mean(difference**2))
-    psnr_db = float(10 * np.log10(1 / mse)) if mse else float("inf")
-    return float(np.abs(difference).max()), psnr_db, float(difference.mean())
+    card = declouder.card
+    exact = Declouder(card, open_backend(card, model, "cpu", "fp32", "torch"))
+    margins = Margins(*(card.halo_px or 0,) * 4)
+    patches = [_image(len(card.channels), 328, seed)[None] for seed in range(_COMPARED)]
+    ours, theirs = (
+        np.stack([d.predict(patch, margins)[0] for patch in patches]).astype(np.float64)
+        for d in (declouder, exact)
+    )
+    error = ours - theirs
+    mse = float(np.mean(error**2))
+    return {
+        "max_error": float(np.abs(error).max()),
+        "psnr_db": -10 * math.log10(mse) if mse else math.inf,
+        "bias": float(error.mean()),
+    }
 
 
 def _image(channels: int, side: int, seed: int = 0) -> Array:

@@ -1,4 +1,4 @@
-"""A synthetic scene, cleared from file to file by a process of its own, with a stopwatch."""
+"""A synthetic scene, cleared from file to file and timed in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Span = tuple[float, float]
 
 
 class Stopwatch:
-    """Notes when which kind of work went on, on any thread."""
+    """Notes when each kind of work went on, on any thread."""
 
     def __init__(self) -> None:
         self._spans: dict[str, list[Span]] = {}
@@ -48,10 +48,6 @@ class Stopwatch:
     def seconds(self, *kinds: str) -> float:
         """How long at least one thread did one of these kinds of work."""
         return _length([span for kind in kinds for span in self._spans.get(kind, [])])
-
-    def seconds_of_both(self, one: str, other: str) -> float:
-        """How long both went on at once."""
-        return self.seconds(one) + self.seconds(other) - self.seconds(one, other)
 
 
 def _length(spans: list[Span]) -> float:
@@ -104,16 +100,15 @@ def clear_scene(card: ModelCard, model: str, size: int, **options: Any) -> dict[
 
 
 def _clear(scene: Path, out: Path, model: str, options: dict[str, Any]) -> dict[str, float]:
-    from rioxarray._io import RasterioArrayWrapper
-
     from geodecloud.decloud_file import decloud_scene
+    from geodecloud.raster.reader import _Pixels
     from geodecloud.raster.staging import RasterTarget, Staging
     from geodecloud.restore.declouder import Declouder
 
     warnings.simplefilter("ignore")
     watch = Stopwatch()
     places = [
-        (RasterioArrayWrapper, "__getitem__", "reading"),
+        (_Pixels, "__getitem__", "reading"),
         (Declouder, "predict", "inferring"),
         (RasterTarget, "__setitem__", "writing"),
         (Staging, "finish", "finishing"),

@@ -36,10 +36,10 @@ def train(
 ) -> None:
     """Train a model as CONFIG (TOML) says, on clear imagery under simulated clouds or on pairs."""
     from geodecloud.errors import OptionError
-    from geodecloud.training.config import Config
-    from geodecloud.training.sources import read_sources
 
     try:
+        from geodecloud.training.config import Config
+        from geodecloud.training.sources import read_sources
         from geodecloud.training.train import train as train_model
     except ModuleNotFoundError as error:
         raise OptionError(

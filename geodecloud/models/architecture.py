@@ -1,7 +1,7 @@
-"""What a card says of its network: options, tensors and reach. Light: no torch.
+"""Options, tensors and reach of the network, without torch.
 
-The same network as `geodecloud.models.spanet`; a test holds the two together. It is told once more so
-that every backend refuses the same files, also one that does without torch.
+`geodecloud.models.spanet` is built with these options. The tensors are listed here once more, so that a
+backend without torch refuses the same files; a test compares the list with the network.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from geodecloud.errors import WeightsError
 from geodecloud.models.card import ModelCard
+
+Passes = Literal["one-step", "recurrent"]
+Output = Literal["image", "blend"]
 
 #: Residual blocks at the entry; spatial attentive blocks (SAB), residual blocks of each; at the exit.
 ENTRY, SABS, BLOCKS, EXIT = 3, 4, 3, 2
@@ -23,24 +27,23 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """Options of the network, as of `geodecloud.models.spanet.SPANet`, and what follows from them.
+    """Options of `geodecloud.models.spanet.SPANet`, and what follows from them.
 
     Raises
     ------
     ValueError
-        If the network knows no such value.
+        If a value is none that the network knows.
     """
 
     width: int = 32
-    passes: str = "one-step"
+    passes: Passes = "one-step"
     direction_weights: bool = False
-    output: str = "image"
+    output: Output = "image"
 
     def __post_init__(self) -> None:
-        passes, outputs = ("one-step", "recurrent"), ("image", "blend")
         for name, value, known in (
-            ("passes", self.passes, passes),
-            ("output", self.output, outputs),
+            ("passes", self.passes, get_args(Passes)),
+            ("output", self.output, get_args(Output)),
         ):
             if value not in known:
                 raise ValueError(f"{name}={value!r} is unknown; use one of {known}")
@@ -53,10 +56,13 @@ class Architecture:
 
     @property
     def reach_px(self) -> int | None:
-        """Dependency radius of the output in px; None is no limit."""
+        """Dependency radius of the output in px (36 as published); None is no limit."""
         if self.passes == "recurrent":
             return None
+        # two one-step passes reach 1 px each; the direction branch reaches 2 px, and its weights are
+        # applied before the second pass, which carries them 1 px further
         attention = 3 if self.direction_weights else 2
+        # the first block of a SAB starts from the same features as its map, which reaches further
         sab = attention + (BLOCKS - 1) * BLOCK_REACH_PX
         return 1 + ENTRY * BLOCK_REACH_PX + SABS * sab + EXIT * BLOCK_REACH_PX + 1
 

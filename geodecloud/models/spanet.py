@@ -25,13 +25,19 @@ Deraining with a High Quality Real Rain Dataset, CVPR 2019.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-Passes = Literal["one-step", "recurrent"]
-Output = Literal["image", "blend"]
+from geodecloud.models.architecture import (
+    BLOCKS,
+    ENTRY,
+    EXIT,
+    SABS,
+    Architecture,
+    Output,
+    Passes,
+)
 
 #: Order of the directional maps in the concatenation; the weights rely on it.
 DIRECTIONS = ("up", "right", "down", "left")
@@ -42,8 +48,6 @@ class ResidualBlock(nn.Module):
 
     ``f`` is a 1x1, a dilated 3x3 and a 1x1 convolution. Reach: 2 px.
     """
-
-    reach_px = 2
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -61,7 +65,7 @@ class ResidualBlock(nn.Module):
 
 
 class DirectionalPass(nn.Module):
-    """What a pixel hears from above, right, below and left: four maps side by side.
+    """Messages to a pixel from above, right, below and left: four maps side by side.
 
     One step: ``h[t] = ReLU(w * x[t-1] + b + x[t])``. Recurrent: the same with
     ``h[t-1]`` in place of ``x[t-1]``. The first row or column is ``x`` itself.
@@ -80,7 +84,7 @@ class DirectionalPass(nn.Module):
         # under autocast the features are of half precision and parameters are not: mixed, all that
         # follows would be float32 and twice as wide
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        # dim 2 is y and dim 3 is x; "up" listens to the row above, "left" to the left
+        # dim 2 is y and dim 3 is x; "up" receives the row above, "left" the column to the left
         for i, (dim, reverse) in enumerate([(2, False), (3, True), (2, True), (3, False)]):
             yield step(x, dim=dim, reverse=reverse, w=weight[i], b=bias[i])
 
@@ -134,15 +138,6 @@ class SpatialAttention(nn.Module):
                 nn.Sigmoid(),
             )
 
-    @property
-    def reach_px(self) -> int | None:
-        """Distance in px from which the map depends on its input; None is no limit."""
-        if self.pass1.passes == "recurrent":
-            return None
-        # two one-step passes hear 1 px each; the direction branch sees 2 px and its
-        # weights are applied before the second pass, which carries them 1 px further
-        return 3 if self.directions is not None else 2
-
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 1, H, W) in [0, 1]."""
         weights = None
@@ -178,7 +173,7 @@ class SPANet(nn.Module):
     width : int
         Feature channels, 32 as published.
     passes, direction_weights, output
-        See the module's first page.
+        See the top of this module.
 
     Notes
     -----
@@ -197,39 +192,29 @@ class SPANet(nn.Module):
         output: Output = "image",
     ) -> None:
         super().__init__()
-        for name, value, known in (("passes", passes, Passes), ("output", output, Output)):
-            if value not in get_args(known):
-                raise ValueError(f"{name}={value!r} is unknown; use one of {get_args(known)}")
+        self.architecture = Architecture(width, passes, direction_weights, output)
         if output == "blend" and in_channels != out_channels:
             raise ValueError(
                 f"output='blend' mixes input and output channel by channel, but in_channels="
                 f"{in_channels} and out_channels={out_channels}; use output='image'"
             )
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.output = output
+        self.in_channels, self.out_channels, self.output = in_channels, out_channels, output
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        self.entry = nn.ModuleList(ResidualBlock(width) for _ in range(3))
+        self.entry = nn.ModuleList(ResidualBlock(width) for _ in range(ENTRY))
         self.attention = SpatialAttention(width, passes, direction_weights)
         # four spatial attentive blocks (SAB) of three residual blocks each; they share
         # one attention module, evaluated anew at the entry of each block
         self.attentive = nn.ModuleList(
-            nn.ModuleList(ResidualBlock(width) for _ in range(3)) for _ in range(4)
+            nn.ModuleList(ResidualBlock(width) for _ in range(BLOCKS)) for _ in range(SABS)
         )
-        self.exit = nn.ModuleList(ResidualBlock(width) for _ in range(2))
+        self.exit = nn.ModuleList(ResidualBlock(width) for _ in range(EXIT))
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1, bias=False)
         self.initialise()
 
     @property
     def reach_px(self) -> int | None:
         """Dependency radius of the output in px (36 as published); None is no limit."""
-        attention = self.attention.reach_px
-        if attention is None:
-            return None
-        block = ResidualBlock.reach_px
-        # inside a SAB the map and the first block start from the same features, the
-        # second and third block add their own reach
-        sab = max(attention, block) + 2 * block
-        return 1 + 3 * block + 4 * sab + 2 * block + 1
+        return self.architecture.reach_px
 
     def initialise(self) -> None:
         """Draw fresh weights: Kaiming, with the last convolution of each block damped.

@@ -1,1 +1,1 @@
-"""What is told of a scene and of a result: facts, pictures, STAC Items."""
+"""Facts about scenes, pictures of results, STAC Items."""

@@ -1,4 +1,4 @@
-"""What people look at: facts about a scene, and a picture of before and after."""
+"""Facts about a scene, and a picture of before and after."""
 
 from __future__ import annotations
 
@@ -96,9 +96,15 @@ def write_before_after(
     if provenance is not None:
         codes = _read_small(provenance, [1])[0].astype(int)
         panels.append(PROVENANCE_RGB[codes].transpose(2, 0, 1))
-    gap = np.full((3, panels[0].shape[1], 8), 255, np.uint8)
-    sheet = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=2)
-    return write_picture(sheet, Path(png))
+    return write_picture(join(panels, axis=2, gap_px=8), Path(png))
+
+
+def join(pictures: Sequence[NDArray[np.uint8]], axis: int, gap_px: int) -> NDArray[np.uint8]:
+    """Pictures (3, H, W) in a column (axis 1) or in a row (axis 2), with white gaps."""
+    shape = [gap_px if i == axis else n for i, n in enumerate(pictures[0].shape)]
+    gap = np.full(shape, 255, np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1], axis=axis)
 
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> Path:

@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import antimeridian
 import pystac
-from pystac.extensions.eo import Band, EOExtension
-from pystac.extensions.projection import ProjectionExtension
-from pystac.extensions.raster import DataType, NoDataStrings, RasterBand, RasterExtension
 from shapely.geometry import mapping
 
 from geodecloud._version import __version__
@@ -24,9 +22,13 @@ from geodecloud.scene.footprint import lonlat_footprint
 from geodecloud.scene.metadata import Metadata
 from geodecloud.sentinel2.documents import ProductFacts
 
-_PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
-_VIEW = "https://stac-extensions.github.io/view/v1.0.0/schema.json"
-_GRID = "https://stac-extensions.github.io/grid/v1.1.0/schema.json"
+_EXTENSIONS = [
+    f"https://stac-extensions.github.io/{name}/schema.json"
+    for name in (
+        *("processing/v1.2.0", "view/v1.0.0", "grid/v1.1.0"),
+        *("projection/v2.0.0", "raster/v1.1.0", "eo/v1.1.0"),
+    )
+]
 
 
 def describe_item(
@@ -51,34 +53,22 @@ def describe_item(
     lineage : what was done, in one sentence
     is_cog : whether the rasters are cloud-optimised
     """
-    media_type = pystac.MediaType.COG if is_cog else pystac.MediaType.GEOTIFF
     outline = lonlat_footprint(metadata.grid)
     item = pystac.Item(
         id=item_path.stem,
         geometry=None if outline is None else dict(mapping(outline)),
-        bbox=None if outline is None else _bbox(outline),
+        bbox=None if outline is None else antimeridian.bbox(outline),
         datetime=facts.time,
         properties=_properties(facts, metadata, pixels, lineage),
-        stac_extensions=[_PROCESSING, _VIEW, _GRID],
+        stac_extensions=_EXTENSIONS,
     )
-    projection = ProjectionExtension.ext(item, add_if_missing=True)
-    epsg = None if metadata.grid.crs is None else metadata.grid.crs.to_epsg()
-    projection.apply(
-        code=f"EPSG:{epsg}" if epsg else None,
-        wkt2=None if epsg or metadata.grid.crs is None else metadata.grid.crs.to_wkt(),
-        shape=list(metadata.grid.shape_yx),
-        transform=list(metadata.grid.transform)[:9],
-    )
-    item.add_link(
-        pystac.Link(
-            pystac.RelType.DERIVED_FROM,
-            Path(os.path.relpath(source_path, item_path.parent)).as_posix(),
-            title=Path(source_path).name,
-        )
-    )
+    source = Path(os.path.relpath(source_path, item_path.parent)).as_posix()
+    item.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, source, title=Path(source_path).name))
     for raster in rasters:
-        _add_asset(item, item_path.parent, raster, facts, metadata, media_type)
-    EOExtension.ext(item, add_if_missing=True).apply(cloud_cover=_percent(pixels, "left"))
+        names = raster.metadata.descriptions
+        asset = _describe_asset(raster, item_path.parent, facts, metadata)
+        asset.media_type = pystac.MediaType.COG if is_cog else pystac.MediaType.GEOTIFF
+        item.add_asset(str(names[0]) if len(names) == 1 else "data", asset)
     return json.dumps(item.to_dict(include_self_link=False), indent=1, sort_keys=True)
 
 
@@ -86,12 +76,17 @@ def _properties(
     facts: ProductFacts, metadata: Metadata, pixels: Mapping[str, int], lineage: str
 ) -> dict[str, Any]:
     masked = sum(_percent(pixels, name) for name in ("restored", "synthesised", "left"))
-    zenith = facts.sun_zenith_deg
-    said = {
+    zenith, grid = facts.sun_zenith_deg, metadata.grid
+    epsg = grid.crs.to_epsg() if grid.crs else None
+    known = {
         "platform": facts.platform and facts.platform.lower(),
         "constellation": "sentinel-2",
         "instruments": ["msi"],
-        "gsd": round(metadata.grid.res_xy[0], 3),
+        "gsd": round(grid.res_xy[0], 3),
+        "proj:wkt2": grid.crs.to_wkt() if grid.crs and not epsg else None,
+        "proj:shape": list(grid.shape_yx),
+        "proj:transform": list(grid.transform)[:9],
+        "eo:cloud_cover": _percent(pixels, "left"),
         "grid:code": facts.tile and f"MGRS-{facts.tile}",
         "view:sun_elevation": None if zenith is None else 90 - zenith,
         "view:sun_azimuth": facts.sun_azimuth_deg,
@@ -103,61 +98,38 @@ def _properties(
         "geodecloud:cloud_cover_by_provider": facts.cloud_percent,
         **{f"geodecloud:{name}": _percent(pixels, name) for name in pixels if name != "nodata"},
     }
-    return {key: value for key, value in said.items() if value is not None}
+    code = f"EPSG:{epsg}" if epsg else None  # null has a meaning: see the WKT
+    return {key: value for key, value in known.items() if value is not None} | {"proj:code": code}
 
 
-def _add_asset(
-    item: pystac.Item,
-    folder: Path,
-    raster: OutputRaster,
-    facts: ProductFacts,
-    metadata: Metadata,
-    media_type: str,
-) -> None:
-    """One raster; what is not a band of the scene says something about it."""
-    names = raster.metadata.descriptions
+def _describe_asset(
+    raster: OutputRaster, folder: Path, facts: ProductFacts, metadata: Metadata
+) -> pystac.Asset:
+    """One raster: bands of the scene, or metadata such as provenance and cloud map."""
+    about = raster.metadata
+    names = about.descriptions
     is_data = set(names) <= set(metadata.descriptions)
-    one = len(names) == 1
-    asset = pystac.Asset(
-        href=f"./{Path(os.path.relpath(raster.path, folder)).as_posix()}",
-        media_type=media_type,
-        roles=["data", "reflectance"] if is_data else ["metadata"],
-        title=f"band {names[0]}" if is_data and one else None if is_data else names[0],
-    )
-    item.add_asset(str(names[0]) if one else "data", asset)
-    nodata: Any = raster.metadata.nodata
-    if nodata is not None and math.isnan(nodata):
-        nodata = NoDataStrings.NAN  # JSON has no such number
-    bands = zip(names, raster.metadata.scales, raster.metadata.offsets, strict=True)
-    described = [
-        RasterBand.create(
-            nodata=nodata,
-            data_type=DataType(raster.metadata.dtypes[0]),
-            scale=scale if is_data else None,
-            offset=offset if is_data else None,
-        )
-        for _, scale, offset in bands
+    title = f"band {names[0]}" if is_data else names[0]
+    band: dict[str, Any] = {"data_type": about.dtypes[0]}
+    if about.nodata is not None:  # JSON has no NaN
+        band["nodata"] = "nan" if math.isnan(about.nodata) else about.nodata
+    bands = [
+        band | ({"scale": scale, "offset": offset} if is_data else {})
+        for scale, offset in zip(about.scales, about.offsets, strict=True)
     ]
-    RasterExtension.ext(asset, add_if_missing=True).apply(bands=described)
+    fields: dict[str, Any] = {"raster:bands": bands}
     if is_data:
-        EOExtension.ext(asset, add_if_missing=True).apply(
-            bands=[
-                Band.create(
-                    name=str(name), center_wavelength=facts.wavelengths_nm[str(name)] / 1000
-                )
-                for name in names
-            ]
-        )
-
-
-def _bbox(outline: Any) -> list[float]:
-    """West, south, east, north; west is the larger one across the date line (RFC 7946)."""
-    west, south, east, north = outline.bounds
-    parts = getattr(outline, "geoms", [outline])
-    if len(parts) > 1:
-        west = min(part.bounds[0] for part in parts if part.bounds[0] > 0)
-        east = max(part.bounds[2] for part in parts if part.bounds[2] < 0)
-    return [west, south, east, north]
+        wavelengths = [facts.wavelengths_nm[str(name)] / 1000 for name in names]
+        fields["eo:bands"] = [
+            {"name": name, "center_wavelength": um}
+            for name, um in zip(names, wavelengths, strict=True)
+        ]
+    return pystac.Asset(
+        href=f"./{Path(os.path.relpath(raster.path, folder)).as_posix()}",
+        roles=["data", "reflectance"] if is_data else ["metadata"],
+        title=title if len(names) == 1 else None,
+        extra_fields=fields,
+    )
 
 
 def _percent(pixels: Mapping[str, int], name: str) -> float:

@@ -1,4 +1,4 @@
-"""What a model has to beat: doing nothing, and a classic without learning."""
+"""Baselines that need no training: the cloudy image itself, and dark-object subtraction."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def do_nothing(image: Array, valid: Bool) -> Array:
 
 
 def dark_object_subtraction(image: Array, valid: Bool) -> Array:
-    """Take the light of the haze off, as seen over the darkest object of each band.
+    """Subtract haze as seen over the darkest object of each band.
 
     ``J_b = I_b - max(0, p1(I_b) - 0.01)``: the darkest percentile of a band should reflect about
-    1 %; what it shows beyond is haze, and the same everywhere. It lifts an even haze, knows
-    nothing of broken cloud, and darkens scenes without a dark object.
+    1 %; the excess is taken for haze, the same everywhere. This removes even haze, not broken cloud,
+    and darkens scenes without a dark object.
 
     Parameters
     ----------

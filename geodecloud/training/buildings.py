@@ -1,7 +1,7 @@
 """Roofs, greenhouses and roads drawn over clear ground, so that they are not taken for clouds.
 
-Clear imagery shows mostly fields and forest. What is white, sharp-edged and small in it would
-nearly always be a cloud, and the roofs of a town are all of that. So settlements are made up:
+Clear imagery shows mostly fields and forest, so that a small, white, sharp-edged object in a training
+crop would nearly always be a cloud; roofs look like that too. Settlements are therefore simulated:
 rectangles side by side along the same two directions, each of one material.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from geodecloud.restore.composite import Bool
 from geodecloud.training.clouds import Array
 
-#: Wavelengths in nm at which a made-up material gets its reflectance; straight lines between.
+#: Wavelengths in nm at which a simulated material gets its reflectance; linear in between.
 _NODES_NM = (440, 560, 665, 860, 1610, 2200)
 #: Width of an edge as a sensor sees it.
 _EDGE_PX = 1.5
@@ -66,7 +66,7 @@ def _rectangle(
 
 
 def _material(wavelengths_nm: Array, rng: np.random.Generator) -> Array:
-    """Reflectance of something built, one number per channel."""
+    """Reflectance of a random building material, one number per channel."""
     walk = np.cumsum(0.25 * rng.standard_normal(len(_NODES_NM)))
     mean = rng.uniform(np.log(0.08), np.log(0.7))
     level = np.interp(wavelengths_nm, _NODES_NM, mean + walk - walk.mean())
@@ -74,7 +74,7 @@ def _material(wavelengths_nm: Array, rng: np.random.Generator) -> Array:
 
 
 def _vapour(crop: Array, wavelengths: Array) -> Array:
-    """What the atmosphere leaves of each channel: less than 1 for B09 of uncorrected ground."""
+    """Transmission of the atmosphere per channel: less than 1 for B09 of uncorrected ground."""
     left = np.ones(len(crop), np.float32)
     wet, dry = np.abs(wavelengths - 945) < 10, np.abs(wavelengths - 865) < 10
     if wet.any() and dry.any() and (below := crop[dry].mean()) > 0:

@@ -72,29 +72,21 @@ def _predict(network: nn.Module, image: Array) -> tuple[Array, Array]:
 
 def _choose(network: nn.Module, pairs: Sequence[Pair]) -> float:
     """The candidate that does no harm and gains most, see `calibrate`."""
-    gains = np.array([_gains(network, pair) for pair in pairs])
-    harmed = np.array([_harms(network, pair) for pair in pairs])
-    great = (gains < -_GREAT_LOSS_DB).sum(axis=0) + harmed.sum(axis=0)
-    some = np.maximum((gains < -_LOSS_DB).sum(axis=0), len(pairs) // 20)
+    gains, harmed = [], []
+    for pair in pairs:
+        valid, clear = pair.valid, pair.clear
+        cleared = _composites(network, pair.cloudy)
+        gains.append([gain_db(image, pair.cloudy, clear, valid) for image in cleared])
+        # the clear image, sent through, is to come out as it is
+        psnrs = [psnr_db(image[:, valid], clear[:, valid]) for image in _composites(network, clear)]
+        harmed.append([psnr < _HARMED_DB for psnr in psnrs])
+    great = np.less(gains, -_GREAT_LOSS_DB).sum(axis=0) + np.sum(harmed, axis=0)
+    some = np.maximum(np.less(gains, -_LOSS_DB).sum(axis=0), len(pairs) // 20)
     kept = great == great.min()
     kept &= some == some[kept].min()
-    means = gains.mean(axis=0)
+    means = np.mean(gains, axis=0)
     kept &= means >= means[kept].max() - _TOLERANCE_DB
     return max(t for t, keep in zip(CANDIDATES, kept, strict=True) if keep)
-
-
-def _gains(network: nn.Module, pair: Pair) -> list[float]:
-    """Gain in dB of one pair for each candidate threshold."""
-    return [
-        gain_db(image, pair.cloudy, pair.clear, pair.valid)
-        for image in _composites(network, pair.cloudy)
-    ]
-
-
-def _harms(network: nn.Module, pair: Pair) -> list[bool]:
-    """Whether the clear image comes out another, for each candidate threshold."""
-    images, valid = _composites(network, pair.clear), pair.valid
-    return [psnr_db(image[:, valid], pair.clear[:, valid]) < _HARMED_DB for image in images]
 
 
 def _composites(network: nn.Module, image: Array) -> list[Array]:

@@ -1,15 +1,16 @@
-"""The moving parts of a run, and how they are written down and taken up again.
+"""The networks and optimizers of a run, written down so that a killed run goes on.
 
 Checkpoints are safetensors, never pickles.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from torch import Tensor
 
 from geodecloud.errors import OptionError
 from geodecloud.models.card import ModelCard
-from geodecloud.models.catalogue import get_card, read_card
-from geodecloud.models.weights import build_network, save_weights
+from geodecloud.models.catalogue import find_weights, read_card
+from geodecloud.models.spanet import SPANet
 from geodecloud.training.config import Config
 
 log = logging.getLogger(__name__)
@@ -30,52 +31,45 @@ log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.safetensors"
 
 
-@dataclasses.dataclass
+@dataclass
 class Run:
-    """The moving parts of a run; networks and optimizers as Fabric has set them up.
+    """What changes while a run goes on; networks and optimizers as Fabric has set them up.
 
     Attributes
     ----------
-    average : the generator's weights, averaged over the steps (EMA)
+    average : the generator with its weights averaged over the steps (EMA)
     optimizers : of generator and discriminator
     checkpoint : file to go on from
-    models : what `models_taken_over` said when the run began
     """
 
     fabric: Fabric
     generator: Any
     discriminator: Any
-    average: dict[str, Tensor]
-    optimizers: tuple[Any, Any]
+    average: SPANet
+    optimizers: tuple[Any, ...]
     checkpoint: Path
-    models: dict[str, str]
 
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"average.{k}": v for k, v in self.average.items()}
-        networks = (("generator", self.generator), ("discriminator", self.discriminator))
-        for (name, network), optimizer in zip(networks, self.optimizers, strict=True):
+    @property
+    def _networks(self) -> dict[str, Any]:
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def write_checkpoint(self, config: Config, step: int, best: float) -> None:
+        """Write everything needed to go on after `step`; a kill half-way leaves the previous one."""
+        tensors: dict[str, Tensor] = {}
+        for name, network in (self._networks | {"average": self.average}).items():
             tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
+        for name, optimizer in zip(self._networks, self.optimizers, strict=True):
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"adam.{name}.{index}.{k}": v for k, v in state.items()}
-        return {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-
-    def write_checkpoint(self, config: Config, step: int, best: float, finished: str = "") -> None:
-        """Write everything needed to go on; a kill half-way leaves the previous one.
-
-        Parameters
-        ----------
-        finished : hash of what the run ended in
-        """
-        partial = self.checkpoint.with_suffix(".part")
+        tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
         metadata = {
             "step": str(step),
             "best": repr(best),
             "config": repr(config),
-            "models": json.dumps(self.models),
             "scaler": json.dumps(self.fabric.strategy.precision.state_dict()),  # of losses, in fp16
-            "finished": finished,
         }
-        save_file(self._tensors(), str(partial), metadata)
+        partial = self.checkpoint.with_suffix(".part")
+        save_file(tensors, str(partial), metadata)
         os.replace(partial, self.checkpoint)
 
     def resume(self, config: Config) -> tuple[int, float]:
@@ -84,79 +78,61 @@ class Run:
         Raises
         ------
         OptionError
-            If the checkpoint was made with another config, or with another model under a name it takes
-            over.
+            If the checkpoint was made with another config.
         """
         if not self.checkpoint.exists():
             return 0, -math.inf
         with safe_open(str(self.checkpoint), framework="pt") as file:
             metadata = file.metadata()
-            if metadata["config"] != repr(config):
-                raise OptionError(
-                    f"{self.checkpoint} was made with another config; give another --out, or "
-                    "remove it to start anew"
-                )
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self.models = json.loads(metadata["models"]) if "models" in metadata else self.models
-        self.check_models(config)
-        for name, value in _below(stored, "average.").items():
-            self.average[name].copy_(value)
-        networks = (("generator", self.generator), ("discriminator", self.discriminator))
-        for (name, network), optimizer in zip(networks, self.optimizers, strict=True):
+        if metadata["config"] != repr(config):
+            raise OptionError(
+                f"{self.checkpoint} was made with another config; give another --out, or remove it "
+                "to start anew"
+            )
+        for name, network in (self._networks | {"average": self.average}).items():
             network.load_state_dict(_below(stored, f"{name}."))
+        for name, optimizer in zip(self._networks, self.optimizers, strict=True):
             states: dict[int, dict[str, Tensor]] = {}
             for key, tensor in _below(stored, f"adam.{name}.").items():
                 index, part = key.split(".")
                 states.setdefault(int(index), {})[part] = tensor
-            whole = optimizer.state_dict()
-            optimizer.load_state_dict({"state": states, "param_groups": whole["param_groups"]})
-        self.fabric.strategy.precision.load_state_dict(json.loads(metadata.get("scaler", "{}")))
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": states, "param_groups": groups})
+        self.fabric.strategy.precision.load_state_dict(json.loads(metadata["scaler"]))
         log.info("resumed at step %s", metadata["step"])
         return int(metadata["step"]), float(metadata["best"])
 
-    def check_models(self, config: Config) -> None:
-        """See that the models a run takes over are still those it began with.
 
-        Raises
-        ------
-        OptionError
-            If one is not.
-        """
-        for option, now in models_taken_over(config).items():
-            if now != (begun := self.models[option]):
-                raise OptionError(
-                    f"{option}: {getattr(config, option)} is no longer the model it was when this run "
-                    f"began (sha256 {begun[:12]}, now {now[:12]}); put that one back, or give another "
-                    "--out to begin anew"
-                )
-
-    def write_average(self, card: ModelCard, path: Path) -> None:
-        """Write the averaged generator as a finished weights file."""
-        network = build_network(card)
-        network.load_state_dict(self.average)
-        save_weights(network, card, path)
-
-
-def models_taken_over(config: Config) -> dict[str, str]:
-    """Hash of the weights of each model that is read when a run ends, by option.
-
-    What it starts from is in the checkpoint.
-    """
-    names = {"mean_with": config.mean_with, "veil_from": config.veil_from}
-    return {option: get_card(name).sha256 for option, name in names.items() if name}
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def finished_card(config: Config, out: Path) -> ModelCard | None:
-    """The card of what a run of this config ended in, if it has ended and its weights are still there."""
+    """The card of what a run of this config ended in; None: it has not ended, or its weights are gone."""
     checkpoint, weights = out / CHECKPOINT, out / f"{config.name}.safetensors"
     if not checkpoint.exists() or not weights.exists():
         return None
     with safe_open(str(checkpoint), framework="pt") as file:
         metadata = file.metadata()
-    card = read_card(weights)
-    same = metadata["config"] == repr(config) and metadata.get("finished") == card.sha256
-    return card if same else None
+    done = metadata["config"] == repr(config) and metadata["step"] == str(config.steps)
+    return read_card(weights) if done else None
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def keep_models(config: Config, out: Path, anew: bool) -> None:
+    """Copy the models that are read when a run ends: it ends the same whatever becomes of them.
+
+    Parameters
+    ----------
+    anew : whether the run begins, and replaces what another one has left
+    """
+    for option in ("mean_with", "veil_from"):
+        model, copy = getattr(config, option), out / f"{option}.safetensors"
+        if model and (anew or not copy.exists()):
+            shutil.copy(find_weights(model), copy)
+
+
+def kept_model(config: Config, out: Path, option: str) -> Path:
+    """The copy of an option's model; before there is one, the model itself."""
+    copy = out / f"{option}.safetensors"
+    return copy if copy.exists() else find_weights(getattr(config, option))

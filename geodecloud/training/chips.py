@@ -67,7 +67,7 @@ def read_chips(
             with open_raster(folder / row["file"]) as src:
                 there = [i for i, band in enumerate(bands) if band in names]
                 read = src.read([names.index(bands[i]) + 1 for i in there], masked=True)
-            dn = np.nan_to_num(read.filled(0))
+            dn = np.nan_to_num(read.filled(0), posinf=0, neginf=0)
             offset = (dn_offsets or {}).get(row["file"], 0.0)
             image = np.zeros((len(bands), *dn.shape[1:]), np.float32)
             image[there] = np.where(dn == 0, 0, (dn + offset) * float(row["scale"]))

@@ -1,4 +1,4 @@
-"""Clouds that never were, over ground that was: the simulator behind the training pairs.
+"""Simulated clouds over clear imagery: the examples a model is trained on.
 
 A cloudy reflectance is mixed from ground, shadow and cloud, band by band::
 
@@ -9,11 +9,10 @@ with opacity ``a``, shadow strength ``s`` and cloud reflectance ``L``:
 * ``a = 1 - exp(-tau)``: the optical depth ``tau`` is a fractal field of spectral density
   ``f ** -beta`` (clouds are near beta = 3), above a quantile, so that the cover is known.
 * Thin cloud scatters short waves more: ``a_b = 1 - (1 - a) ** k_b`` with
-  ``k_b = (560 nm / wavelength_b) ** gamma``; gamma is near 0 for droplets and ice. Aerosol has
-  1 and more, and is no cloud: what is to stay (`geodecloud.training.chips.add_atmosphere`).
-* ``L`` is a textured field, never flat: a network that meets only flat clouds learns
-  "flat means cloud" and fails on real ones. A part of the textures are crops of real,
-  nearly overcast scenes, handed in by the caller.
+  ``k_b = (560 nm / wavelength_b) ** gamma``; gamma is near 0 for droplets and ice. It is 1 and
+  more for aerosol, which is not cloud and has to stay (`geodecloud.training.chips.add_atmosphere`).
+* ``L`` is a textured field: a network trained on flat clouds takes flat ground for cloud and fails
+  on real clouds. Some textures are crops of real, nearly overcast scenes, which the caller gives.
 * ``s`` is the cloud's own opacity, shifted along a random sun azimuth.
 * Ice and droplets absorb short-wave infrared: ``L`` falls beyond 1500 nm, more for cirrus.
 * Water vapour above the cloud dims B09 and all but closes B10: with a scale height of 2 km,
@@ -22,8 +21,7 @@ with opacity ``a``, shadow strength ``s`` and cloud reflectance ``L``:
 * The bands look at a cloud one after the other, from places up to 17 km apart along the orbit:
   a cloud at height ``h`` moves by ``h * v * dt_b / H`` between them (``v = 6.7 km/s`` over
   ground, ``H = 786 km``).
-* Light scattered on its way up blurs the ground under cloud; a gap without data sends none, and takes
-  no part.
+* Light scattered on its way up blurs the ground under cloud. Gaps without data are left out.
 
 A channel of zeros is an absent band and stays zero.
 
@@ -45,7 +43,7 @@ from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float32]
 
-#: kind of sky -> how often it is drawn; "clear" teaches the network to leave things alone
+#: kind of sky -> how often it is drawn; from "clear" the network learns to change nothing
 SKIES = {"clear": 0.2, "veil": 0.15, "cirrus": 0.15, "cumulus": 0.33, "deck": 0.17}
 #: kind of sky -> heights of its clouds, km
 HEIGHTS_KM = {
@@ -190,7 +188,7 @@ def simulate_clouds(
 
 
 def _blur(clear: Array, sigma: float, gaps: NDArray[np.bool_] | None) -> Array:
-    """The mean of the ground around, (C, H, W), of where there is data; a gap stays as it is."""
+    """Ground (C, H, W) blurred over the pixels with data; gaps stay as they are."""
     if gaps is None:
         gaps = np.logical_not(clear.any(axis=0, keepdims=True))
     blurred: Array = gaussian_filter(clear, (0, sigma, sigma))
@@ -224,7 +222,7 @@ def _with_parallax(
 def _cloud_spectrum(
     clear: Array, wavelengths: Array, height_km: float, rng: np.random.Generator
 ) -> Array:
-    """What absorption leaves of the cloud's light, (C,) in [0, 1]."""
+    """Share of the cloud's light that is not absorbed, (C,) in [0, 1]."""
     ice = height_km > 5
     at_1600 = rng.uniform(0.2, 0.7) if ice else rng.uniform(0.55, 1.0)
     at_2200 = at_1600 * (rng.uniform(0.5, 0.9) if ice else rng.uniform(0.6, 0.95))

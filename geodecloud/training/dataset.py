@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,9 +11,9 @@ from torch.utils.data import Dataset
 
 from geodecloud.errors import SceneError
 from geodecloud.scene.bands import known_wavelength_nm
-from geodecloud.scene.reflectance import PLAIN, Tone
 from geodecloud.training.chips import Chip, draw_crop
-from geodecloud.training.clouds import SKIES, Array, SimulatedPair, simulate_clouds
+from geodecloud.training.clouds import Array, SimulatedPair, simulate_clouds
+from geodecloud.training.config import Config
 from geodecloud.training.display import draw_picture, even_ground
 from geodecloud.training.losses import UNKNOWN, cloud_mask
 from geodecloud.training.opacity import estimate_attention
@@ -22,59 +21,27 @@ from geodecloud.training.pairs import Pair
 
 Example = tuple[Tensor, Tensor, Tensor]
 
-#: How pictures are stretched that clouds are learnt on, as `geodecloud.training.display.STRETCHES`: seldom
-#: to the percentiles of the crop, for a picture is stretched as a whole.
+#: How pictures to learn clouds on are stretched, in the form of `geodecloud.training.display.STRETCHES`:
+#: seldom to the percentiles of the crop, because a real picture is stretched as a whole.
 _STRETCHES = {"web": (0.1, 0.05), "gain": (0.5, 0.15), "root": (0.3, 0.7), "level": (0.1, 0.1)}
-#: A picture's pixel is so many of the clear imagery's, drawn at random: clouds of a few px are common in
-#: pictures.
+#: Side of a picture's pixel in pixels of the clear imagery, drawn at random: pictures often show clouds of
+#: a few px.
 _ZOOMS = (1, 2, 2, 3)
-#: How often the first of several composites is drawn where the others can be, too.
-_FIRST = 0.4
-
-
-@dataclass(frozen=True)
-class SampleSpec:
-    """How one example is drawn.
-
-    Attributes
-    ----------
-    bands : of the chips and textures, in order
-    composites : lists of `bands`, each as long as the model has channels; the first is what
-        the model is for, the others are drawn where a chip has them
-    optional : bands of which some are taken away now and then
-    drop_share : how often
-    display_share : how often the pair is drawn as an 8-bit picture
-    untouched_share : how often there is no cloud for certain; a clear sky is drawn, too
-    skies : kind of sky -> how often it is drawn otherwise
-    texture_share : how often clouds have the texture of real ones
-    tone : of the pictures, as the network is to see them
-    crop_px, seed
-    """
-
-    bands: tuple[str, ...]
-    composites: tuple[tuple[str, ...], ...]
-    optional: tuple[str, ...] = ()
-    drop_share: float = 0.0
-    display_share: float = 0.0
-    untouched_share: float = 0.0
-    skies: Mapping[str, float] = field(default_factory=lambda: SKIES)
-    texture_share: float = 0.35
-    tone: Tone = PLAIN
-    crop_px: int = 96
-    seed: int = 1
+#: How often the model's own bands are drawn where composites can be, too.
+_OWN_BANDS = 0.4
 
 
 class SimulatedClouds(Dataset[Example]):
     """Example ``index`` is cloudy, clear (C, H, W) and attention (1, H, W), all float32.
 
-    It depends on the recipe, the data and the index, on nothing else: not on the worker that
-    draws it, nor on what was drawn before.
+    It depends on the config, the data and the index alone: not on the worker that draws it, nor on
+    what was drawn before.
     """
 
     def __init__(
-        self, chips: Sequence[Chip], textures: Sequence[Array], recipe: SampleSpec, length: int
+        self, chips: Sequence[Chip], textures: Sequence[Array], config: Config, length: int
     ) -> None:
-        self.chips, self.textures, self.recipe, self.length = chips, textures, recipe, length
+        self.chips, self.textures, self.config, self.length = chips, textures, config, length
 
     def __len__(self) -> int:
         return self.length
@@ -86,54 +53,53 @@ class SimulatedClouds(Dataset[Example]):
 
     def draw(self, index: int) -> SimulatedPair:
         """Draw one example as a simulated pair."""
-        recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, index])
-        zoom = int(rng.choice(_ZOOMS)) if recipe.display_share else 1
-        crop, names = self.draw_ground(rng, recipe.crop_px * zoom)
+        config, rng = self.config, np.random.default_rng([self.config.seed, index])
+        zoom = int(rng.choice(_ZOOMS)) if config.display_share else 1
+        crop, names = self.draw_ground(rng, config.crop_px * zoom)
         crop = self._without_some(crop, names, rng)
-        textures = [texture[[recipe.bands.index(n) for n in names]] for texture in self.textures]
+        which = [config.source_bands.index(name) for name in names]
+        textures = [texture[which] for texture in self.textures]
         wavelengths = [known_wavelength_nm(name) for name in names]
-        if recipe.display_share:
+        if config.display_share:
             crop = even_ground(crop, wavelengths, rng)
-        untouched = rng.random() < recipe.untouched_share
-        skies = {"clear": 1.0} if untouched else recipe.skies
-        pair = simulate_clouds(crop, wavelengths, rng, textures, recipe.texture_share, skies)
+        untouched = rng.random() < config.untouched_share
+        skies = {"clear": 1.0} if untouched else config.skies
+        pair = simulate_clouds(crop, wavelengths, rng, textures, config.texture_share, skies)
         pair = coarsen(pair, zoom)
-        if rng.random() < recipe.display_share:
-            false_colour = names != recipe.composites[0]
-            return draw_picture(pair, rng, false_colour, untouched, _STRETCHES, recipe.tone)
+        if rng.random() < config.display_share:
+            false_colour = names != config.bands
+            return draw_picture(pair, rng, false_colour, untouched, _STRETCHES, config.tone)
         return pair
 
     def draw_ground(self, rng: np.random.Generator, side: int) -> tuple[Array, tuple[str, ...]]:
         """Draw a clear crop of `side` px, and the names of the bands it is made of."""
-        bands = self.recipe.bands
+        bands = self.config.source_bands
         crop = draw_crop(self.chips, side, [known_wavelength_nm(band) for band in bands], rng)
-        names = self._composite(crop, rng)
+        there = {name for name, band in zip(bands, crop, strict=True) if band.any()}
+        names = self._draw_composite(there, rng)
         return crop[[bands.index(name) for name in names]], names
 
-    def _composite(self, crop: Array, rng: np.random.Generator) -> tuple[str, ...]:
-        """One of the composites whose bands the crop has."""
-        there = {name for name, band in zip(self.recipe.bands, crop, strict=True) if band.any()}
-        first, *others = self.recipe.composites
-        possible = [names for names in others if set(names) <= there]
-        if not possible or rng.random() < _FIRST:
-            return first
+    def _draw_composite(self, there: set[str], rng: np.random.Generator) -> tuple[str, ...]:
+        """The bands, or one of the composites of which all bands are there."""
+        possible = [names for names in self.config.composites if set(names) <= there]
+        if not possible or rng.random() < _OWN_BANDS:
+            return self.config.bands
         return possible[int(rng.integers(len(possible)))]
 
     def _without_some(self, crop: Array, names: Sequence[str], rng: np.random.Generator) -> Array:
         """The crop, now and then with some optional bands taken away (planes of zeros)."""
-        if rng.random() >= self.recipe.drop_share:
+        if rng.random() >= self.config.drop_share:
             return crop
-        crop = crop.copy()
+        crop, optional = crop.copy(), self.config.optional_bands
         # products lack B10, or have nothing but their 10 m and 20 m bands, or any few
-        lost = set(self.recipe.optional)
         kind = rng.integers(3)
         if kind == 0:
-            lost &= {"B10"}
+            lost = {"B10"} & set(optional)
         elif kind == 1:
-            lost &= {"B01", "B09", "B10"}
+            lost = {"B01", "B09", "B10"} & set(optional)
         else:
-            # in the order of the recipe: that of a set is another one in each process
-            lost = {name for name in self.recipe.optional if rng.random() < 0.4}
+            # in the order of the config: the order of a set differs between processes
+            lost = {name for name in optional if rng.random() < 0.4}
         crop[[name in lost for name in names]] = 0
         return crop
 
@@ -155,10 +121,9 @@ def coarsen(pair: SimulatedPair, zoom: int) -> SimulatedPair:
 class PairCrops(Dataset[Example]):
     """Crops of pairs as they are; example ``index`` is that of `SimulatedClouds`.
 
-    The attention is the true opacity or shadow where the pair has it, else the paper's mask ``M``
-    (`geodecloud.training.losses.cloud_mask`). If `dates_differ`, it is what
-    `geodecloud.training.opacity` makes of them: the paper's mask would call every change of the
-    ground a cloud.
+    The attention to learn is the true opacity or shadow where the pair has it, else the paper's mask
+    ``M`` (`geodecloud.training.losses.cloud_mask`), or, if `dates_differ`, the estimate of
+    `geodecloud.training.opacity`: the paper's mask would call every change of the ground a cloud.
 
     Raises
     ------
@@ -212,24 +177,20 @@ class Mixture(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         """Draw one example."""
-        rng = np.random.default_rng([self.simulated.recipe.seed, index, 1])
+        rng = np.random.default_rng([self.simulated.config.seed, index, 1])
         return (self.real if rng.random() < self.share else self.simulated)[index]
 
 
 def _attention(pair: Pair, dates_differ: bool) -> Array:
-    """What the attention is to be, unknown where the pair has no data."""
-    attention = _attention_of_data(pair, dates_differ)
-    return np.where(pair.valid, attention, np.float32(UNKNOWN))
-
-
-def _attention_of_data(pair: Pair, dates_differ: bool) -> Array:
-    if pair.opacity is not None and pair.shadow is not None:
-        return np.maximum(pair.opacity, pair.shadow)
-    if dates_differ:
-        return estimate_attention(pair)
-    both = (torch.from_numpy(image)[None] for image in (pair.cloudy, pair.clear))
-    mask: Array = cloud_mask(*both)[0, 0].numpy()
-    return mask
+    """The attention to learn from a pair, (H, W), unknown where it has no data."""
+    if pair.attention is not None:
+        found = pair.attention
+    elif dates_differ:
+        found = estimate_attention(pair)
+    else:
+        both = (torch.from_numpy(image)[None] for image in (pair.cloudy, pair.clear))
+        found = cloud_mask(*both)[0, 0].numpy()
+    return np.where(pair.valid, found, np.float32(UNKNOWN))
 
 
 def _tensors(cloudy: Array, clear: Array, attention: Array) -> Example:

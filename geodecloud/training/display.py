@@ -1,9 +1,9 @@
-"""8-bit pictures of simulated pairs: what becomes of reflectance on its way to a screen.
+"""8-bit pictures of simulated pairs: reflectance stretched as for a screen.
 
 Quick-looks, Sentinel-2's true-colour image, web maps and most data sets of pictures are stretched
-reflectance, and how they were stretched nobody says. So each pair is drawn with a stretch of its
-own: the hard contrast of web maps, the plain gain of ESA's true-colour image, the root of the
-LandsatLook quick-looks of the USGS.
+reflectance, and their stretch is not recorded. So each pair is drawn with a random one: the strong
+contrast of web maps, the plain gain of ESA's true-colour image, or the root of the LandsatLook
+quick-looks of the USGS.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ STRETCHES = {"web": (0.5, 0.15), "gain": (0.25, 0.1), "root": (0.1, 0.65), "leve
 def even_ground(clear: Array, wavelengths_nm: Sequence[float], rng: np.random.Generator) -> Array:
     """Clear ground, now and then with little contrast: its own, open water, or bare soil.
 
-    Water darkens towards the infrared, soil brightens. Without such ground deserts and the sea are
-    taken for cloud, for there is little of them in clear imagery.
+    Water darkens towards the infrared, soil brightens. Clear imagery holds little desert and sea, and
+    without such ground a network takes them for cloud.
 
     Parameters
     ----------
@@ -68,22 +68,20 @@ def draw_picture(
     * *web*: stretched to the percentiles of the clear image, as web maps are;
     * *gain*: one gain for all channels, as ESA's true-colour image has;
     * *root*: gamma near 0.5, as in LandsatLook, mostly of false colour (B11, B08, B04);
-    * *level*: the median brought to any brightness: a bright, even ground must be known as such,
-      or every desert is a veil.
+    * *level*: the median brought to a random brightness, so that bright, even ground such as a desert
+      is not taken for a veil.
 
     Parameters
     ----------
     false_colour : whether the bands are not blue, green and red
-    untouched : whether nothing lies over the ground; it is made even now and then, of any brightness:
-        a desert or a lake is not to be taken for a veil
-
+    untouched : whether nothing lies over the ground; now and then it is made even, of any brightness,
+        so that a desert or a lake is not taken for a veil
     stretches : kind -> how often, in true and in false colour
     tone : of the model that is to see it
 
     Returns
     -------
-    The pair, in [0, 1] or in the light of `tone`; opacity and shadow are what is seen of them there, see
-    `_as_seen`
+    The pair, in [0, 1] or in the light of `tone`, with opacity and shadow as the picture shows them
     """
     black, gain, gamma = _stretch(pair.clear, rng, false_colour, stretches)
 
@@ -104,8 +102,8 @@ def draw_picture(
 def _as_seen(cloudy: Array, clear: Array, pair: SimulatedPair, white: float) -> tuple[Array, Array]:
     """Opacity and shadow of the picture, (H, W): how far it is on the way to white, or to black.
 
-    A stretch with a root makes much of little: thin cloud over dark water is half as bright as white, and
-    with its true opacity the ground under it would have to be guessed far below black.
+    A stretch with a root brightens thin cloud over dark water to half of white; with its true opacity
+    the ground under it would come out far below black.
     """
     seen = (cloudy - clear) / np.maximum(white - clear, 0.1 * white)
     shaded = (clear - cloudy) / np.maximum(clear, 0.1 * white)

@@ -1,10 +1,11 @@
-"""Scores of models on pairs, through the path every scene takes, beside the baselines."""
+"""Scores of models and baselines on pairs, through the path every scene takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -88,7 +89,7 @@ def pairs_for(folder: Path, model: str, file_bands: Sequence[str] = ()) -> list[
 
 
 def score_baselines(pair: Pair) -> Iterator[Score]:
-    """Score what a model has to beat."""
+    """Score the baselines."""
     for name, method in BASELINES.items():
         yield _score(pair, name, method(pair.cloudy, pair.valid))
 
@@ -99,8 +100,8 @@ def score_model(pair: Pair, model: str) -> Score:
     observed = result.provenance.values == Provenance.OBSERVED
     floor = (pair.cloudy - pair.clear)[:, observed]
     hits = either = 0
-    if pair.opacity is not None and get_card(model).has_cloud_map:
-        found, true = result.cloud_map.values > MAP_LEVEL, _attention(pair) > MAP_LEVEL
+    if pair.attention is not None and get_card(model).has_cloud_map:
+        found, true = result.cloud_map.values > MAP_LEVEL, pair.attention > MAP_LEVEL
         hits, either = (int(where[pair.valid].sum()) for where in (found & true, found | true))
     return _score(
         pair,
@@ -119,13 +120,10 @@ def decloud_pair(pair: Pair, model: str) -> Declouded:
     dn = codec.encode(pair.cloudy.astype(np.float64))
     if pair.gaps is not None:
         dn[:, pair.gaps] = np.nan if codec.nodata is None else codec.nodata
-    about: dict[str, object] = {
-        "long_name": pair.bands,
-        "scales": codec.scales,
-        "offsets": codec.offsets,
-    }
+    about: dict[str, Any] = {"scales": codec.scales, "offsets": codec.offsets}
     if codec.nodata is not None:
         about["_FillValue"] = codec.nodata
+    about["long_name"] = pair.bands
     array = xr.DataArray(dn, dims=("band", "y", "x"), attrs=about)
     return decloud(array, Options(model=model))
 
@@ -152,27 +150,19 @@ def opacity_classes(pair: Pair) -> dict[str, Bool]:
     return {name: where & pair.valid for name, where in classes.items()}
 
 
-def _attention(pair: Pair) -> Array:
-    assert pair.opacity is not None
-    return pair.opacity if pair.shadow is None else np.maximum(pair.opacity, pair.shadow)
-
-
-def _score(pair: Pair, method: str, image: Array, changed: float = 0.0, **facts: object) -> Score:
-    values = image_scores(image, pair.clear, pair.valid)
+def _score(pair: Pair, method: str, image: Array, **facts: Any) -> Score:
     error: NDArray[np.float64] = np.mean(
         (np.clip(image, 0, 1) - np.clip(pair.clear, 0, 1)).astype(np.float64) ** 2, axis=0
     )
-    by_class = {
-        name: (int(where.sum()), float(error[where].sum()))
-        for name, where in opacity_classes(pair).items()
-    }
     return Score(
         pair=pair.name,
         method=method,
         bands=len(pair.bands),
-        values=values,
+        values=image_scores(image, pair.clear, pair.valid),
         gain_db=gain_db(image, pair.cloudy, pair.clear, pair.valid),
-        changed=changed,
-        by_class=by_class,
-        **facts,  # type: ignore[arg-type]
+        by_class={
+            name: (int(where.sum()), float(error[where].sum()))
+            for name, where in opacity_classes(pair).items()
+        },
+        **facts,
     )

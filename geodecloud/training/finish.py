@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geodecloud.errors import OptionError
+from geodecloud.models.architecture import Architecture
 from geodecloud.models.card import Channel, ModelCard
-from geodecloud.models.catalogue import find_weights
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.veil import PREFIX
 from geodecloud.models.weights import load_model, read_weights, save_weights
 from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.training.calibrate import calibrate
+from geodecloud.training.checkpoint import kept_model
 from geodecloud.training.config import Config
 from geodecloud.training.grow import grow
 from geodecloud.training.sources import Sources
@@ -30,42 +30,40 @@ BEST = "best.safetensors"
 def new_network(config: Config) -> SPANet:
     """Make the generator the config asks for, with fresh weights."""
     count = len(config.bands)
-    return SPANet(count, count, **_architecture(config))
+    return SPANet(count, count, **config.architecture)
 
 
-def check_finish(config: Config, sources: Sources) -> None:
-    """See before a run that what comes after it can be done.
+def check_finish(config: Config, sources: Sources, out: Path) -> None:
+    """Check before a run that what comes after it can be done.
 
     Raises
     ------
     OptionError
-        If veils are to be taken from a model that lifts none or learnt without clear imagery, or the mean
-        is to be taken with a model of another kind.
+        If veils are to be taken from a model that lifts none or learnt without clear imagery, or the
+        mean is to be taken with a model of another kind.
     """
     if config.veil_from:
-        _taken_veil(config.veil_from)
+        _taken_veil(config, out)
     if config.mean_with:
-        _other_network(config)
+        _other_network(config, out)
     if config.veil_pictures and sources.choosing is None:
         raise OptionError("veil_pictures needs clear imagery to draw pictures of: --clear FOLDER")
 
 
 def begin_card(config: Config, sources: Sources) -> ModelCard:
     """Make the card of a run whose thresholds have not been chosen yet."""
-    has_map = config.output == "blend"
-    if not sources.true_opacity:
-        # how much two dates differ is a mask only where pairs not learnt choose its threshold
-        has_map = has_map and bool(sources.selecting)
+    # how much two dates differ is a mask only where pairs not learnt choose its threshold
+    is_map = sources.true_opacity or bool(sources.selecting)
     return ModelCard(
         name=config.name,
         summary=config.summary,
-        architecture=_architecture(config),
+        architecture=config.architecture,
         channels=tuple(Channel(b, known_wavelength_nm(b)) for b in config.bands),
         optional=config.optional_bands,
         picture_gamma=config.picture_gamma,
         picture_white=config.picture_white,
-        halo_px=new_network(config).reach_px,
-        has_cloud_map=has_map,
+        halo_px=Architecture(**config.architecture).reach_px,
+        has_cloud_map=config.output == "blend" and is_map,
         training=config.training,
         licence=config.licence,
     )
@@ -74,21 +72,25 @@ def begin_card(config: Config, sources: Sources) -> ModelCard:
 def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> ModelCard:
     """Make NAME.safetensors of what a run left in `out`; return its card, with thresholds and hash.
 
-    The weights become the mean the config asks for, the thresholds are chosen on data, and what tells
-    a veil over a picture is learnt or taken over where the config wants it.
+    The weights become the mean the config asks for, the thresholds are chosen on data, and the
+    perceptrons that find veils over pictures are learnt or taken over where the config wants them.
     """
     network = load_model(out / BEST).network
     if config.mean_of_steps:
         files = [out / f"step_{step}.safetensors" for step in config.mean_of_steps]
         network.load_state_dict(_mean_weights([load_model(file).network for file in files]))
     if config.mean_with:
-        network.load_state_dict(_mean_weights([network, _other_network(config)]))
+        network.load_state_dict(_mean_weights([network, _other_network(config, out)]))
     card = calibrate(network, card, sources.selecting, sources.choosing)
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
-    weights = out / f"{config.name}.safetensors"
-    return save_weights(network, card, weights, _veil(config, sources))
+    veil = None
+    if config.veil_from:
+        veil = _taken_veil(config, out)
+    elif sources.choosing is not None and config.veil_pictures:
+        veil = learn_veils(sources.choosing, config.veil_pictures, config.seed)
+    return save_weights(network, card, out / f"{config.name}.safetensors", veil)
 
 
 def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
@@ -97,9 +99,9 @@ def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}
 
 
-def _other_network(config: Config) -> SPANet:
+def _other_network(config: Config, out: Path) -> SPANet:
     """The network whose weights are half of the mean."""
-    other, start = new_network(config), load_model(config.mean_with)
+    other, start = new_network(config), load_model(kept_model(config, out, "mean_with"))
     grow(other, config.bands, start)
     theirs = start.card.architecture.get("output", "image")
     if theirs != config.output:
@@ -110,31 +112,12 @@ def _other_network(config: Config) -> SPANet:
     return other
 
 
-def _veil(config: Config, sources: Sources) -> dict[str, Tensor] | None:
-    """What tells a veil over a picture: taken over, learnt, or nothing."""
-    if config.veil_from:
-        return _taken_veil(config.veil_from)
-    if not config.veil_pictures:
-        return None
-    assert sources.choosing is not None  # `check_finish` has looked
-    return learn_veils(sources.choosing, config.veil_pictures, config.seed)
-
-
-def _taken_veil(model: str) -> dict[str, Tensor]:
-    _, tensors = read_weights(find_weights(model))
+def _taken_veil(config: Config, out: Path) -> dict[str, Tensor]:
+    _, tensors = read_weights(kept_model(config, out, "veil_from"))
     found = {name: part for name, part in tensors.items() if name.startswith(PREFIX)}
     if not found:
         raise OptionError(
-            f'veil_from: model {model} lifts no veil; give one that does, such as "rgb", or '
+            f'veil_from: model {config.veil_from} lifts no veil; give one that does, such as "rgb", or '
             "veil_pictures = 32000 to learn it"
         )
     return found
-
-
-def _architecture(config: Config) -> dict[str, Any]:
-    return {
-        "width": config.width,
-        "passes": config.passes,
-        "direction_weights": config.direction_weights,
-        "output": config.output,
-    }

@@ -15,10 +15,10 @@ from geodecloud.scene.bands import known_wavelength_nm
 def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
     """Give a fresh network the weights of a trained one.
 
-    Bands both know keep their weights. A new band is not listened to at first, and its ground
-    is guessed as that of the known band nearest in wavelength: the network begins as the
-    model it comes from. The output may be of another kind: a published network, whose output is the
-    image, can be the start of one that blends.
+    Bands both know keep their weights. A new band begins with input weights of zero and the output
+    weights of the known band nearest in wavelength, so the network begins as the model it comes from.
+    The output may be of another kind: a published network, whose output is the image, can be the start
+    of one that blends.
 
     Raises
     ------

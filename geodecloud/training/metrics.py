@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import uniform_filter
 
 from geodecloud.errors import OptionError
 
@@ -21,15 +20,14 @@ _PUBLISHED_LUMINANCE = (0.298912, 0.586611, 0.114478)
 CEILING_DB = 60.0
 
 
-def psnr_db(image: ArrayLike, truth: ArrayLike, data_range: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB, ``10 log10(range ** 2 / MSE)``, all bands together.
+def psnr_db(image: ArrayLike, truth: ArrayLike) -> float:
+    """Peak signal-to-noise ratio in dB, ``10 log10(1 / MSE)``, all bands together.
 
-    Both images are clipped to [0, `data_range`] first. Equal images give infinity.
+    Both images are clipped to [0, 1] first. Equal images give infinity.
     """
-    a = np.clip(np.asarray(image, np.float64), 0, data_range)
-    b = np.clip(np.asarray(truth, np.float64), 0, data_range)
+    a, b = (np.clip(np.asarray(x, np.float64), 0, 1) for x in (image, truth))
     mse = float(np.mean((a - b) ** 2))
-    return math.inf if mse == 0 else 10 * math.log10(data_range**2 / mse)
+    return math.inf if mse == 0 else 10 * math.log10(1 / mse)
 
 
 def gain_db(
@@ -80,57 +78,49 @@ def image_scores(
     """
     import torch
 
-    functional = _torchmetrics()
+    measures = _torchmetrics()
     valid = np.ones(truth.shape[1:], bool) if valid is None else valid
     image = np.where(valid, image, truth)  # SSIM has windows that reach into gaps
     a, b = (torch.from_numpy(np.asarray(x, np.float64).copy())[None] for x in (image, truth))
     x, y, counts = a.clamp(0, 1), b.clamp(0, 1), torch.from_numpy(valid)
     # a pixel that is 0 in every band has no angle
     some = (x.sum(dim=1) > 0) & (y.sum(dim=1) > 0) & counts
-    angles = functional.spectral_angle_mapper(x, y, reduction="none") if x.shape[1] > 1 else None
+    angles = measures.spectral_angle_mapper(x, y, reduction="none") if x.shape[1] > 1 else None
+    ssim = measures.structural_similarity_index_measure
+    mean, each = ssim(x, y, return_full_image=True, data_range=1.0)
     scores = {
         "psnr": psnr_db(image[:, valid], truth[:, valid]),
-        "ssim": _ssim(x, y, counts),
+        "ssim": float(mean if valid.all() else each[..., counts].mean()),
         "sam": math.nan if angles is None else math.degrees(float(angles[some].mean())),
         "mae": float((x - y).abs()[..., counts].mean()),
     }
     if a.shape[1] == 3:
         mse = float((a - b).square()[..., counts].mean())
         scores["published_psnr"] = math.inf if mse == 0 else -10 * math.log10(mse)
-        scores["published_ssim"] = _published_ssim(image, truth, valid)
+        scores["published_ssim"] = _published_ssim(a, b, counts)
     return scores
 
 
-def _ssim(x: Tensor, y: Tensor, counts: Tensor) -> float:
-    """Mean SSIM of the pixels that count."""
-    measure = _torchmetrics().structural_similarity_index_measure
-    mean, each = measure(x, y, return_full_image=True, data_range=1.0)
-    return float(mean if counts.all() else each[..., counts].mean())
-
-
-def _published_ssim(
-    image: NDArray[np.float32], truth: NDArray[np.float32], valid: NDArray[np.bool_]
-) -> float:
+def _published_ssim(image: Tensor, truth: Tensor, counts: Tensor) -> float:
     """The SSIM of the published code, see `image_scores`; NaN for images of less than 7 px.
 
     References
     ----------
     eval.py of SpA GAN; ``compare_ssim`` of scikit-image, after Wang et al. 2004.
     """
-    side, edge = 7, 3
-    x, y = (
-        np.tensordot(_PUBLISHED_LUMINANCE, part.astype(np.float64), 1) for part in (image, truth)
-    )
-    mean_x, mean_y, xx, yy, xy = (uniform_filter(p, side) for p in (x, y, x * x, y * y, x * y))
-    sample = side**2 / (side**2 - 1)  # covariance of a sample, not of all there is
-    spread = sample * (xx - mean_x**2 + yy - mean_y**2)
-    covariance = sample * (xy - mean_x * mean_y)
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    each = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    each /= (mean_x**2 + mean_y**2 + c1) * (spread + c2)
-    inner = np.s_[edge:-edge, edge:-edge]
-    counted = each[inner][valid[inner]]
-    return float(counted.mean()) if counted.size else math.nan
+    side, (height, width) = 7, image.shape[2:]
+    if min(height, width) < side:
+        return math.nan
+    weights = image.new_tensor(_PUBLISHED_LUMINANCE).view(1, 3, 1, 1)
+    x, y = ((part * weights).sum(dim=1, keepdim=True) for part in (image, truth))
+    # covariance of a sample is n / (n - 1) times that of the window, which k2 makes up for
+    k2 = 0.03 * math.sqrt(1 - 1 / side**2)
+    window = {"gaussian_kernel": False, "kernel_size": side, "k2": k2, "data_range": 2.0}
+    ssim = _torchmetrics().structural_similarity_index_measure
+    _, each = ssim(x, y, return_full_image=True, **window)
+    inner = np.s_[..., side // 2 : height - side // 2, side // 2 : width - side // 2]
+    counted = each[inner][..., counts[inner]]
+    return float(counted.mean()) if counted.numel() else math.nan
 
 
 def _torchmetrics() -> Any:

@@ -1,4 +1,4 @@
-"""Where the clouds of a real pair are, told from its two dates as far as they tell it."""
+"""Opacity of the clouds of a real pair, estimated from its two dates where that is possible."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from geodecloud.training.pairs import Pair
 VISIBLE = ("B02", "B03", "B04")
 #: Reflectance of a thick cloud in the visible, the middle of what the simulator draws.
 CLOUD = 0.65
-#: Brightening in the visible up to which a pixel is called clear, and from which it is called cloud:
-#: in between haze and a change of the ground look the same.
+#: Brightening in the visible up to which a pixel counts as clear, and from which it counts as cloud;
+#: in between it may be haze or a change of the ground.
 CLEAR, BRIGHTER = 0.015, 0.04
-#: A cloud brightens blue at least so much for what it brightens red; soil laid bare does not.
+#: A cloud brightens blue at least by this share of what it brightens red; bare soil does not.
 BLUE_OF_RED = 0.75
 
 

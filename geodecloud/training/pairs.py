@@ -54,6 +54,13 @@ class Pair:
             return np.ones(self.clear.shape[1:], bool)
         return ~self.gaps
 
+    @property
+    def attention(self) -> Array | None:
+        """(H, W) in [0, 1]: true opacity of cloud or shadow; None where the clouds are real."""
+        if self.opacity is None or self.shadow is None:
+            return None
+        return np.maximum(self.opacity, self.shadow)
+
 
 def read_pairs(
     folder: Path,

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.report.describe import PROVENANCE_RGB, write_picture
+from geodecloud.report.describe import PROVENANCE_RGB, join, write_picture
 from geodecloud.training.clouds import Array
 from geodecloud.training.evaluate import Score, decloud_pair
 from geodecloud.training.pairs import Pair
 
 Picture = NDArray[np.uint8]
 _GAP_PX = 6
+#: Pairs on the sheet of a training run.
+_SHOWN = 4
 
 
 def draw_panel(pair: Pair, model: str) -> Picture:
@@ -35,17 +37,22 @@ def draw_images(images: Sequence[Array], bands: Sequence[str], is_picture: bool)
 
 
 def beside(pictures: Sequence[Picture]) -> Picture:
-    """Pictures of one height in a row, with a white gap."""
-    gap = np.full((3, pictures[0].shape[1], _GAP_PX), 255, np.uint8)
-    parts = [part for picture in pictures for part in (picture, gap)]
-    return np.concatenate(parts[:-1], axis=2)
+    """Pictures of one height in a row."""
+    return join(pictures, 2, _GAP_PX)
 
 
 def below(pictures: Sequence[Picture]) -> Picture:
-    """Pictures of one width in a column, with a white gap."""
-    gap = np.full((3, _GAP_PX, pictures[0].shape[2]), 255, np.uint8)
-    parts = [part for picture in pictures for part in (picture, gap)]
-    return np.concatenate(parts[:-1], axis=1)
+    """Pictures of one width in a column."""
+    return join(pictures, 1, _GAP_PX)
+
+
+def sample_sheet(pairs: Sequence[Pair], restored: Sequence[Array]) -> Picture | None:
+    """Cloudy, restored and clear of the first pairs; None: there are none, or they differ in size."""
+    rows = [
+        beside(draw_images([pair.cloudy, image, pair.clear], pair.bands, pair.is_picture))
+        for pair, image in zip(pairs[:_SHOWN], restored[:_SHOWN], strict=True)
+    ]
+    return below(rows) if len({row.shape for row in rows}) == 1 else None
 
 
 def choose_cases(scores: Sequence[Score], count: int = 1) -> dict[str, list[Score]]:

@@ -1,4 +1,4 @@
-"""What a run learns from and what chooses its best step, read by the config's word."""
+"""The data of a run, read as the config says: what it learns from, and what chooses its best step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from geodecloud.training.pairs import Pair, read_pairs
 
 log = logging.getLogger(__name__)
 
-#: Simulated examples that choose the thresholds, and their side.
+#: Simulated examples that choose the opaque threshold, and their side.
 _CHOOSING, _CHOOSING_PX = 64, 128
 #: Seed of the selecting pairs drawn as pictures: the same for all runs, so that they can be compared.
 _DRAWN = 1
@@ -35,9 +35,9 @@ class Sources:
     ----------
     examples : what is trained on, as many as the run draws
     selecting : real pairs that choose the best step and the mask's threshold; may be empty
-    choosing : simulated examples of another seed, for the opaque threshold; None: there are none
-    true_opacity : whether the attention learns the opacity of clouds; else the paper's mask, how much
-        the two images of a pair differ
+    choosing : simulated examples of another seed that choose the opaque threshold; None: there are none
+    true_opacity : whether the attention learns the opacity of clouds; else it learns the paper's mask,
+        how much the two images of a pair differ
     """
 
     examples: Dataset[Example]
@@ -71,43 +71,49 @@ def read_sources(
     if train_pairs is not None:
         return _pairs_to_learn(config, train_pairs, pairs)
     assert clear is not None
+    bands = config.source_bands
+    lacking = (set(bands) - set(config.bands)) | set(config.optional_bands)
+    chips = read_chips(clear, bands, config.skip_sensors, sorted(lacking), config.dn_offsets)
     chosen = _read_pairs(config, pairs) if pairs else []
-    selecting = _selecting(config, chosen)
-    chips, textures = _read_chips(config, clear), _read_textures(config, pairs)
     learnt = _named("learn_pairs", config.learn_pairs, chosen)
+    textures: list[Array] = []
+    if pairs and config.texture_pairs:  # in all the bands that examples are made of
+        lenders = read_pairs(pairs, bands, config.pair_bands)
+        textures = [p.cloudy for p in _named("texture_pairs", config.texture_pairs, lenders)]
     if not config.composites:  # the bands of pairs and chips are the same
         chips += [Chip(pair.clear, pair.name) for pair in learnt]
-    other = dataclasses.replace(config.recipe, seed=config.seed + 1, crop_px=_CHOOSING_PX)
-    examples = SimulatedClouds(chips, textures, config.recipe, config.examples)
+    other = dataclasses.replace(config, seed=config.seed + 1, crop_px=_CHOOSING_PX)
+    simulated = SimulatedClouds(chips, textures, config, config.examples)
+    examples: Dataset[Example] = simulated
+    if learnt:
+        real = PairCrops(learnt, config.crop_px, config.seed, config.examples, dates_differ=True)
+        examples = Mixture(simulated, real, config.learn_share)
     choosing = SimulatedClouds(chips, textures, other, _CHOOSING)
-    if not learnt:
-        return Sources(examples, selecting, choosing)
-    real = PairCrops(learnt, config.crop_px, config.seed, config.examples, dates_differ=True)
-    return Sources(Mixture(examples, real, config.learn_share), selecting, choosing)
+    return Sources(examples, _selecting(config, chosen), choosing)
 
 
 def _pairs_to_learn(config: Config, train_pairs: Path, pairs: Path | None) -> Sources:
     """Pairs to train on as they are; those that choose the best step are not among them."""
     own = _read_pairs(config, train_pairs)
-    held = set(config.select_pairs)
+    learnt = own
     if pairs is not None and pairs.resolve() != train_pairs.resolve():
-        held, selecting = set(), _selecting(config, _read_pairs(config, pairs))
+        selecting = _selecting(config, _read_pairs(config, pairs))
     else:
         selecting = _named("select_pairs", config.select_pairs, own)
-    learnt = [pair for pair in own if pair.name not in held]
+        learnt = [pair for pair in own if pair.name not in config.select_pairs]
     if not learnt:
         raise OptionError(
             f"select_pairs holds out all {len(own)} pairs of {train_pairs}, and nothing is left to train on"
         )
     crops = PairCrops(learnt, config.crop_px, config.seed, config.examples)
-    simulated = all(p.opacity is not None and p.shadow is not None for p in learnt)
+    known = all(pair.attention is not None for pair in learnt)
     if pairs is not None and not selecting:
         log.warning(
-            "%s is trained on, and chooses nothing: the last step is kept; name pairs to be held out in "
-            "select_pairs",
+            "all of %s is trained on, so nothing chooses the best step and the last one is kept; name "
+            "pairs to hold out in select_pairs",
             pairs,
         )
-    return Sources(crops, selecting, true_opacity=simulated)
+    return Sources(crops, selecting, true_opacity=known)
 
 
 def _named(option: str, names: Sequence[str], pairs: Sequence[Pair]) -> list[Pair]:
@@ -128,32 +134,17 @@ def _named(option: str, names: Sequence[str], pairs: Sequence[Pair]) -> list[Pai
 
 def _read_pairs(config: Config, folder: Path) -> list[Pair]:
     """Pairs in the config's bands; pictures as the network is to see them."""
-    pairs, light = read_pairs(folder, config.bands, config.pair_bands), config.tone.light
+    light = config.tone.light
     return [
         dataclasses.replace(pair, cloudy=light(pair.cloudy), clear=light(pair.clear))
         if pair.is_picture
         else pair
-        for pair in pairs
+        for pair in read_pairs(folder, config.bands, config.pair_bands)
     ]
 
 
-def _read_chips(config: Config, folder: Path) -> list[Chip]:
-    optional = set(config.source_bands) - set(config.bands) | set(config.optional_bands)
-    return read_chips(
-        folder, config.source_bands, config.skip_sensors, sorted(optional), config.offset_of_file
-    )
-
-
-def _read_textures(config: Config, folder: Path | None) -> list[Array]:
-    """Cloud texture in all the bands that examples are made of."""
-    if folder is None or not config.texture_pairs:
-        return []
-    pairs = read_pairs(folder, config.source_bands, config.pair_bands)
-    return [pair.cloudy for pair in _named("texture_pairs", config.texture_pairs, pairs)]
-
-
 def _selecting(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs that choose the best step; for pictures also drawn as such."""
+    """The pairs that choose the best step; a model of pictures also gets them drawn as pictures."""
     chosen = [pair for pair in pairs if pair.name not in config.learn_pairs]
     if config.select_pairs and pairs:
         chosen = _named("select_pairs", config.select_pairs, pairs)

@@ -13,6 +13,7 @@ Fabric brings batches, networks and gradients to the devices, one or several.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -24,16 +25,16 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from geodecloud.errors import OptionError, SceneError
+from geodecloud.errors import OptionError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.discriminator import Discriminator
-from geodecloud.models.weights import load_model
-from geodecloud.training.checkpoint import CHECKPOINT, Run, finished_card, models_taken_over
+from geodecloud.models.weights import load_model, save_weights
+from geodecloud.training.checkpoint import CHECKPOINT, Run, finished_card, keep_models
 from geodecloud.training.config import Config
-from geodecloud.training.curves import Curves
 from geodecloud.training.dataset import Example
 from geodecloud.training.finish import BEST, begin_card, check_finish, finish, new_network
 from geodecloud.training.grow import grow
@@ -45,6 +46,7 @@ from geodecloud.training.losses import (
 )
 from geodecloud.training.metrics import gain_db
 from geodecloud.training.pairs import Pair
+from geodecloud.training.panels import sample_sheet
 from geodecloud.training.sources import Sources
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ log = logging.getLogger(__name__)
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 #: Peak learning rate of the discriminator, as published.
 _DISCRIMINATOR_RATE = 4e-4
+#: AdamW of both networks, and how much of the averaged weights (EMA) stays at each step.
+_BETAS, _WEIGHT_DECAY, _EMA = (0.5, 0.999), 1e-5, 0.998
 
 
 def train(
@@ -79,64 +83,53 @@ def train(
     if card := finished_card(config, out):
         log.info("this run is done: %s is there", f"{config.name}.safetensors")
         return card
-    check_finish(config, sources)
+    check_finish(config, sources, out)
     out.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(config, accelerator, devices)
     fabric.launch()
     run = start_run(config, fabric, out)
     first, best = run.resume(config)
+    if fabric.is_global_zero:
+        keep_models(config, out, anew=first == 0)
     card = begin_card(config, sources)
+    # steps that a killed run has shown and not kept are taken off the curves
+    curves = TensorBoardLogger(out, "curves", version="", purge_step=first + 1)
 
     began, losses = time.monotonic(), []
-    batches = draw_batches(sources.examples, config, fabric, first)
-    with Curves(out, first, fabric.is_global_zero) as curves:
-        for step, micros in enumerate(batches, first):
-            for optimizer, peak in zip(
-                run.optimizers, (config.learning_rate, _DISCRIMINATOR_RATE), strict=True
-            ):
-                optimizer.param_groups[0]["lr"] = peak * schedule(step, config.steps)
-            losses.append(train_step(run, config, micros, step))
-            for name, value in run.generator.state_dict().items():
-                run.average[name].lerp_(value, 1 - min(config.ema, (step + 1) / (step + 10)))
+    for step, batch in enumerate(draw_batches(sources.examples, config, fabric, first), first):
+        rates = (config.learning_rate, _DISCRIMINATOR_RATE)
+        for optimizer, peak in zip(run.optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * schedule(step, config.steps)
+        losses.append(train_step(run, config, batch, step))
+        _average(run, step)
 
-            if (step + 1) % config.validate_every and step + 1 != config.steps:
-                continue
-            means = {k: sum(part[k] for part in losses) / len(losses) for k in losses[0]}
-            gain, restored = validate(run.generator, run.average, sources.selecting)
-            kept = config.keep_last or not sources.selecting or gain > best
-            if fabric.is_global_zero and kept:
-                run.write_average(card, out / BEST)
-            if fabric.is_global_zero and step + 1 in config.mean_of_steps:
-                run.write_average(card, out / f"step_{step + 1}.safetensors")
-            best = max(best, gain)
-            minutes = round((time.monotonic() - began) / 60, 2)
-            record = {"step": step + 1, "minutes": minutes, "gain_db": gain, **means}
-            if fabric.is_global_zero:
-                run.write_checkpoint(config, step + 1, best)
-                with (out / "log.jsonl").open("a", encoding="utf-8") as lines:
-                    lines.write(json.dumps(record) + "\n")
-                curves.write(record, sources.selecting, restored)
-            log.info("%s", record)
-            losses = []
-            fabric.barrier()
+        if (step + 1) % config.validate_every and step + 1 != config.steps:
+            continue
+        means = {k: sum(part[k] for part in losses) / len(losses) for k in losses[0]}
+        gain, restored = validate(run, sources.selecting)
+        kept = config.keep_last or not sources.selecting or gain > best
+        best = max(best, gain)
+        minutes = round((time.monotonic() - began) / 60, 2)
+        record = {"step": step + 1, "minutes": minutes, "gain_db": gain, **means}
+        if fabric.is_global_zero:
+            if kept:
+                save_weights(run.average, card, out / BEST)
+            if step + 1 in config.mean_of_steps:
+                save_weights(run.average, card, out / f"step_{step + 1}.safetensors")
+            run.write_checkpoint(config, step + 1, best)
+            with (out / "log.jsonl").open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(record) + "\n")
+            _write_curves(curves, record, sources.selecting, restored)
+        log.info("%s", record)
+        losses = []
+        fabric.barrier()
     if not fabric.is_global_zero:
         return None
-    run.check_models(config)
-    card = finish(config, sources, card, out)
-    run.write_checkpoint(config, config.steps, best, finished=card.sha256)
-    return card
+    return finish(config, sources, card, out)
 
 
 def make_fabric(config: Config, accelerator: str = "auto", devices: int = 1) -> Fabric:
-    """Fabric for the config's precision.
-
-    Raises
-    ------
-    OptionError
-        If the precision is unknown.
-    """
-    if config.precision not in _PRECISIONS:
-        raise OptionError(f"precision {config.precision!r} is unknown; use fp32, bf16 or fp16")
+    """Fabric for the config's precision."""
     precision: Any = _PRECISIONS[config.precision]
     return Fabric(accelerator=accelerator, devices=devices, precision=precision)
 
@@ -148,36 +141,32 @@ def start_run(config: Config, fabric: Fabric, out: Path) -> Run:
     discriminator = Discriminator(len(config.bands), len(config.bands))
     if config.init_from:
         grow(generator, config.bands, load_model(config.init_from))
-    networks = []
+    networks, optimizers = [], []
     for network in (generator, discriminator):
         optimizer = torch.optim.AdamW(
-            network.parameters(),
-            config.learning_rate,
-            config.betas,
-            weight_decay=config.weight_decay,
+            network.parameters(), config.learning_rate, _BETAS, weight_decay=_WEIGHT_DECAY
         )
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        networks.append(fabric.setup(network, optimizer))
-    (generator, first), (discriminator, second) = networks
-    average = {k: v.detach().clone() for k, v in generator.state_dict().items()}
-    models = models_taken_over(config)
-    return Run(fabric, generator, discriminator, average, (first, second), out / CHECKPOINT, models)
+        placed, optimizer = fabric.setup(network, optimizer)
+        networks.append(placed)
+        optimizers.append(optimizer)
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    checkpoint = out / CHECKPOINT
+    return Run(fabric, networks[0], networks[1], average, tuple(optimizers), checkpoint)
 
 
 def draw_batches(
     examples: Dataset[Example], config: Config, fabric: Fabric, start: int
-) -> Iterator[list[Example]]:
-    """The batches of each step from `start` on, drawn by processes beside this one."""
+) -> Iterator[Example]:
+    """The batch of each step from `start` on, drawn by processes beside this one."""
     # examples are numbered without end; each of several devices draws as many as one alone
-    each = config.accumulate * config.batch * fabric.world_size
+    each = config.batch * fabric.world_size
     rest = range(start * each, config.steps * each)
     loader = DataLoader(
         Subset(examples, rest), config.batch, num_workers=config.loaders, drop_last=True
     )
     placed: Any = fabric.setup_dataloaders(loader)
-    batches: Iterator[Example] = iter(placed)
-    for first in batches:
-        yield [first, *(next(batches) for _ in range(config.accumulate - 1))]
+    yield from placed
 
 
 def schedule(step: int, steps: int) -> float:
@@ -185,42 +174,32 @@ def schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def train_step(run: Run, config: Config, micros: Sequence[Example], step: int) -> dict[str, float]:
-    """Update both networks on the batches of one step; return the parts of the loss.
+def train_step(run: Run, config: Config, batch: Example, step: int) -> dict[str, float]:
+    """Update both networks on one batch; return the parts of the loss.
 
     Raises
     ------
-    SceneError, OptionError
-        If a batch cannot be trained on, or the loss is not finite.
+    OptionError
+        If the loss is not finite.
     """
     adversarial = config.adversarial_weight > 0 and step >= config.adversarial_from
-    totals: dict[str, float] = {}
     for optimizer in run.optimizers:
         optimizer.zero_grad(set_to_none=True)
-    for index, (cloudy, clear, target) in enumerate(micros):
-        check_batch(cloudy, clear, target, len(config.bands))
-        waits = index + 1 < len(micros)
-        with run.fabric.no_backward_sync(run.generator, enabled=waits):
-            restored, parts = _generator_pass(
-                run, config, (cloudy, clear, target), adversarial, len(micros)
-            )
-        if adversarial:
-            with run.fabric.no_backward_sync(run.discriminator, enabled=waits):
-                parts["discriminator"] = _discriminator_pass(
-                    run, cloudy, clear, restored.detach(), len(micros)
-                )
-        for name, value in parts.items():
-            totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(micros)
-    if not all(math.isfinite(value) for value in totals.values()):
+    restored, parts = _generator_pass(run, config, batch, adversarial)
+    if adversarial:
+        cloudy, clear, _ = batch
+        parts["discriminator"] = _discriminator_pass(run, cloudy, clear, restored.detach())
+    losses = {name: float(value.detach()) for name, value in parts.items()}
+    if not all(map(math.isfinite, losses.values())):
         raise OptionError(
-            f"the loss is not finite at step {step} ({totals}); lower learning_rate, or set "
+            f"the loss is not finite at step {step} ({losses}); lower learning_rate, or set "
             'precision = "fp32"'
         )
     run.fabric.clip_gradients(
         run.generator, run.optimizers[0], max_norm=10.0, error_if_nonfinite=False
     )
     _update(run, run.optimizers if adversarial else run.optimizers[:1])
-    return totals
+    return losses
 
 
 def _update(run: Run, optimizers: Sequence[Any]) -> None:
@@ -237,13 +216,14 @@ def _update(run: Run, optimizers: Sequence[Any]) -> None:
 
 
 def _generator_pass(
-    run: Run, config: Config, batch: Example, adversarial: bool, count: int
+    run: Run, config: Config, batch: Example, adversarial: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradients of ``L_cGAN + L_L1 + L_Att`` for the generator alone."""
     cloudy, clear, target = batch
+    weights = config.channel_weights or (100.0,) * clear.shape[1]
     restored, attention = run.generator(cloudy.to(memory_format=torch.channels_last))
     parts = {
-        "l1": channel_l1_loss(restored, clear, config.channel_weights, target >= 0),
+        "l1": channel_l1_loss(restored, clear, weights, target >= 0),
         "attention": attention_loss(attention, target, config.attention_kind),
     }
     loss = parts["l1"] + config.attention_weight * parts["attention"]
@@ -253,62 +233,49 @@ def _generator_pass(
             logits = run.discriminator.module(cloudy, restored)
         parts["adversarial"] = adversarial_loss(logits.float())
         loss = loss + config.adversarial_weight * parts["adversarial"]
-    wanted = list(run.generator.parameters())
-    run.fabric.backward(loss / count, inputs=wanted)
+    run.fabric.backward(loss, inputs=list(run.generator.parameters()))
     return restored, parts
 
 
-def _discriminator_pass(
-    run: Run, cloudy: Tensor, clear: Tensor, restored: Tensor, count: int
-) -> Tensor:
+def _discriminator_pass(run: Run, cloudy: Tensor, clear: Tensor, restored: Tensor) -> Tensor:
     """Gradients of ``-L_cGAN`` for the discriminator."""
     real, fake = run.discriminator(cloudy, clear), run.discriminator(cloudy, restored)
     loss = discriminator_loss(real.float(), fake.float())
-    run.fabric.backward(loss / count)
+    run.fabric.backward(loss)
     return loss
 
 
-def check_batch(cloudy: Tensor, clear: Tensor, target: Tensor, channels: int) -> None:
-    """Refuse a batch that would spoil the weights.
-
-    Raises
-    ------
-    SceneError
-        If it has another number of bands, its parts differ in size, or it holds NaN.
-    """
-    if cloudy.shape[1] != channels or clear.shape[1] != channels:
-        raise SceneError(
-            f"a batch has {cloudy.shape[1]} cloudy and {clear.shape[1]} clear bands, and the config "
-            f"names {channels}; give the config and the data the same bands"
-        )
-    if not cloudy.shape[2:] == clear.shape[2:] == target.shape[2:]:
-        raise SceneError(
-            f"the parts of a batch differ in size: {tuple(cloudy.shape)}, {tuple(clear.shape)}, "
-            f"{tuple(target.shape)}"
-        )
-    for name, part in (("cloudy", cloudy), ("clear", clear), ("attention", target)):
-        if not torch.isfinite(part).all():
-            where = [int(i) for i in torch.nonzero(~torch.isfinite(part))[0]]
-            raise SceneError(
-                f"the {name} part of a batch holds a NaN or infinity (example {where[0]}, band "
-                f"{where[1]}, row {where[2]}, column {where[3]}); mend the file or leave it out"
-            )
+@torch.no_grad()
+def _average(run: Run, step: int) -> None:
+    """Move the averaged weights towards the generator's, at first in larger steps."""
+    share = 1 - min(_EMA, (step + 1) / (step + 10))
+    for mean, value in zip(run.average.parameters(), run.generator.parameters(), strict=True):
+        mean.lerp_(value, share)
 
 
 @torch.no_grad()
-def validate(
-    generator: nn.Module, average: dict[str, Tensor], pairs: Sequence[Pair]
-) -> tuple[float, list[np.ndarray[Any, Any]]]:
+def validate(run: Run, pairs: Sequence[Pair]) -> tuple[float, list[np.ndarray[Any, Any]]]:
     """Mean gain in PSNR (dB) of the averaged generator on real pairs, and the restored images."""
-    live = {k: v.clone() for k, v in generator.state_dict().items()}
-    generator.load_state_dict(average)
-    generator.eval()
-    device = next(generator.parameters()).device
     gains, images = [], []
+    precision = run.fabric.strategy.precision  # as Fabric does around the networks it has set up
     for pair in pairs:
-        restored, _ = generator(torch.from_numpy(pair.cloudy)[None].to(device))
+        cloudy = run.fabric.to_device(torch.from_numpy(pair.cloudy)[None])
+        with precision.forward_context():
+            restored, _ = run.average(precision.convert_input(cloudy))
         images.append(restored[0].float().cpu().numpy())
         gains.append(gain_db(images[-1], pair.cloudy, pair.clear, pair.valid))
-    generator.train()
-    generator.load_state_dict(live)
     return (float(np.mean(gains)) if gains else 0.0), images
+
+
+def _write_curves(
+    curves: TensorBoardLogger,
+    record: dict[str, float],
+    pairs: Sequence[Pair],
+    restored: Sequence[np.ndarray[Any, Any]],
+) -> None:
+    """The numbers of a record and pictures of the first pairs; see them with ``tensorboard``."""
+    step = int(record["step"])
+    curves.log_metrics({name: value for name, value in record.items() if name != "step"}, step)
+    if (sheet := sample_sheet(pairs, restored)) is not None:
+        curves.experiment.add_image("cloudy, restored, clear", sheet, step)
+    curves.save()

@@ -1,7 +1,7 @@
-"""Teaching a model to see a veil over a whole picture, on simulated pictures alone.
+"""Train the perceptrons that find a veil over a whole picture, on simulated pictures.
 
-Half of the pictures lie under a veil of any middle grey; the others are as they are, under clouds
-now and then, or of ground made even: without those every desert would be a veil.
+Half of the pictures lie under a veil of some middle grey. The others have none; some show clouds, and
+some show even ground, so that a desert is not taken for a veil.
 """
 
 from __future__ import annotations
@@ -27,35 +27,37 @@ _VEILED, _CLOUDED = 0.55, 0.35
 _SKIES = {"cirrus": 0.2, "cumulus": 0.5, "deck": 0.3}
 #: Perceptrons whose mean counts, and how long each learns.
 _MEMBERS, _STEPS = 5, 3000
-#: What is done to a picture without a veil counts twice what is left of one.
+#: An error on a picture without a veil counts twice one on a picture with a veil.
 _HARM = 2.0
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is known of N pictures.
+    """N pictures in numbers.
 
     Attributes
     ----------
-    told : (N, 48) what `describe` says of each
-    found : (N, 3, 5) `moments` of each with and without its veil
+    numbers : (N, 48) `geodecloud.models.veil.describe` of each
+    moments : (N, 3, 5) `moments` of each with and without its veil
     weights : (N,) how much each counts
     """
 
-    told: Tensor
-    found: Tensor
+    numbers: Tensor
+    moments: Tensor
     weights: Tensor
 
 
 def learn_veils(examples: SimulatedClouds, count: int, seed: int) -> dict[str, Tensor]:
     """Draw pictures, train the perceptrons of `geodecloud.models.veil`, return their tensors."""
-    told, found, weights = [], [], []
+    numbers, found, weights = [], [], []
     for index in range(count):
         seen, bare = draw_veiled(examples, seed, index)
-        told.append(describe(seen.reshape(3, -1)))
+        numbers.append(describe(seen.reshape(3, -1)))
         found.append(moments(seen, bare))
         weights.append(_HARM if seen is bare else 1.0)
-    pictures = Pictures(*(torch.tensor(np.array(part)).float() for part in (told, found, weights)))
+    pictures = Pictures(
+        *(torch.tensor(np.array(part)).float() for part in (numbers, found, weights))
+    )
     return {
         f"{PREFIX}{member}.{name}": tensor
         for member in range(_MEMBERS)
@@ -65,9 +67,9 @@ def learn_veils(examples: SimulatedClouds, count: int, seed: int) -> dict[str, T
 
 def draw_veiled(examples: SimulatedClouds, seed: int, index: int) -> tuple[Array, Array]:
     """One picture as it is seen and without its veil, each (3, H, W)."""
-    rng, recipe = np.random.default_rng([seed, index, 2]), examples.recipe
+    rng = np.random.default_rng([seed, index, 2])
     ground, names = examples.draw_ground(rng, _SIDE)
-    clouded, true_colour = rng.random() < _CLOUDED, names == recipe.composites[0]
+    clouded, true_colour = rng.random() < _CLOUDED, names == examples.config.bands
     veiled = true_colour and rng.random() < _VEILED
     wavelengths = [known_wavelength_nm(name) for name in names]
     cloudy = ground = ground if veiled else even_ground(ground, wavelengths, rng)
@@ -94,7 +96,7 @@ def _draw_veil(shape_yx: tuple[int, ...], rng: np.random.Generator) -> tuple[Arr
 
 
 def moments(seen: Array, bare: Array) -> NDArray[np.float64]:
-    """All that the squared error of a gain and an offset depends on: (3, 5)."""
+    """The means from which the squared error of any gain and offset follows: (3, 5)."""
     y, x = seen.astype(np.float64), bare.astype(np.float64)
     return np.stack([v.mean(axis=(1, 2)) for v in (y * y, x * y, y, x, x * x)], axis=1)
 
@@ -110,15 +112,15 @@ def squared_error(guessed: Tensor, found: Tensor) -> Tensor:
 
 def _fit(pictures: Pictures, seed: int) -> dict[str, Tensor]:
     torch.manual_seed(seed)
-    told, found, weights = pictures.told, pictures.found, pictures.weights
-    mean, spread = told.mean(dim=0), told.std(dim=0) + 1e-6
+    numbers, found, weights = pictures.numbers, pictures.moments, pictures.weights
+    mean, spread = numbers.mean(dim=0), numbers.std(dim=0) + 1e-6
     linear = [nn.Linear(NUMBERS, 128), nn.Linear(128, 128), nn.Linear(128, 4)]
     network = nn.Sequential(
         *(linear[0], nn.ReLU(), nn.Dropout(0.2)),
         *(linear[1], nn.ReLU(), nn.Dropout(0.1)),
         linear[2],
     )
-    scaled = (told - mean) / spread
+    scaled = (numbers - mean) / spread
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
     for _ in range(_STEPS):

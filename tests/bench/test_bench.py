@@ -35,7 +35,6 @@ def test_stopwatch_counts_moments_once(
     ]
     assert watch.seconds("one") == len(seconds[0])
     assert watch.seconds("one", "other") == len(seconds[0] | seconds[1])
-    assert watch.seconds_of_both("one", "other") == len(seconds[0] & seconds[1])
     assert watch.seconds("nothing") == 0
 
 

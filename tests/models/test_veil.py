@@ -27,7 +27,7 @@ from geodecloud.pipeline import Declouded, decloud
 from geodecloud.restore.composite import Provenance
 from geodecloud.training.chips import Chip
 from geodecloud.training.config import Config
-from geodecloud.training.dataset import Recipe, SimulatedClouds
+from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.sources import read_sources
 from geodecloud.training.veil import draw_veiled, learn_veils, moments, squared_error
 
@@ -244,7 +244,7 @@ def examples() -> SimulatedClouds:
         )
         for seed in range(6)
     ]
-    return SimulatedClouds(chips, [], Recipe(BANDS, (BANDS,), display_share=1.0), 1)
+    return SimulatedClouds(chips, [], Config(bands=BANDS, display_share=1.0), 1)
 
 
 def test_drawn_veils_take_contrast_and_leave_256_levels() -> None:

@@ -8,7 +8,8 @@ from geodecloud.models.card import Channel, ModelCard
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import simulate_clouds
-from geodecloud.training.dataset import SampleSpec, SimulatedClouds
+from geodecloud.training.config import Config
+from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.pairs import Pair
 
 CARD = ModelCard(name="x", summary="", channels=(Channel("B02", 492.0), Channel("B03", 560.0)))
@@ -32,8 +33,8 @@ def checkered(cloud: float, ground: float) -> Pair:
 
 def examples(seed: int) -> SimulatedClouds:
     chips = [Chip(np.full((2, 128, 128), 0.1, np.float32), "here")]
-    recipe = SampleSpec(("B02", "B03"), (("B02", "B03"),), crop_px=128, seed=seed)
-    return SimulatedClouds(chips, [], recipe, 64)
+    config = Config(bands=("B02", "B03"), crop_px=128, seed=seed)
+    return SimulatedClouds(chips, [], config, 64)
 
 
 def test_threshold_is_the_highest_that_still_finds_the_cloud() -> None:

@@ -7,7 +7,8 @@ from conftest import textured_dn
 
 from geodecloud.training.chips import Chip
 from geodecloud.training.clouds import SimulatedPair
-from geodecloud.training.dataset import SampleSpec, SimulatedClouds, coarsen
+from geodecloud.training.config import Config
+from geodecloud.training.dataset import SimulatedClouds, coarsen
 from geodecloud.training.display import draw_picture, even_ground
 
 NONE = np.zeros((60, 60), np.float32)
@@ -89,9 +90,9 @@ def test_pictures_are_drawn_from_afar_too() -> None:
     """As large as asked for, however much it covers; textures may be smaller than that."""
     bands = ("B02", "B03", "B04")
     chips = [Chip(np.full((3, 100, 100), 0.2, np.float32), "here")]
-    recipe = SampleSpec(bands, (bands,), display_share=1.0, crop_px=24)
+    config = Config(bands=bands, display_share=1.0, crop_px=24, adversarial_weight=0.0)
     textures = [np.full((3, 30, 30), 0.7, np.float32)]  # smaller than a patch of three times 24
-    examples = SimulatedClouds(chips, textures, recipe, 60)
+    examples = SimulatedClouds(chips, textures, config, 60)
     sharp = []
     for index in range(60):
         pair = examples.draw(index)

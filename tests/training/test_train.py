@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ from geodecloud.training.train import (
     train_step,
 )
 
+ROOT = Path(__file__).parents[2]
+
 TINY = Config(
     width=4,
     steps=6,
@@ -78,12 +81,10 @@ def random_batch(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return torch.rand(count, 4, 32, 32), torch.rand(count, 4, 32, 32), torch.rand(count, 1, 32, 32)
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_step_equals_a_plain_reference(accumulate: int, tmp_path: Path) -> None:
+def test_step_equals_a_plain_reference(tmp_path: Path) -> None:
     """Loss values, gradients and new weights of a step, from the paper's formulas."""
     config, run = tiny_run(
         tmp_path,
-        accumulate=accumulate,
         adversarial_from=0,
         channel_weights=(100.0, 50.0, 100.0, 25.0),
         attention_kind="mse",
@@ -95,24 +96,21 @@ def test_step_equals_a_plain_reference(accumulate: int, tmp_path: Path) -> None:
         torch.optim.AdamW(n.parameters(), 1e-3, (0.5, 0.999), weight_decay=1e-5)
         for n in (twin_g, twin_d)
     ]
-    micros = [random_batch(2) for _ in range(accumulate)]
-    parts = train_step(run, config, micros, step=0)
+    cloudy, clear, target = random_batch(2)
+    parts = train_step(run, config, (cloudy, clear, target), step=0)
 
-    expected: dict[str, float] = {}
     weights = torch.tensor([100.0, 50.0, 100.0, 25.0]).view(1, 4, 1, 1)
-    for cloudy, clear, target in micros:
-        restored, attention = twin_g(cloudy)
-        l1 = (weights * (clear - restored).abs()).sum() / clear.numel()
-        att = ((attention - target) ** 2).mean()
-        adv = -torch.log(torch.sigmoid(twin_d(cloudy, restored))).mean()
-        total = l1 + config.attention_weight * att + config.adversarial_weight * adv
-        (total / accumulate).backward(inputs=list(twin_g.parameters()))
-        real, fake = twin_d(cloudy, clear), twin_d(cloudy, restored.detach())
-        loss_d = -torch.log(torch.sigmoid(real)).mean() - torch.log(1 - torch.sigmoid(fake)).mean()
-        (loss_d / accumulate).backward()
-        for name, part in [("l1", l1), ("attention", att), ("adversarial", adv)]:
-            expected[name] = expected.get(name, 0) + part.item() / accumulate
-        expected["discriminator"] = expected.get("discriminator", 0) + loss_d.item() / accumulate
+    restored, attention = twin_g(cloudy)
+    l1 = (weights * (clear - restored).abs()).sum() / clear.numel()
+    att = ((attention - target) ** 2).mean()
+    adv = -torch.log(torch.sigmoid(twin_d(cloudy, restored))).mean()
+    total = l1 + config.attention_weight * att + config.adversarial_weight * adv
+    total.backward(inputs=list(twin_g.parameters()))
+    real, fake = twin_d(cloudy, clear), twin_d(cloudy, restored.detach())
+    loss_d = -torch.log(torch.sigmoid(real)).mean() - torch.log(1 - torch.sigmoid(fake)).mean()
+    loss_d.backward()
+    parts_by_hand = {"l1": l1, "attention": att, "adversarial": adv, "discriminator": loss_d}
+    expected = {name: part.item() for name, part in parts_by_hand.items()}
     torch.nn.utils.clip_grad_norm_(twin_g.parameters(), 10.0)
 
     assert parts == pytest.approx(expected, rel=1e-4)
@@ -145,7 +143,7 @@ def test_half_precision_scales_the_gradients_of_both_networks_alike(tmp_path: Pa
     twin_g.load_state_dict(run.generator.state_dict())
     twin_d.load_state_dict(run.discriminator.state_dict())
     cloudy, clear, target = random_batch(2)
-    train_step(run, config, [(cloudy, clear, target)], step=0)
+    train_step(run, config, (cloudy, clear, target), step=0)
     assert scaler.get_scale() == 16
     real, fake = twin_d(cloudy, clear), twin_d(cloudy, twin_g(cloudy)[0].detach())
     (F.softplus(-real).mean() + F.softplus(fake).mean()).backward()
@@ -178,11 +176,10 @@ def train_until(
             train(config, sources, out, "cpu")
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
 def test_killed_and_resumed_equals_uninterrupted(
-    accumulate: int, clear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(TINY, accumulate=accumulate, steps=4)
+    config = dataclasses.replace(TINY, steps=4)
     sources = read_sources(config, clear_folder, None, None)
     train(config, sources, tmp_path / "whole", "cpu")
 
@@ -247,26 +244,26 @@ def test_a_run_that_is_done_stays_as_it_is(clear_folder: Path, tmp_path: Path) -
     shutil.copy(result, shipped)
     assert train(mixed, sources, tmp_path / "mixed", "cpu") == card
     assert result.read_bytes() == before
-    # made anew it would be another mean
+    # made anew it is the same mean: the model it was mixed with has been kept
     result.unlink()
-    with pytest.raises(
-        OptionError, match=r"mean_with: .*shipped.* is no longer the model .* put that"
-    ):
-        train(mixed, sources, tmp_path / "mixed", "cpu")
-    assert not result.exists()
-    shutil.copy(other, shipped)
     train(mixed, sources, tmp_path / "mixed", "cpu")
     assert result.read_bytes() == before
+    # what another run has left in the folder counts for nothing
+    (tmp_path / "mixed/checkpoint.safetensors").unlink()
+    train(mixed, sources, tmp_path / "mixed", "cpu")
+    assert result.read_bytes() != before
 
 
-def test_a_model_that_changes_while_a_run_goes_on_stops_its_end(
+def test_a_model_may_change_while_a_run_goes_on(
     clear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The run ends in the mean with the model as it was when the run began."""
     config = dataclasses.replace(TINY, keep_last=True, steps=2)
     sources = read_sources(config, clear_folder, None, None)
     models = [tmp_path / f"{seed}/s2-10m.safetensors" for seed in (7, 8)]
     for seed in (7, 8):
         train(dataclasses.replace(config, seed=seed), sources, tmp_path / str(seed), "cpu")
+    first, name = load_file(models[0]), "conv_in.weight"
 
     def replaced(now: int, steps: int) -> float:
         shutil.copy(models[1], models[0])
@@ -274,8 +271,11 @@ def test_a_model_that_changes_while_a_run_goes_on_stops_its_end(
 
     monkeypatch.setattr("geodecloud.training.train.schedule", replaced)
     mixed = dataclasses.replace(config, mean_with=str(models[0]))
-    with pytest.raises(OptionError, match=r"mean_with: .* is no longer the model"):
-        train(mixed, sources, tmp_path / "mixed", "cpu")
+    train(mixed, sources, tmp_path / "mixed", "cpu")
+    own, mean = (
+        load_file(tmp_path / "mixed" / f) for f in ("best.safetensors", "s2-10m.safetensors")
+    )
+    torch.testing.assert_close(mean[name], (own[name] + first[name]) / 2)
 
 
 def test_the_best_step_is_kept_also_over_a_kill(
@@ -359,7 +359,9 @@ def pairs_folder(folder: Path, count: int, side: int = 32) -> Path:
     return folder
 
 
-def test_eight_small_pairs_are_learnt_by_heart(tmp_path: Path) -> None:
+def test_eight_small_pairs_are_learnt_by_heart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What learns nothing, or the wrong thing, cannot reach 40 dB."""
     folder = pairs_folder(tmp_path / "pairs", 8, side=24)
     config = dataclasses.replace(
@@ -369,9 +371,9 @@ def test_eight_small_pairs_are_learnt_by_heart(tmp_path: Path) -> None:
         crop_px=24,
         learning_rate=1e-2,
         adversarial_weight=0.0,
-        ema=0.9,
         validate_every=350,
     )
+    monkeypatch.setattr("geodecloud.training.train._EMA", 0.9)
     train(config, read_sources(config, None, folder, None), tmp_path / "run", "cpu")
     network = load_model(tmp_path / "run/s2-10m.safetensors").network
     with torch.no_grad():
@@ -477,7 +479,8 @@ def test_train_from_the_command_line(clear_folder: Path, tmp_path: Path) -> None
     assert list((out / "curves").glob("events.*"))
     config.write_text("stepps = 2\n")
     result = CliRunner().invoke(main, words)
-    assert (result.exit_code, "unknown option 'stepps'" in result.stderr) == (2, True)
+    assert result.exit_code == 2
+    assert "unknown option 'stepps'; did you mean 'steps'?" in result.stderr
 
 
 def test_several_devices_say_their_result_once(clear_folder: Path, tmp_path: Path) -> None:
@@ -572,11 +575,12 @@ def test_what_is_drawn_is_the_same_in_every_process() -> None:
     program = """
 import hashlib, numpy as np
 from geodecloud.training.chips import Chip
-from geodecloud.training.dataset import SampleSpec, SimulatedClouds
+from geodecloud.training.config import Config
+from geodecloud.training.dataset import SimulatedClouds
 bands = ("B02", "B03", "B04", "B05", "B06", "B07", "B8A", "B11", "B12")
 chips = [Chip(np.random.default_rng(0).random((9, 40, 40), np.float32), "here")]
-recipe = SampleSpec(bands, (bands,), optional=bands[3:], drop_share=1.0, crop_px=32)
-examples = SimulatedClouds(chips, [], recipe, 12)
+config = Config(bands=bands, optional_bands=bands[3:], drop_share=1.0, crop_px=32)
+examples = SimulatedClouds(chips, [], config, 12)
 print(hashlib.sha256(b"".join(examples.draw(i).cloudy.tobytes() for i in range(12))).hexdigest())
 """
     said = {
@@ -604,18 +608,31 @@ def test_absent_bands_are_planes_of_zeros_and_offsets_are_taken_off(clear_folder
     assert not crop[1].any()
 
 
-def test_poisoned_batches_end_in_a_clear_message(tmp_path: Path) -> None:
+def test_numbers_that_are_none_in_a_file_teach_nothing(tmp_path: Path) -> None:
+    """NaN and infinity are gaps of clear imagery and of pairs: no batch holds one."""
+    dn = textured_dn(4, 40, 40) * np.float32(1e-4)
+    dn[1, 3, 4], dn[2, 5, 6], dn[3, 7, 8] = np.nan, np.inf, -np.inf
+    for name in ("a_cloudy.tif", "a_clear.tif"):
+        write_raster(tmp_path / name, dn)
+    (tmp_path / "manifest.csv").write_text(
+        f"file,sensor,bands,scale,chip\na_clear.tif,MSI,{' '.join(BANDS)},1,\n"
+    )
+    (chip,), (pair,) = read_chips(tmp_path, BANDS), read_pairs(tmp_path, BANDS)
+    np.testing.assert_array_equal(chip.image, np.where(np.isfinite(dn), dn, 0))
+    np.testing.assert_array_equal(pair.valid, np.isfinite(dn).all(axis=0))
+    assert np.isfinite(pair.clear).all()
+
+
+def test_a_loss_that_is_not_finite_ends_in_a_clear_message(tmp_path: Path) -> None:
     config, run = tiny_run(tmp_path)
+    before = [p.clone() for p in run.generator.parameters()]
     cloudy, clear, target = random_batch(2)
-    with pytest.raises(SceneError, match="3 cloudy and 4 clear bands"):
-        train_step(run, config, [(cloudy[:, :3], clear, target)], 0)
-    with pytest.raises(SceneError, match="differ in size"):
-        train_step(run, config, [(cloudy, clear[..., :30], target)], 0)
     clear[1, 2, 3, 4] = np.nan
-    message = r"clear part .* NaN .*example 1, band 2, row 3, column 4"
-    with pytest.raises(SceneError, match=message):
-        train_step(run, config, [(cloudy, clear, target)], 0)
-    assert all(p.grad is None or p.grad.isfinite().all() for p in run.generator.parameters())
+    with pytest.raises(
+        OptionError, match=r"the loss is not finite at step 3 .* lower learning_rate"
+    ):
+        train_step(run, config, (cloudy, clear, target), 3)
+    assert all(map(torch.equal, before, run.generator.parameters()))
 
 
 def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
@@ -628,43 +645,42 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
         with pytest.raises(OptionError, match="one thing to train on"):
             read_sources(TINY, clear, pairs, None)
     for text, message in [
-        ('bands = ["B02"]\n', "4 channel_weights for 1 bands"),
+        ('bands = ["B02"]\nchannel_weights = [1, 2]\n', "2 channel_weights for 1 bands"),
         ("crop_px = 16\n", "patches of 16 px"),
-        ('skies = ["fog=1"]\n', "skies names 'fog'; known: clear, veil, cirrus, cumulus, deck"),
-        ('skies = ["deck=0.5"]\n', "the shares of skies sum up to 0.5, not 1: deck=0.5"),
         (
-            'bands = ["B02", "B03", "B04"]\nchannel_weights = [1, 1, 1]\n'
-            'veil_pictures = 9\nveil_from = "rgb"\n',
+            'skies = ["fog=1"]\n',
+            r"skies names \['fog'\]; known: clear, veil, cirrus, cumulus, deck",
+        ),
+        ('skies = ["deck=0.5"]\n', "the shares of skies are {'deck': 0.5}; .* and their sum 1"),
+        ('skies = ["deck=2", "clear=-1"]\n', "each is from 0 to 1"),
+        (
+            'bands = ["B02", "B03", "B04"]\nveil_pictures = 9\nveil_from = "rgb"\n',
             "veil_pictures = 9 learns to see veils",
         ),
-        ("mean_of_steps = [300]\n", "names step 300; weights are kept every validate_every = 250"),
-        ("mean_of_steps = [0]\n", "names step 0"),
-        ('passes = "one_step"\n', 'passes = \'one_step\' must be one of "one-step", "recurrent"'),
-        ('output = "Blend"\n', 'must be one of "image", "blend"'),
-        ('attention_kind = "MSE"\n', 'must be one of "mse", "bce"'),
-        ('precision = "int8"\n', 'must be one of "fp32", "bf16", "fp16"'),
-        ('steps = "100"\n', "steps = '100' must be a whole number"),
-        ("steps = true\n", "steps = True must be a whole number"),
-        ("steps = 0\n", "steps = 0 must be 1 or more"),
-        ("learning_rate = nan\n", "learning_rate = nan must be a finite number"),
-        ("learning_rate = 0\n", "learning_rate = 0 must be above 0"),
-        ("weight_decay = inf\n", "weight_decay = inf must be a finite number"),
-        ("ema = 1.5\n", "ema = 1.5 must be from 0 to 1"),
-        ("ema = nan\n", "ema = nan must be from 0 to 1"),
-        ("loaders = -1\n", "loaders = -1 must be 0 or more"),
-        ("drop_share = 7\n", "drop_share = 7 must be from 0 to 1"),
-        ("picture_gamma = 0\n", "picture_gamma = 0 must be above 0"),
-        ("betas = [0.5, 1]\n", r"betas = \[0.5, 1\] must be 0 or more and below 1"),
-        ("channel_weights = [1, 1, -1, 1]\n", r"channel_weights = \[1, 1, -1, 1\] must be 0 or"),
-        ('skies = ["deck=2", "clear=-1"]\n', "skies holds 'deck=2'; a share is from 0 to 1"),
-        ('dn_offsets = ["a.tif=nan"]\n', "dn_offsets holds 'a.tif=nan', which is not NAME=NUM"),
-        ('bands = "B02"\n', "bands = 'B02' must be a list of texts"),
-        ("betas = [0.5]\n", "must be a list of 2 numbers"),
-        ('composites = ["B02"]\n', "must be a list of lists"),
-        ('dn_offsets = ["a.tif"]\n', "dn_offsets holds '=a.tif', which is not NAME=NUMBER"),
-        ('skies = ["deck=abc"]\n', "skies holds 'deck=abc'"),
+        ("mean_of_steps = [300]\n", r"names \[300\]; weights are kept every validate_every = 250"),
+        ("mean_of_steps = [0]\n", r"names \[0\]"),
+        ('passes = "one_step"\n', "passes = 'one_step': .* 'one-step' or 'recurrent'"),
+        ('output = "Blend"\n', "'image' or 'blend'"),
+        ('attention_kind = "MSE"\n', "'mse' or 'bce'"),
+        ('precision = "int8"\n', "precision = 'int8': .* 'fp32', 'bf16' or 'fp16'"),
+        ('steps = "100"\n', "steps = '100': Input should be a valid integer"),
+        ("steps = true\n", "steps = True: Input should be a valid integer"),
+        ("steps = 0\n", "steps = 0: Input should be greater than or equal to 1"),
+        ("learning_rate = nan\n", "learning_rate = nan: Input should be a finite number"),
+        ("learning_rate = 0\n", "learning_rate = 0: Input should be greater than 0"),
+        ("attention_weight = inf\n", "attention_weight = inf: Input should be a finite number"),
+        ("loaders = -1\n", "loaders = -1: Input should be greater than or equal to 0"),
+        ("drop_share = 7\n", "drop_share = 7: Input should be less than or equal to 1"),
+        ("picture_gamma = 0\n", "picture_gamma = 0: Input should be greater than 0"),
+        ("channel_weights = [1, 1, -1, 1]\n", r"channel_weights.2 = -1: .* greater than or equal"),
+        ('dn_offsets = ["a.tif=nan"]\n', "dn_offsets.a.tif = nan: Input should be a finite number"),
+        ('dn_offsets = ["a.tif"]\n', r"dn_offsets = \('a.tif',\): .* not convert .* 'a.tif'"),
+        ('skies = ["deck=abc"]\n', "skies = .* not convert string to float: 'abc'"),
+        ('bands = "B02"\n', "bands = 'B02': Input should be a valid list"),
+        ('composites = ["B02"]\n', "composites.0 = 'B02': Input should be a valid list"),
         ("display_share = 0.5\n", "pictures have 3 bands, and the config 4"),
         ('veil_from = "rgb"\n', "pictures have 3 bands, and the config 4"),
+        ("ema = 0.5\n", "unknown option 'ema'; known: adversarial_from, "),
     ]:
         path = tmp_path / "config.toml"
         path.write_text(text)
@@ -672,8 +688,19 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
             Config.read(path)
     path.write_text("steps = 300\nmean_of_steps = [250, 300]\n")
     assert Config.read(path).mean_of_steps == (250, 300)  # the last step is kept, too
-    with pytest.raises(OptionError, match="use fp32, bf16 or fp16"):
-        make_fabric(dataclasses.replace(TINY, precision="int8"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(p for folder in ("examples", "benchmarks") for p in (ROOT / folder).rglob("*.toml")),
+    ids=lambda path: path.stem,
+)
+def test_recipes_load(path: Path) -> None:
+    config, text = Config.read(path), tomllib.loads(path.read_text())
+    assert config.steps == text["steps"]
+    assert config.dn_offsets == {
+        word.split("=")[0]: float(word.split("=")[1]) for word in text.get("dn_offsets", [])
+    }
 
 
 def test_empty_folder_and_missing_bands_are_refused(clear_folder: Path, tmp_path: Path) -> None:
