@@ -3,8 +3,10 @@
 ::
 
     python benchmarks/flow.py [--rooms auto|packages|modules] [--list] [--json]
+    python benchmarks/flow.py --write docs    # the picture, and the numbers in docs/architecture.md
+    python benchmarks/flow.py --check docs    # fails where they are out of date
 
-Runs ``geodecloud SCENE --out OUT`` in this process on a small synthetic scene, with every module
+Runs ``geodecloud SCENE --out OUT --device cpu`` in this process on a small synthetic scene, with every module
 imported beforehand, and watches the calls of the main thread. It measures the `geodecloud` that
 is imported: put another checkout first in PYTHONPATH to measure that one.
 
@@ -53,11 +55,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 import click
 import numpy as np
 import rasterio
+from flow_picture import draw
 from rasterio.transform import from_origin
 
 import geodecloud
@@ -69,37 +72,77 @@ FLAT_VOCABULARY = (
     *("errors", "options", "config", "grid", "footprint", "bands", "reflectance", "metadata"),
     *("array_metadata", "tags", "cube", "tiler", "stitcher", "models.card"),
 )
+#: the functions whose calls are the stations of the picture; the second is that before the move
+STORY = {
+    ("decloud_file", "decloud_file"),
+    ("decloud_file", "decloud_scene"),
+    ("run", "decloud_scene"),
+}
+#: what stands between these in docs/architecture.md is written by this file
+MARKS = ("<!-- flow: begin -->\n", "<!-- flow: end -->\n")
 #: no part of a run on a scene, and slow to import
 ASIDE = ("__main__", "training", "cli.training", "bench", "bench_machine", "bench_scene")
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call from a function of the package to another; modules without ``geodecloud.``."""
+    """One call from a function of the package to another; modules without ``geodecloud.``.
+
+    `station` is the step of the story under way: what `STORY` called.
+    """
 
     caller_module: str
     caller: str
     module: str
     function: str
+    station: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.caller_module}.{self.caller} -> {self.module}.{self.function}"
 
 
+@dataclass(frozen=True)
+class Stop:
+    """One step of the walk: the room it was in before, the one it is in now, and the call."""
+
+    before: str
+    room: str
+    call: Call
+    is_climb: bool
+    is_return: bool
+    is_upcall: bool
+
+    @property
+    def station(self) -> str:
+        """The step of the story under way."""
+        return self.call.station.rpartition(".")[2].lstrip("_")
+
+    def __str__(self) -> str:
+        return f"{self.before:>12} | {self.room:<12} {self.call}"
+
+
 @dataclass
 class Flow:
-    """What the walk comes to; `stops` in their order, as (room before, room, call)."""
+    """What the walk comes to; all in their order."""
 
-    stops: list[tuple[str, str, Call]] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
     rooms: list[str] = field(default_factory=list)
-    returns: list[tuple[str, str, Call]] = field(default_factory=list)
-    climbs: int = 0
-    upcalls: list[Call] = field(default_factory=list)
     again: list[Call] = field(default_factory=list)
+
+    @property
+    def returns(self) -> list[Stop]:
+        """The stops in rooms it had left."""
+        return [stop for stop in self.stops if stop.is_return]
+
+    @property
+    def upcalls(self) -> list[Stop]:
+        """The stops above their callers."""
+        return [stop for stop in self.stops if stop.is_upcall]
 
     def numbers(self) -> dict[str, int]:
         """The counts, by name."""
-        counts = {"stops": len(self.stops), "rooms": len(self.rooms), "climbs": self.climbs}
+        counts = {"stops": len(self.stops), "rooms": len(self.rooms)}
+        counts |= {"climbs": sum(stop.is_climb for stop in self.stops)}
         counts |= {"returns": len(self.returns), "upcalls": len(self.upcalls)}
         return counts | {"again": len(self.again)}
 
@@ -180,7 +223,7 @@ class Watch:
             caller = caller.f_back
         if caller is not None:
             places = (module_of(caller), function_of(caller), module_of(frame), function_of(frame))
-            self.calls.append(Call(*places))
+            self.calls.append(Call(*places, station_of(frame)))
 
     def _counts(self, frame: FrameType) -> bool:
         module, code = module_of(frame), frame.f_code
@@ -203,6 +246,17 @@ def function_of(frame: FrameType) -> str:
     return name
 
 
+def station_of(frame: FrameType) -> str:
+    """What the story has called that is on the stack at this frame; empty outside the story."""
+    station, above = "", cast("FrameType | None", frame)
+    while above is not None:
+        if (module_of(above), function_of(above)) in STORY:
+            return station
+        station = function_of(above) if module_of(above) else station
+        above = above.f_back
+    return ""
+
+
 def count(calls: list[Call], tree: Tree) -> Flow:
     """Follow the calls and count, as the text at the top of this file says."""
     flow = Flow()
@@ -218,20 +272,19 @@ def count(calls: list[Call], tree: Tree) -> Flow:
             flow.again.append(call)
             continue
         seen.add((call.module, call.function))
-        if not flow.stops:
-            flow.rooms.append(caller_room)
-        before = flow.stops[-1][1] if flow.stops else caller_room
-        flow.stops.append((before, room, call))
-        if room not in flow.rooms:
-            flow.rooms.append(room)
-        if tree.height(room) > tree.height(caller_room):
-            flow.upcalls.append(call)
-        if room == before:
-            continue
-        left.add(before)
-        flow.climbs += tree.height(room) > tree.height(before)
-        if room in left:
-            flow.returns.append((before, room, call))
+        before = flow.stops[-1].room if flow.stops else caller_room
+        if room != before:
+            left.add(before)
+        stop = Stop(
+            before,
+            room,
+            call,
+            is_climb=tree.height(room) > tree.height(before),
+            is_return=room != before and room in left,
+            is_upcall=tree.height(room) > tree.height(caller_room),
+        )
+        flow.stops.append(stop)
+        flow.rooms += [name for name in (before, room) if name not in flow.rooms]
     return flow
 
 
@@ -265,34 +318,65 @@ def watch_run(tree: Tree) -> list[Call]:
         scene, out = Path(folder, "scene.tif"), Path(folder, "clear.tif")
         write_scene(scene)
         with Watch(tree) as watch:
-            cli.main([str(scene), "--out", str(out), "--quiet"], standalone_mode=False)
+            cli.main(
+                [str(scene), "--out", str(out), "--device", "cpu", "--quiet"], standalone_mode=False
+            )
     return watch.calls
+
+
+def write_pages(folder: Path, flow: Flow, tree: Tree) -> dict[Path, str]:
+    """The files of the documentation that show the flow, as they have to be."""
+    page = folder / "architecture.md"
+    begin, end = MARKS
+    head, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    numbers = flow.numbers()
+    said = ", ".join(f"{numbers[name]} {name}" for name in ("stops", "rooms", "climbs", "returns"))
+    text = f"![The walk of one scene through the rooms](images/flow.svg)\n\n{said}.\n"
+    return {
+        page: head + begin + text + end + rest.partition(end)[2],
+        folder / "images/flow.svg": draw(flow, tree),
+    }
+
+
+def is_current(path: Path, text: str) -> bool:
+    """Whether a file has this text."""
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def report(flow: Flow, with_stops: bool) -> str:
+    """The numbers, and what makes the way long."""
+    lines = ["  ".join(f"{name} {number}" for name, number in flow.numbers().items())]
+    lines += ["", f"rooms, in order: {' '.join(flow.rooms)}"]
+    parts: dict[str, list[Any]] = {"stops": flow.stops} if with_stops else {}
+    parts |= {"returns": flow.returns, "upcalls": flow.upcalls, "again": flow.again}
+    for title, items in parts.items():
+        lines += ["", f"{title}:", *(f"  {item}" for item in items)]
+    return "\n".join(lines)
 
 
 @click.command()
 @click.option("--rooms", type=click.Choice(["auto", "packages", "modules"]), default="auto")
-@click.option("--list", "as_list", is_flag=True, help="Print all stops, too.")
+@click.option("--list", "with_stops", is_flag=True, help="Print all stops, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(rooms: str, as_list: bool, as_json: bool) -> None:
+@click.option("--write", type=click.Path(path_type=Path), help="Folder of architecture.md.")
+@click.option("--check", type=click.Path(path_type=Path), help="The same; writes nothing.")
+def main(
+    rooms: str, with_stops: bool, as_json: bool, write: Path | None, check: Path | None
+) -> None:
     """Count stops, rooms, climbs and returns of one scene on its way from file to file."""
     tree = Tree(Path(geodecloud.__path__[0]), rooms)
     flow = count(watch_run(tree), tree)
+    if write:
+        for path, text in write_pages(write, flow, tree).items():
+            path.write_text(text, encoding="utf-8", newline="\n")
+    if check:
+        pages = write_pages(check, flow, tree)
+        if old := [str(path) for path, text in pages.items() if not is_current(path, text)]:
+            raise SystemExit(f"{', '.join(old)} show another flow than the code has: make flow")
     if as_json:
         click.echo(json.dumps(flow.numbers() | {"flow": dataclasses.asdict(flow)}))
-        return
-    click.echo("  ".join(f"{name} {number}" for name, number in flow.numbers().items()))
-    click.echo(f"\nrooms, in order: {' '.join(flow.rooms)}")
-    if as_list:
-        click.echo("\nstops:")
-        for before, room, call in flow.stops:
-            click.echo(f"  {before:>12} | {room:<12} {call}")
-    click.echo("\nreturns:")
-    for before, room, call in flow.returns:
-        click.echo(f"  {before:>12} | {room:<12} {call}")
-    for title, calls in (("upcalls", flow.upcalls), ("again", flow.again)):
-        click.echo(f"\n{title}:")
-        for call in calls:
-            click.echo(f"  {call}")
+    else:
+        click.echo(report(flow, with_stops))
 
 
 if __name__ == "__main__":
