@@ -331,7 +331,8 @@ def write_pages(folder: Path, flow: Flow, tree: Tree) -> dict[Path, str]:
     head, _, rest = page.read_text(encoding="utf-8").partition(begin)
     numbers = flow.numbers()
     said = ", ".join(f"{numbers[name]} {name}" for name in ("stops", "rooms", "climbs", "returns"))
-    text = f"![The walk of one scene through the rooms](images/flow.svg)\n\n{said}.\n"
+    picture = "![The walk of one scene through the rooms](images/flow.svg)"
+    text = f"[{picture}](images/flow.svg)\n\n{said}.\n"
     return {
         page: head + begin + text + end + rest.partition(end)[2],
         folder / "images/flow.svg": draw(flow, tree),

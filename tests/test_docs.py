@@ -6,6 +6,7 @@ order. A block that cannot be run here is told by a comment above it: ``<!-- not
 
 from __future__ import annotations
 
+import ast
 import copy
 import re
 import shlex
@@ -95,3 +96,26 @@ def run_commands(text: str) -> None:
         for option in ("--out", "--out-dir", "--provenance", "--cloud-map"):
             if option in words[:-1] and not words[words.index(option) + 1].startswith("-"):
                 assert Path(words[words.index(option) + 1]).exists(), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:geodecloud|tests|benchmarks|examples|docs)/[\w./-]+)", text)
+    assert not [name for name in named if not (ROOT / name).exists() and "NAME" not in name]
+
+
+def test_things_are_where_the_architecture_says() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \| `(geodecloud/\S+\.py)` \| `(\w+)` \|$", text, re.MULTILINE)
+    assert len(rows) > 20
+    for file, name in rows:
+        statements = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+        assert name in [getattr(statement, "name", "") for statement in statements], (file, name)
+
+
+def test_every_room_is_on_the_map() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = text.partition("## The rooms")[2].partition("## Rules")[0]
+    rooms = {path.stem for path in (ROOT / "geodecloud").glob("[!_]*") if path.name != "py.typed"}
+    assert rooms <= set(re.findall(r"`(\w+)`", table))
