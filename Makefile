@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lint types results benchmark clean
+.PHONY: demo test test-min coverage check format lint types spelling docs flow wheel results benchmark clean
 
 demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a picture of both
 	$(BIN)/python examples/demo.py demo
 
 test: $(READY)  ## all tests; with GEODECLOUD_TEST_DATA set, also those on real files
 	$(BIN)/python -m pytest -q
+
+test-min: build/min/.ready  ## all tests with the lowest versions that pyproject.toml allows
+	build/min/bin/python -m pytest -q
+
+coverage: $(READY)  ## all tests; fails where less than 92 % of lines and branches are run
+	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
 
 check: format lint types test  ## what has to pass before a change lands
 
@@ -25,6 +31,23 @@ types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/mypy examples
 
+spelling: $(READY)
+	$(BIN)/codespell
+
+docs: $(READY)  ## the pages of docs/ and the reference as a site, in build/site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+flow: $(READY)  ## the picture of docs/architecture.md, drawn anew from the code
+	$(BIN)/python benchmarks/flow.py --write docs
+
+wheel: $(READY)  ## sdist and wheel in dist/, and the wheel tried in an environment of its own
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd build/wheel && bin/geodecloud --version && bin/geodecloud models list
+
 results: $(READY)  ## docs/results.md and its pictures, from the data in GEODECLOUD_TEST_DATA
 	$(BIN)/python benchmarks/results.py "$(GEODECLOUD_TEST_DATA)"
 
@@ -36,6 +59,12 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "geodecloud needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+build/min/.ready: pyproject.toml .ci/lowest.py
+	$(PYTHON) -m venv build/min
+	$(PYTHON) .ci/lowest.py > build/min/lowest.txt
+	build/min/bin/python -m pip install --quiet --disable-pip-version-check -c build/min/lowest.txt -e '.[test]'
 	@touch $@
 
 clean:
