@@ -29,6 +29,7 @@ from rasterio.errors import RasterioError
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.raster.difference import find_difference
 from geodecloud.raster.storage import is_remote, put
+from geodecloud.raster.targets import SIDECARS, check_file
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.tags import copy_option, write_missing_tags
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SIDECARS = (".msk", ".ovr", ".aux.xml")
 _OPTIONS: dict[str, dict[str, str]] = {
     "cog": {"driver": "COG", "BLOCKSIZE": "512"},
     "gtiff": {"driver": "GTiff", "TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512"},
@@ -92,7 +92,9 @@ class Staging:
         if self.is_remote:
             self.path = Path(tempfile.gettempdir(), str(product.path).rpartition("/")[2])
         else:
-            self.path = Path(product.path).resolve()  # a link is written through, not replaced
+            self.path = Path(
+                os.path.realpath(product.path)
+            )  # a link is written through, not replaced
         # 50 letters are at most 200 bytes, and file systems allow a name 255
         self.folder = self.path.with_name(f".{self.path.name[:50]}.{secrets.token_hex(4)}.part")
         self.raw = self.folder / "raw" / "raw.tif"
@@ -147,14 +149,16 @@ class Staging:
         if self.is_remote:
             put(self.final, str(self.product.path))
             return
-        older = self.path.exists()
+        older = check_file(self.path)
         if older and not self.format.overwrite:
             raise SceneIOError(f"{self.product.path} was made by someone else meanwhile")
         beside = [file for file in self.final.parent.iterdir() if file != self.final]
+        for file in beside:
+            check_file(self.path.with_name(file.name))
         for file in beside:  # first: who sees the raster shall see all of it
             self._publish_beside(file, older)
         os.replace(self.final, self.path)
-        for stale in {self.path.name + suffix for suffix in _SIDECARS} - {f.name for f in beside}:
+        for stale in {self.path.name + suffix for suffix in SIDECARS} - {f.name for f in beside}:
             place = self.path.with_name(stale)
             if os.path.exists(place):  # False for a name that is too long
                 place.unlink()
@@ -292,8 +296,9 @@ def write_text(path: Path, text: str) -> None:
     Raises
     ------
     SceneIOError
-        If it cannot be written.
+        If it cannot be written, or something else than a file is there.
     """
+    check_file(path)
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:

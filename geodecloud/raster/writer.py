@@ -6,9 +6,6 @@ them gets to the disk is `geodecloud.raster.staging`'s business.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
@@ -23,7 +20,7 @@ from geodecloud.compute.chunks import Engine, engine
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.raster.reader import ONE_THREAD
 from geodecloud.raster.staging import FileFormat, MaskTarget, OutputRaster, Staging
-from geodecloud.raster.storage import check_address, exists, is_remote
+from geodecloud.raster.targets import check_target as check_target  # others ask here, too
 from geodecloud.scene.cube import Cube, Scene
 from geodecloud.scene.metadata import VALID, Metadata
 
@@ -148,58 +145,6 @@ def gdal_settings() -> Iterator[None]:
             # inside a caller's own Env, rasterio would leave our settings behind
             for name, value in before.items():
                 set_gdal_config(name, value)
-
-
-def check_target(path: str | Path, overwrite: bool, raw_bytes: int = 0) -> None:
-    """Refuse early what would fail late.
-
-    Raises
-    ------
-    SceneIOError
-        If the target exists without leave to overwrite, its folder is missing or not
-        writable, or its disk is too full for the scene.
-    """
-    if is_remote(path):
-        check_address(str(path))
-        there, folder = exists(str(path)), Path(tempfile.gettempdir())
-    else:
-        folder = _check_local(Path(path))
-        there = _is_there(path)
-    if there and not overwrite:
-        raise SceneIOError(
-            f"{path} exists; give --overwrite, or format=geodecloud.FileFormat(overwrite=True), to replace it"
-        )
-    try:
-        tempfile.TemporaryFile(dir=folder).close()  # os.access does not know network shares
-    except OSError as error:
-        raise SceneIOError(f"{folder} cannot be written to: {error}") from error
-    free = shutil.disk_usage(folder).free
-    if free < 2 * raw_bytes:
-        raise SceneIOError(
-            f"{folder} has {free / 1e9:.1f} GB free; writing {path} needs up to "
-            f"{2 * raw_bytes / 1e9:.1f} GB on the way"
-        )
-
-
-def _check_local(path: Path) -> Path:
-    """The folder of a local target, once it is known to be one."""
-    if os.path.isdir(path):
-        raise SceneIOError(
-            f"{path} is a folder; name the file to write, such as {path / 'clear.tif'}"
-        )
-    if not os.path.isdir(path.parent):
-        raise SceneIOError(f"the folder {path.parent} of {path.name} does not exist; make it first")
-    return path.parent
-
-
-def _is_there(path: str | Path) -> bool:
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return False
-    except OSError as error:  # such as a name that is too long
-        raise SceneIOError(f"{path} cannot be written: {error.strerror}. Choose another") from error
-    return True
 
 
 def _raw_bytes(metadata: Metadata) -> int:

@@ -31,6 +31,7 @@ from geodecloud.errors import OptionError, SceneError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.weights import load_model
+from geodecloud.raster.targets import check_file, make_folder
 from geodecloud.training.checkpoint import CHECKPOINT, Run, finished_card, models_taken_over
 from geodecloud.training.config import Config
 from geodecloud.training.curves import Curves
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 #: Peak learning rate of the discriminator, as published.
 _DISCRIMINATOR_RATE = 4e-4
+#: File in a run's folder with a line for each validation.
+LOG = "log.jsonl"
 
 
 def train(
@@ -80,7 +83,9 @@ def train(
         log.info("this run is done: %s is there", f"{config.name}.safetensors")
         return card
     check_finish(config, sources)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    for name in (CHECKPOINT, BEST, LOG, f"{config.name}.safetensors"):
+        check_file(out / name)
     fabric = make_fabric(config, accelerator, devices)
     fabric.launch()
     run = start_run(config, fabric, out)
@@ -113,7 +118,7 @@ def train(
             record = {"step": step + 1, "minutes": minutes, "gain_db": gain, **means}
             if fabric.is_global_zero:
                 run.write_checkpoint(config, step + 1, best)
-                with (out / "log.jsonl").open("a", encoding="utf-8") as lines:
+                with (out / LOG).open("a", encoding="utf-8") as lines:
                     lines.write(json.dumps(record) + "\n")
                 curves.write(record, sources.selecting, restored)
             log.info("%s", record)
