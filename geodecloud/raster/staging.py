@@ -23,11 +23,10 @@ import dask.array as da
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
 
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.raster.difference import find_difference
+from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 from geodecloud.raster.storage import is_remote, put
 from geodecloud.raster.targets import SIDECARS, check_file
 from geodecloud.scene.metadata import Metadata
@@ -214,7 +213,7 @@ class Staging:
                 self._copy(raw, copy)
             with rasterio.open(raw) as src, rasterio.open(copy) as dst:
                 complaints.found += filter(None, [find_difference(src, dst)])
-        except (RasterioError, CPLE_BaseError, ValueError) as error:
+        except (*GDAL_ERRORS, ValueError) as error:
             complaints.found.append(str(error))
         if complaints.found:
             asked = " ".join(f"{k}={v}" for k, v in self.format.creation_options.items())
@@ -223,10 +222,13 @@ class Staging:
 
 @contextmanager
 def _writing(path: str | Path) -> Iterator[None]:
-    """Errors within are about this product, under the name its user gave."""
+    """GDAL as we want it; errors within are about this product, under the name its user gave."""
     try:
-        yield
-    except (RasterioError, CPLE_BaseError, OSError) as error:
+        with (
+            gdal_settings()
+        ):  # those of the thread that computes are not those of the one that writes
+            yield
+    except (*GDAL_ERRORS, OSError) as error:
         detail = error.__cause__ or error  # rasterio's own words may be "See previous exception"
         raise SceneIOError(f"{path} cannot be written: {detail}") from error
 

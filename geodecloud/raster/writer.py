@@ -6,19 +6,17 @@ them gets to the disk is `geodecloud.raster.staging`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import dask.array as da
 import numpy as np
-import rasterio
-from rasterio.env import get_gdal_config, set_gdal_config
 
 from geodecloud.compute.chunks import Engine, engine
 from geodecloud.errors import SceneError, SceneIOError
-from geodecloud.raster.reader import ONE_THREAD
+from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.staging import FileFormat, MaskTarget, OutputRaster, Staging
 from geodecloud.raster.targets import check_target as check_target  # others ask here, too
 from geodecloud.scene.cube import Cube, Scene
@@ -113,7 +111,7 @@ def write_rasters(
             raise SceneIOError(f"{product.path} is to be a GeoTIFF; end its name in .tif")
         check_target(product.path, format.overwrite, _raw_bytes(product.metadata))
     with ExitStack() as stack:
-        stack.enter_context(gdal_settings())
+        stack.enter_context(gdal_settings(GDAL_CACHEMAX=CACHE_BYTES))
         staged = [stack.enter_context(Staging(product, format)) for product in products]
         targets = [stage.open() for stage in staged]
         targets[0].progress = progress
@@ -131,20 +129,6 @@ def write_rasters(
             stage.finish()
         for stage in staged:
             stage.publish()
-
-
-@contextmanager
-def gdal_settings() -> Iterator[None]:
-    """GDAL settings for our own reading and writing; nobody else's are touched."""
-    ours = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True, **ONE_THREAD}
-    before = {name: get_gdal_config(name) for name in ours}
-    with rasterio.Env(**ours):
-        try:
-            yield
-        finally:
-            # inside a caller's own Env, rasterio would leave our settings behind
-            for name, value in before.items():
-                set_gdal_config(name, value)
 
 
 def _raw_bytes(metadata: Metadata) -> int:
