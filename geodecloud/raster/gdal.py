@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,15 @@ from rasterio.session import DummySession
 #: 1.4 has in a private module only (tests/raster/test_gdal.py looks whether that still holds).
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)
 
-#: GDAL's defaults, unless a comment says otherwise, of what results depend on.
-_PINNED: dict[str, str] = {
+_OURS: dict[str, str] = {
     # 3.10 decodes the blocks of a JPEG 2000 file on threads of its own and loses their errors: a file that is
     # cut off reads as zeros. On one thread it says so; the threads here are ours
     "GDAL_NUM_THREADS": "1",
+    # masks are written into the file
+    "GDAL_TIFF_INTERNAL_MASK": "YES",
+}
+#: GDAL's defaults of what results depend on, put in place of what else is set.
+_DEFAULTS: dict[str, str] = {
     # tags, places and classes that a GeoTIFF cannot hold are in a file beside it
     "GDAL_PAM_ENABLED": "YES",
     "GDAL_PAM_MODE": "PAM",
@@ -56,6 +60,7 @@ _PINNED: dict[str, str] = {
     "OSR_STRIP_TOWGS84": "YES",
     "OSR_DEFAULT_AXIS_MAPPING_STRATEGY": "AUTHORITY_COMPLIANT",
     "OSR_USE_APPROX_TMERC": "NO",
+    "OSR_WKT_FORMAT": "DEFAULT",
     # masks on other grids
     "OGR_CT_FORCE_TRADITIONAL_GIS_ORDER": "NO",
     # pixels as they are
@@ -65,13 +70,18 @@ _PINNED: dict[str, str] = {
     "JPEG_READ_MASK": "YES",
     "JP2OPENJPEG_PROMOTE_1BIT_ALPHA_AS_8BIT": "YES",
     "GDAL_RASTERIO_RESAMPLING": "NEAR",
-    # what is written: masks in the file (not GDAL's default), overviews, byte order
-    "GDAL_TIFF_INTERNAL_MASK": "YES",
+    # what is written: masks, overviews (those of a COG: raster/staging.py), byte order
     "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
     "GDAL_TIFF_ENDIANNESS": "NATIVE",
     "GTIFF_DONT_WRITE_BLOCKS": "NO",
     "GTIFF_WRITE_IMAGE_STRUCTURE_METADATA": "YES",
     "GDAL_OVR_PROPAGATE_NODATA": "NO",
+    "PREDICTOR_OVERVIEW": "1",
+    "PHOTOMETRIC_OVERVIEW": "MINISBLACK",
+    "INTERLEAVE_OVERVIEW": "PIXEL",
+    "SPARSE_OK_OVERVIEW": "NO",
+    "GDAL_DEFAULT_CREATE_COPY": "NO",
+    "TIFF_READ_STREAMING": "NO",
     "TIFF_USE_OVR": "NO",
     "USE_RRD": "NO",
     # a creation option that is misspelt is told
@@ -87,12 +97,15 @@ _here = threading.local()
 
 
 @contextmanager
-def gdal_settings(path: str | Path = "", **more: str | int) -> Iterator[None]:
+def gdal_settings(
+    path: str | Path = "", where_set: Mapping[str, str] | None = None, **more: str | int
+) -> Iterator[None]:
     """Pin GDAL's settings in this thread; afterwards they are what they were.
 
     Parameters
     ----------
     path : what is opened within, where it is one raster
+    where_set : values to put in place of others, where a setting is made at all
     **more : further settings
 
     Notes
@@ -102,10 +115,14 @@ def gdal_settings(path: str | Path = "", **more: str | int) -> Iterator[None]:
     """
     asked = _current(_ASKED) or _current(_LISTING) or "NO"
     listing = _listing(path, asked)
-    if getattr(_here, "listing", None) == listing and not more:  # they hold in this thread already
+    if getattr(_here, "listing", None) == listing and not (
+        where_set or more
+    ):  # they hold in this thread already
         yield
         return
-    ours: dict[str, str | int] = {**_PINNED, _ASKED: asked, _LISTING: listing, **more}
+    ours: dict[str, str | int] = {**_OURS, _ASKED: asked, _LISTING: listing, **more}
+    replaced = {**_DEFAULTS, **(where_set or {})}
+    ours |= {name: value for name, value in replaced.items() if _current(name) is not None}
     folder = _current(_SCRATCH)
     if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
         ours[_SCRATCH] = tempfile.gettempdir()

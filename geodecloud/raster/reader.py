@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
 from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.lazy import LazyWindows
+from geodecloud.raster.side_files import read_side_facts
 from geodecloud.raster.storage import is_remote, local_path
 from geodecloud.scene.metadata import VALID, Metadata
 
@@ -129,7 +131,7 @@ def read_metadata(path: str | Path) -> Metadata:
                 f"{path} gives its bands different nodata numbers {src.nodatavals}; a GeoTIFF holds "
                 "one. Bring them to one first, for example with: gdalwarp -dstnodata 0"
             )
-        return Metadata.of_dataset(src)
+        return replace(Metadata.of_dataset(src), side_facts=read_side_facts(src))
 
 
 def _numpy_name(dtype: str) -> str:

@@ -27,6 +27,7 @@ import rasterio.shutil
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.raster.difference import find_difference
 from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
+from geodecloud.raster.side_files import write_side_facts
 from geodecloud.raster.storage import is_remote, put
 from geodecloud.raster.targets import SIDECARS, check_file
 from geodecloud.scene.metadata import Metadata
@@ -123,6 +124,7 @@ class Staging:
         log.debug("copying %s to %s", self.raw, self.final)
         with _writing(self.product.path):
             self.dst.close()
+            write_side_facts(self.raw, self.product.metadata.side_facts)
             self._copy(self.raw, self.final)
             for file in self.final.parent.iterdir():
                 with file.open("rb") as written:
@@ -139,7 +141,9 @@ class Staging:
 
     def _copy(self, raw: Path, final: Path) -> None:
         """Make a finished raster of a raw one, with all its tags."""
-        rasterio.shutil.copy(raw, final, **self._options())
+        options = self._options()
+        with gdal_settings(where_set=_of_overviews(options)):
+            rasterio.shutil.copy(raw, final, **options)
         with rasterio.open(raw) as src, rasterio.open(final) as dst:
             write_missing_tags(src, dst)
 
@@ -208,6 +212,7 @@ class Staging:
         place = {"width": 16, "height": 16}
         with rasterio.open(raw, "w", driver="GTiff", **metadata.profile() | place) as dst:
             metadata.write_to(dst)
+        write_side_facts(raw, metadata.side_facts)
         try:
             with complaints:
                 self._copy(raw, copy)
@@ -249,6 +254,14 @@ class _Complaints(logging.Handler):
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("rasterio").removeHandler(self)
+
+
+def _of_overviews(options: Mapping[str, str]) -> dict[str, str]:
+    """GDAL's settings of overviews as its COG driver makes them where none are set."""
+    return {
+        "COMPRESS_OVERVIEW": options.get("OVERVIEW_COMPRESS", options["COMPRESS"]),
+        "GDAL_TIFF_OVR_BLOCKSIZE": options.get("BLOCKSIZE", "128"),
+    }
 
 
 def _predictor(metadata: Metadata, format: str) -> str:
