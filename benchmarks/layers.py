@@ -14,12 +14,12 @@ from collections import defaultdict
 
 import click
 import numpy as np
-import openvino as ov
 import torch
 from naive import PublishedGenerator
 from torch.profiler import profile
 
 from geodecloud.backends.openvino_graph import Sides, build_graph
+from geodecloud.backends.openvino_runtime import ov
 from geodecloud.compute.engine import threads_here
 from geodecloud.models.catalogue import find_weights
 from geodecloud.models.tensors import read_tensors

@@ -9,10 +9,10 @@ import threading
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from geodecloud.backends import Array, Margins, window_cost
 from geodecloud.backends.openvino_graph import Sides, Tensors, build_graph
+from geodecloud.backends.openvino_runtime import ov
 from geodecloud.errors import DeviceError
 from geodecloud.models.card import ModelCard
 

@@ -20,10 +20,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
+from geodecloud.backends.openvino_runtime import ops, ov
 from geodecloud.models.architecture import (
     BLOCK_REACH_PX,
     BLOCKS,

@@ -77,11 +77,17 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Score models on pairs, through the same path as any scene, beside the baselines."""
+    from geodecloud.raster.targets import check_file, make_folder
     from geodecloud.scene.bands import parse_band_list
     from geodecloud.training.evaluate import evaluate_folder, pairs_for
     from geodecloud.training.panels import write_panels
     from geodecloud.training.tables import format_report, write_csv
 
+    for file in (csv, markdown):
+        if file is not None:
+            check_file(file)
+    if panels is not None:
+        make_folder(panels)
     names = parse_band_list(file_bands) if file_bands else []
     with remarks(quiet=True, verbose=0):
         scores = evaluate_folder(data, models, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import rasterio.windows
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 
+from geodecloud.raster.side_files import read_side_facts
 from geodecloud.scene.tags import read_tags
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def find_difference(raw: DatasetReader, final: DatasetReader) -> str | None:
     facts, found = _facts(raw), _facts(final)
     for name, value in facts.items():
         if found.get(name) != value:
-            return f"its {name} is {found.get(name)}, not {value}"
+            return f"its {name} is {_short(found.get(name))}, not {_short(value)}"
     masked = MaskFlags.per_dataset in raw.mask_flag_enums[0]
     height, width = raw.shape
     for top in range(0, height, 512):
@@ -55,4 +57,8 @@ def _facts(src: DatasetReader) -> dict[str, Any]:
             for key, value in tags.items():
                 label = f"{namespace}:{key}" if namespace else key
                 facts[f"tag {label} of {owner}"] = value
-    return facts
+    return facts | read_side_facts(src).facts()
+
+
+def _short(value: object) -> str:
+    return textwrap.shorten(str(value), 200, placeholder="...")

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,17 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.session import DummySession
 
 from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
+from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.lazy import LazyWindows
+from geodecloud.raster.side_files import read_side_facts
 from geodecloud.raster.storage import is_remote, local_path
 from geodecloud.scene.metadata import VALID, Metadata
 
 if TYPE_CHECKING:
     import xarray as xr
     from rasterio.io import DatasetReader
-
-#: GDAL 3.10 decodes the blocks of a JPEG 2000 file on threads of its own and loses their errors:
-#: a file that is cut off reads as zeros. On one thread it says so; the threads here are ours.
-ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
 
 
 @contextmanager
@@ -41,9 +39,7 @@ def reading(path: str | Path) -> Iterator[None]:
         If GDAL fails.
     """
     try:
-        # settings made in one thread are not those of another. The session: rasterio would look for
-        # credentials each time, and opening a file does so anyway
-        with rasterio.Env.from_defaults(session=DummySession(), **ONE_THREAD):
+        with gdal_settings(path):
             yield
     except RasterioError as error:
         detail = error.__cause__ or error
@@ -60,8 +56,22 @@ def chunk_px(shape_yx: tuple[int, int]) -> int:
     return 1024 if max(shape_yx) > 2048 else 512
 
 
-def open_raster(path: str | Path) -> DatasetReader:
-    """Open a raster with GDAL, or say in one sentence why not.
+@contextmanager
+def open_raster(path: str | Path) -> Iterator[DatasetReader]:
+    """Open a raster with GDAL for a while, or say in one sentence why not.
+
+    Raises
+    ------
+    SceneIOError
+        If the file is missing, unreadable or no raster.
+    """
+    # GDAL looks at much of a file only when it is asked
+    with gdal_settings(path), open_dataset(path) as src:
+        yield src
+
+
+def open_dataset(path: str | Path) -> DatasetReader:
+    """Open a raster with GDAL for as long as the caller wants, who reads inside `reading`.
 
     Raises
     ------
@@ -71,7 +81,7 @@ def open_raster(path: str | Path) -> DatasetReader:
     if _is_local(path) and not os.path.exists(path):
         raise SceneIOError(f"{path} does not exist")
     try:
-        with warnings.catch_warnings():
+        with gdal_settings(path), warnings.catch_warnings():
             # a scene without georeference is processed too; `info` says so in words
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(path)
@@ -121,7 +131,7 @@ def read_metadata(path: str | Path) -> Metadata:
                 f"{path} gives its bands different nodata numbers {src.nodatavals}; a GeoTIFF holds "
                 "one. Bring them to one first, for example with: gdalwarp -dstnodata 0"
             )
-        return Metadata.of_dataset(src)
+        return replace(Metadata.of_dataset(src), side_facts=read_side_facts(src))
 
 
 def _numpy_name(dtype: str) -> str:
@@ -140,7 +150,7 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
     import rioxarray
 
     side = side or chunk_px(metadata.grid.shape_yx)
-    with warnings.catch_warnings():
+    with gdal_settings(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # georeference and scale remarks; Metadata has it all
         array = rioxarray.open_rasterio(
             absolute(path), cache=False, lock=False, decode_times=False, decode_timedelta=False

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +23,14 @@ import dask.array as da
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
 
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.options import FileFormat
 from geodecloud.raster.difference import find_difference
+from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
+from geodecloud.raster.side_files import write_side_facts
 from geodecloud.raster.storage import is_remote, put
+from geodecloud.raster.targets import SIDECARS, check_file
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.tags import copy_option, write_missing_tags
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SIDECARS = (".msk", ".ovr", ".aux.xml")
 _OPTIONS: dict[str, dict[str, str]] = {
     "cog": {"driver": "COG", "BLOCKSIZE": "512"},
     "gtiff": {"driver": "GTiff", "TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512"},
@@ -80,7 +80,8 @@ class Staging:
         if self.is_remote:
             self.path = Path(tempfile.gettempdir(), str(raster.path).rpartition("/")[2])
         else:
-            self.path = Path(raster.path).resolve()  # a link is written through, not replaced
+            # a link is written through, not replaced
+            self.path = Path(os.path.realpath(raster.path))
         # 50 letters are at most 200 bytes, and file systems allow a name 255
         self.folder = self.path.with_name(f".{self.path.name[:50]}.{secrets.token_hex(4)}.part")
         self.raw = self.folder / "raw" / "raw.tif"
@@ -110,6 +111,7 @@ class Staging:
         log.debug("copying %s to %s", self.raw, self.final)
         with _writing(self.raster.path):
             self.dst.close()
+            write_side_facts(self.raw, self.raster.metadata.side_facts)
             self._copy(self.raw, self.final)
             for file in self.final.parent.iterdir():
                 with file.open("rb") as written:
@@ -126,7 +128,9 @@ class Staging:
 
     def _copy(self, raw: Path, final: Path) -> None:
         """Make a finished raster of a raw one, with all its tags."""
-        rasterio.shutil.copy(raw, final, **self._options())
+        options = self._options()
+        with gdal_settings(where_set=_of_overviews(options)):
+            rasterio.shutil.copy(raw, final, **options)
         with rasterio.open(raw) as src, rasterio.open(final) as dst:
             write_missing_tags(src, dst)
 
@@ -135,14 +139,16 @@ class Staging:
         if self.is_remote:
             put(self.final, str(self.raster.path))
             return
-        older = self.path.exists()
+        older = check_file(self.path)
         if older and not self.overwrite:
             raise SceneIOError(f"{self.raster.path} was made by someone else meanwhile")
         beside = [file for file in self.final.parent.iterdir() if file != self.final]
+        for file in beside:
+            check_file(self.path.with_name(file.name))
         for file in beside:  # first: who sees the raster shall see all of it
             self._publish_beside(file, older)
         os.replace(self.final, self.path)
-        for stale in {self.path.name + suffix for suffix in _SIDECARS} - {f.name for f in beside}:
+        for stale in {self.path.name + suffix for suffix in SIDECARS} - {f.name for f in beside}:
             place = self.path.with_name(stale)
             if os.path.exists(place):  # False for a name that is too long
                 place.unlink()
@@ -193,12 +199,13 @@ class Staging:
         place = {"width": 16, "height": 16}
         with rasterio.open(raw, "w", driver="GTiff", **metadata.profile() | place) as dst:
             metadata.write_to(dst)
+        write_side_facts(raw, metadata.side_facts)
         try:
             with complaints:
                 self._copy(raw, copy)
             with rasterio.open(raw) as src, rasterio.open(copy) as dst:
                 complaints.found += filter(None, [find_difference(src, dst)])
-        except (RasterioError, CPLE_BaseError, ValueError) as error:
+        except (*GDAL_ERRORS, ValueError) as error:
             complaints.found.append(str(error))
         if complaints.found:
             asked = " ".join(f"{k}={v}" for k, v in self.format.creation_options.items())
@@ -207,10 +214,13 @@ class Staging:
 
 @contextmanager
 def _writing(path: str | Path) -> Iterator[None]:
-    """Errors within are about this raster, under the name its user gave."""
+    """GDAL as we want it; errors within are about this raster, under the name its user gave."""
     try:
-        yield
-    except (RasterioError, CPLE_BaseError, OSError) as error:
+        with (
+            gdal_settings()
+        ):  # those of the thread that computes are not those of the one that writes
+            yield
+    except (*GDAL_ERRORS, OSError) as error:
         detail = error.__cause__ or error  # rasterio's own words may be "See previous exception"
         raise SceneIOError(f"{path} cannot be written: {detail}") from error
 
@@ -231,6 +241,14 @@ class _Complaints(logging.Handler):
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("rasterio").removeHandler(self)
+
+
+def _of_overviews(options: Mapping[str, str]) -> dict[str, str]:
+    """GDAL's settings of overviews as its COG driver makes them where none are set."""
+    return {
+        "COMPRESS_OVERVIEW": options.get("OVERVIEW_COMPRESS", options["COMPRESS"]),
+        "GDAL_TIFF_OVR_BLOCKSIZE": options.get("BLOCKSIZE", "128"),
+    }
 
 
 def _predictor(metadata: Metadata, format: str) -> str:
@@ -280,8 +298,9 @@ def write_text(path: Path, text: str) -> None:
     Raises
     ------
     SceneIOError
-        If it cannot be written.
+        If it cannot be written, or something else than a file is there.
     """
+    check_file(path)
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:

@@ -15,10 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 import rasterio
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from geodecloud.errors import SceneIOError
+from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 
 #: Stores GDAL can write to. S3 is what the tests run against; the others share GDAL's code.
 _WRITABLE = ("s3", "gs", "az", "oss")
@@ -62,7 +62,10 @@ def check_address(address: str) -> None:
             pass
         try:
             rasterio.shutil.copyfiles(str(small), probe)
-            with rasterio.open(probe):  # some refusals GDAL puts into its log only
+            with (
+                gdal_settings(address),
+                rasterio.open(probe),
+            ):  # some refusals GDAL puts into its log only
                 pass
         finally:
             _delete(probe)
@@ -71,7 +74,7 @@ def check_address(address: str) -> None:
 def exists(address: str) -> bool:
     """Whether there is a raster at an address already."""
     try:
-        with rasterio.open(address):
+        with gdal_settings(address), rasterio.open(address):
             return True
     except RasterioError:
         return False
@@ -89,7 +92,11 @@ def put(local: Path, address: str) -> None:
     with _about(address):
         try:
             rasterio.shutil.copyfiles(str(local), temporary)
-            with rasterio.open(local) as sent, rasterio.open(temporary) as kept:
+            with (
+                gdal_settings(address),
+                rasterio.open(local) as sent,
+                rasterio.open(temporary) as kept,
+            ):
                 if sent.profile != kept.profile:
                     raise SceneIOError(f"{address} did not arrive as it was sent; try again")
             rasterio.shutil.copyfiles(temporary, address)
@@ -103,7 +110,7 @@ def _beside(address: str) -> str:
 
 
 def _delete(address: str) -> None:
-    with suppress(RasterioError, CPLE_BaseError):  # it may never have come to be
+    with suppress(*GDAL_ERRORS):  # it may never have come to be
         rasterio.shutil.delete(address)
 
 
@@ -111,8 +118,9 @@ def _delete(address: str) -> None:
 def _about(address: str) -> Iterator[None]:
     """GDAL's errors within are about this address; one sentence, with where to look."""
     try:
-        yield
-    except (RasterioError, CPLE_BaseError) as error:
+        with gdal_settings():  # side files go with the raster
+            yield
+    except GDAL_ERRORS as error:
         raise SceneIOError(
             f"{address} cannot be written: {error}. Does the bucket exist, and do the credentials "
             "(for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile) let you write?"

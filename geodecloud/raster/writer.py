@@ -6,25 +6,20 @@ them gets to the disk is `geodecloud.raster.staging`'s business.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import dask.array as da
 import numpy as np
-import rasterio
-from rasterio.env import get_gdal_config, set_gdal_config
 
 from geodecloud.compute.engine import Engine, engine
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.options import FileFormat
-from geodecloud.raster.reader import ONE_THREAD
+from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.staging import MaskTarget, OutputRaster, Staging
-from geodecloud.raster.storage import check_address, exists, is_remote
+from geodecloud.raster.targets import check_target as check_target  # others ask here, too
 from geodecloud.scene.cube import Cube, Scene
 from geodecloud.scene.metadata import VALID, Metadata
 
@@ -123,7 +118,7 @@ def write_rasters(
             raise SceneIOError(f"{raster.path} is to be a GeoTIFF; end its name in .tif")
         check_target(raster.path, overwrite, _raw_bytes(raster.metadata))
     with ExitStack() as stack:
-        stack.enter_context(gdal_settings())
+        stack.enter_context(gdal_settings(GDAL_CACHEMAX=CACHE_BYTES))
         staged = [stack.enter_context(Staging(raster, format, overwrite)) for raster in rasters]
         targets = [stage.open() for stage in staged]
         if progress is not None:
@@ -143,72 +138,6 @@ def write_rasters(
             stage.finish()
         for stage in staged:
             stage.publish()
-
-
-@contextmanager
-def gdal_settings() -> Iterator[None]:
-    """GDAL settings for our own reading and writing; nobody else's are touched."""
-    ours = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True, **ONE_THREAD}
-    before = {name: get_gdal_config(name) for name in ours}
-    with rasterio.Env(**ours):
-        try:
-            yield
-        finally:
-            # inside a caller's own Env, rasterio would leave our settings behind
-            for name, value in before.items():
-                set_gdal_config(name, value)
-
-
-def check_target(path: str | Path, overwrite: bool, raw_bytes: int = 0) -> None:
-    """Refuse early what would fail late.
-
-    Raises
-    ------
-    SceneIOError
-        If the target exists without leave to overwrite, its folder is missing or not
-        writable, or its disk is too full for the scene.
-    """
-    if is_remote(path):
-        check_address(str(path))
-        there, folder = exists(str(path)), Path(tempfile.gettempdir())
-    else:
-        folder = _check_local(Path(path))
-        there = _is_there(path)
-    if there and not overwrite:
-        raise SceneIOError(
-            f"{path} exists; give --overwrite, or overwrite=True in Python, to replace it"
-        )
-    try:
-        tempfile.TemporaryFile(dir=folder).close()  # os.access does not know network shares
-    except OSError as error:
-        raise SceneIOError(f"{folder} cannot be written to: {error}") from error
-    free = shutil.disk_usage(folder).free
-    if free < 2 * raw_bytes:
-        raise SceneIOError(
-            f"{folder} has {free / 1e9:.1f} GB free; writing {path} needs up to "
-            f"{2 * raw_bytes / 1e9:.1f} GB on the way"
-        )
-
-
-def _check_local(path: Path) -> Path:
-    """The folder of a local target, once it is known to be one."""
-    if os.path.isdir(path):
-        raise SceneIOError(
-            f"{path} is a folder; name the file to write, such as {path / 'clear.tif'}"
-        )
-    if not os.path.isdir(path.parent):
-        raise SceneIOError(f"the folder {path.parent} of {path.name} does not exist; make it first")
-    return path.parent
-
-
-def _is_there(path: str | Path) -> bool:
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return False
-    except OSError as error:  # such as a name that is too long
-        raise SceneIOError(f"{path} cannot be written: {error.strerror}. Choose another") from error
-    return True
 
 
 def _raw_bytes(metadata: Metadata) -> int:

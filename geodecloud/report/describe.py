@@ -15,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from geodecloud.errors import GeodecloudError
 from geodecloud.options import FileOptions
 from geodecloud.raster.reader import open_raster, read_metadata
+from geodecloud.raster.targets import check_file
 from geodecloud.restore.decisions import decide
 from geodecloud.scene.bands import canonical_name, describe
 from geodecloud.scene.metadata import Metadata
@@ -109,6 +110,7 @@ def join(pictures: Sequence[NDArray[np.uint8]], axis: int, gap_px: int) -> NDArr
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> Path:
     """Write (3, H, W) uint8 as PNG or, where the name says so, JPEG."""
+    check_file(path)
     jpeg = path.suffix in (".jpg", ".jpeg")
     options = {"driver": "JPEG", "quality": 88} if jpeg else {"driver": "PNG"}
     height, width = picture.shape[1:]

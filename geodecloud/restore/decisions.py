@@ -261,7 +261,11 @@ def _choose_codec(
         return Codec((1.0,) * count, (0.0,) * count, dtype.name, metadata.nodata, reason)
     codec = metadata.codec(channels, *formula)
     if options.scale is None and formula[0] is not None:  # nobody asked for this very number
-        why = f"as {options.radiometry}" if options.radiometry else "its values are reflectance already"
+        why = (
+            f"as {options.radiometry}"
+            if options.radiometry
+            else "its values are reflectance already"
+        )
         codec = replace(codec, reason=codec.reason.replace("as asked", why))
     if codec.nodata is None and options.nodata != "none" and _is_sentinel2(metadata, channels):
         codec = replace(

@@ -30,6 +30,7 @@ from geodecloud.scene.bands import SENTINEL2_NM
 from geodecloud.scene.encoding import Encoding
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.reflectance import Codec, decide_codec
+from geodecloud.scene.side_facts import SideFacts
 from geodecloud.scene.tags import Tags, read_tags, write_tags
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Metadata:
     has_classes : whether a scene classification (SCL) comes with it
     gcps, gcps_crs, rpcs : georeference of rasters that have no affine transform
     tags, band_tags : by namespace
+    side_facts : coordinate epoch, category names, attribute tables
     radiometry : which document says what scales and offsets are, in words; None: the scene itself
     encodings : what the values of each band will be packed into later; empty: nothing is known
     """
@@ -83,6 +85,7 @@ class Metadata:
     band_tags: tuple[Tags, ...] = ()
     radiometry: str | None = None
     encodings: tuple[Encoding | None, ...] = ()
+    side_facts: SideFacts = field(default_factory=SideFacts)
 
     @property
     def count(self) -> int:
@@ -223,6 +226,7 @@ class Metadata:
             gcps=self.gcps,
             gcps_crs=self.gcps_crs,
             rpcs=self.rpcs,
+            side_facts=self.side_facts.of_place(),
         )
 
     def one_band(self, index: int) -> Metadata:
@@ -248,6 +252,7 @@ class Metadata:
             masked_by_tag=False,
             has_alpha=False,
             tags={**self.tags, "": default},
+            side_facts=self.side_facts.one_band(index),
         )
 
     def without_statistics(self) -> Metadata:

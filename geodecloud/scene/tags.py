@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from geodecloud.errors import GeodecloudWarning
+from geodecloud.scene.side_facts import band_element
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
@@ -80,7 +81,7 @@ def write_missing_tags(src: DatasetReader, copy: DatasetReader) -> None:
     path = Path(f"{copy.name}.aux.xml")
     root = ElementTree.parse(path).getroot() if path.exists() else ElementTree.Element("PAMDataset")
     for index, tags in missing.items():
-        place = _band_element(root, index) if index and tags else root
+        place = band_element(root, index) if index and tags else root
         for namespace, values in tags.items():
             element = ElementTree.SubElement(place, "Metadata", domain=namespace)
             for key, value in values.items():
@@ -95,10 +96,3 @@ def _lacking(tags: Tags, found: Tags) -> dict[str, Mapping[str, str]]:
         for name, values in tags.items()
     }
     return {name: values for name, values in lost.items() if values}
-
-
-def _band_element(root: ElementTree.Element, index: int) -> ElementTree.Element:
-    found = root.find(f"PAMRasterBand[@band='{index}']")
-    if found is None:
-        return ElementTree.SubElement(root, "PAMRasterBand", band=str(index))
-    return found

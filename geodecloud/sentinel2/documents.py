@@ -25,6 +25,7 @@ from defusedxml.ElementTree import fromstring
 
 from geodecloud.errors import SceneError
 from geodecloud.scene.bands import SENTINEL2_NM
+from geodecloud.sentinel2.document_kinds import PRODUCT_ROOT, TILE_ROOT, local_name
 from geodecloud.sentinel2.files import ProductFiles, band_in
 
 _ESA_QUANTIFICATION = 10000.0
@@ -40,7 +41,7 @@ class ProductFacts:
     ----------
     identity : name and tile as documents say, the same for a product's folder and its archive; without
         documents its path
-    level : "L1C", "L2A" or None
+    level : "L1C", "L2A", of sen2like "L2F" or "L2H"; or None
     baseline : processing baseline such as "05.09"
     tile : MGRS tile, such as "33UXQ"
     time : of acquisition, UTC
@@ -96,12 +97,18 @@ def read_facts(files: ProductFiles) -> ProductFacts:
 
 
 def _read_product(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFacts:
-    """``MTD_MSIL1C.xml`` or ``MTD_MSIL2A.xml``: radiometry, bands, baseline."""
+    """``MTD_MSIL1C.xml`` and the like: radiometry, bands, baseline."""
     root = _parse(files, name)
-    kind = re.fullmatch(r"Level-(\d[AC])_User_Product", _local(root.tag))
+    kind = PRODUCT_ROOT.fullmatch(local_name(root.tag))
     if kind is None:
         raise SceneError(
-            f"{files.path}: {name} is no product metadata, it starts with <{_local(root.tag)}>"
+            f"{files.path}: {name} is no product metadata, it starts with <{local_name(root.tag)}>"
+        )
+    platform = _text(root, "SPACECRAFT_NAME")
+    if platform and not re.match("sentinel-?2", platform, re.I):
+        raise SceneError(
+            f"{files.path}: {name} says it is of {platform}, whose bands are others than Sentinel-2's of "
+            "the same names; make one raster of those you need, with their names and scales"
         )
     ids = _band_ids(root)
     found = {
@@ -123,7 +130,7 @@ def _read_product(facts: ProductFacts, files: ProductFiles, name: str) -> Produc
         identity=None if files.tile_xml else f"{files.name} {uri}",
         level=f"L{kind[1]}",
         baseline=_text(root, "PROCESSING_BASELINE"),
-        platform=_text(root, "SPACECRAFT_NAME"),
+        platform=platform,
         time=facts.time or _time(_text(root, "PRODUCT_START_TIME")),
         tile=facts.tile or _tile_in(uri),
         cloud_percent=_float_or_none(_text(root, "Cloud_Coverage_Assessment")),
@@ -139,7 +146,7 @@ def _listed(root: Element) -> tuple[tuple[str, int], ...]:
     """Band and pixel size of each image that the document names."""
     found = set()
     for element in root.iter():
-        if _local(element.tag) in ("IMAGE_FILE", "IMAGE_FILE_2A", "IMAGE_ID", "IMAGE_ID_2A"):
+        if local_name(element.tag) in ("IMAGE_FILE", "IMAGE_FILE_2A", "IMAGE_ID", "IMAGE_ID_2A"):
             band = band_in(f"{(element.text or '').strip()}.jp2")
             found |= {band} if band is not None else set()
     return tuple(sorted(found))
@@ -148,12 +155,12 @@ def _listed(root: Element) -> tuple[tuple[str, int], ...]:
 def _read_tile(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFacts:
     """``MTD_TL.xml``: tile, time, sun."""
     root = _parse(files, name)
-    kind = re.fullmatch(r"Level-(\d[AC])_Tile_ID", _local(root.tag))
+    kind = TILE_ROOT.fullmatch(local_name(root.tag))
     if kind is None:
-        return facts  # a metadata.xml of something else
+        return facts
     tile_id = _text(root, "TILE_ID") or _text(root, "TILE_ID_2A") or ""
     left, top = (_float_or_none(_text(root, tag)) for tag in ("ULX", "ULY"))
-    sun = next((e for e in root.iter() if _local(e.tag) == "Mean_Sun_Angle"), None)
+    sun = next((e for e in root.iter() if local_name(e.tag) == "Mean_Sun_Angle"), None)
     return _with(
         facts,
         identity=f"{files.name} {tile_id}",
@@ -242,8 +249,8 @@ def _offsets(
     """Offsets by band, all 0 where the document lists none, and the name of their element."""
     offsets, tag = {}, ""
     for element in root.iter():
-        if _local(element.tag) in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
-            tag = _local(element.tag)
+        if local_name(element.tag) in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
+            tag = local_name(element.tag)
             number = element.get("band_id") or element.get("bandId") or ""
             if number not in ids:
                 raise SceneError(f"{files.path}: {name} has a {tag} for an unknown band {number!r}")
@@ -255,7 +262,7 @@ def _band_ids(root: Element) -> dict[str, str]:
     """Band names by the document's numbers, such as 8: B8A; ESA's order where it has no list."""
     ids = {}
     for element in root.iter():
-        if _local(element.tag) == "Spectral_Information":
+        if local_name(element.tag) == "Spectral_Information":
             found = re.fullmatch(r"B(\d+A?)", element.get("physicalBand", ""))
             if found:
                 ids[element.get("bandId", "")] = f"B{found[1].zfill(2)}"
@@ -265,7 +272,7 @@ def _band_ids(root: Element) -> dict[str, str]:
 def _wavelengths(root: Element, ids: dict[str, str]) -> dict[str, float]:
     found = {}
     for element in root.iter():
-        if _local(element.tag) == "Spectral_Information":
+        if local_name(element.tag) == "Spectral_Information":
             centre = _float_or_none(_text(element, "CENTRAL"))
             if centre is not None and element.get("bandId") in ids:
                 found[ids[element.get("bandId", "")]] = centre
@@ -288,13 +295,9 @@ def _with(facts: ProductFacts, **found: Any) -> ProductFacts:
     return dataclasses.replace(facts, **{k: v for k, v in found.items() if v is not None})
 
 
-def _local(tag: Any) -> str:
-    return str(tag).rsplit("}", 1)[-1]
-
-
 def _text(root: Element | None, tag: str) -> str | None:
     for element in () if root is None else root.iter():
-        if _local(element.tag) == tag and element.text and element.text.strip():
+        if local_name(element.tag) == tag and element.text and element.text.strip():
             return element.text.strip()
     return None
 
@@ -332,7 +335,7 @@ def _baseline_in(text: str) -> str | None:
 
 
 def _level_in(text: str) -> str | None:
-    found = re.search(r"MSI(L\d[AC])", text)
+    found = re.search(r"MSI(L\d[A-Z])", text)
     return found[1] if found else None
 
 

@@ -14,6 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodecloud.errors import GeodecloudError, SceneError
+from geodecloud.sentinel2.document_kinds import (
+    PRODUCT_ROOT,
+    PRODUCT_XML,
+    TILE_ROOT,
+    TILE_XML,
+    find_document,
+    is_document,
+)
 from geodecloud.sentinel2.folder import Folder, ZipFolder
 
 #: Pixel size in m at which ESA delivers each band.
@@ -34,8 +42,6 @@ NO_BANDS = {"qi_data", "qi", "aux_data", "auxiliary", "datastrip", "html", "rep_
 BAND_FOLDERS = {"granule", "img_data", "r10m", "r20m", "r60m"}
 #: Landsat's files of single bands have names that would fit.
 _LANDSAT = re.compile(r"L[CEMOT]0[1-9]_", re.I)
-_PRODUCT_XML = re.compile(r"MTD_MSIL\d[AC]\.xml|S2[A-Z]_\w+_MTD_SAFL\d[AC]_.*\.xml", re.I)
-_TILE_XML = re.compile(r"MTD_TL\.xml|S2[A-Z]_\w+_MTD_L\d[AC]_TL_.*\.xml|metadata\.xml", re.I)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def find_products(path: str | Path) -> list[ProductFiles]:
         If it is a product, but one that cannot be read.
     """
     where = Path(path)  # asked by os.path, which knows no error: a name may be too long for a file
-    if os.path.isfile(where) and (_is_metadata(where.name) or where.suffix.lower() == ".json"):
+    if os.path.isfile(where) and (_is_metadata(where) or where.suffix.lower() == ".json"):
         where = where.parent
     granule = None
     if where.parent.name.upper() == "GRANULE" and os.path.isdir(where):
@@ -137,8 +143,8 @@ def _of_folder(folder: Folder | ZipFolder, name: str, granule: str | None) -> li
             name=f"{stem}_{prefix.rstrip('/').rsplit('/', 1)[-1]}" if several else stem,
             folder=folder,
             bands=tuple(mine),
-            product_xml=_first(_PRODUCT_XML, names, root),
-            tile_xml=_first(_TILE_XML, own, prefix),
+            product_xml=find_document(folder, [root, prefix], PRODUCT_XML, PRODUCT_ROOT),
+            tile_xml=find_document(folder, [prefix], TILE_XML, TILE_ROOT),
             stac_json=_stac_item(folder, own, prefix),
             is_safe=is_safe,
         )
@@ -176,14 +182,6 @@ def _granule(name: str) -> str:
     return re.sub(r"(?:(?<=/)|^)(IMG_DATA/)?(R[126]0m/)?$", "", folder, flags=re.I)
 
 
-def _first(pattern: re.Pattern[str], names: list[str], prefix: str) -> str | None:
-    """The first name directly in a folder that fits."""
-    for name in names:
-        if name.startswith(prefix) and pattern.fullmatch(name[len(prefix) :]):
-            return name
-    return None
-
-
 def _stac_item(folder: Folder | ZipFolder, names: list[str], prefix: str) -> str | None:
     """The first JSON file directly in a folder that is a STAC Item."""
     for name in names:
@@ -213,12 +211,9 @@ def _check_one_file_per_band(product: ProductFiles) -> None:
             )
 
 
-def _is_metadata(name: str) -> bool:
-    return bool(_PRODUCT_XML.fullmatch(name) or _TILE_XML.fullmatch(name)) or name in (
-        "manifest.safe",
-        "tileInfo.json",
-        "productInfo.json",
-    )
+def _is_metadata(path: Path) -> bool:
+    usual = ("manifest.safe", "tileInfo.json", "productInfo.json")
+    return path.name in usual or is_document(path)
 
 
 def looks_like_product(folder: Path) -> bool:
@@ -231,5 +226,5 @@ def looks_like_product(folder: Path) -> bool:
     return (
         len(bands) > 1
         or any(name.lower() in BAND_FOLDERS for name in names)
-        or (bool(bands) and any(_is_metadata(name) for name in names))
+        or (bool(bands) and any(_is_metadata(folder / name) for name in names))
     )

@@ -43,8 +43,10 @@ def decide_offsets(
     if not isinstance(asked, str):
         return dict.fromkeys(bands, float(asked)), f"offset {asked:g} DN, as asked"
     if files.is_safe and files.product_xml is None:
+        others = [n for n in files.folder.names if n.lower().endswith(".xml") and n.count("/") < 2]
+        looked = f"; {', '.join(others[:5])} is none" if others else ""
         raise SceneError(
-            f"{files.path} has lost its product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which "
+            f"{files.path} has lost its product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml{looked}), which "
             "says how DN are to be read. Download it again, or say it: --s2-offset -1000 (baseline "
             "04.00 and later) or --s2-offset none"
         )

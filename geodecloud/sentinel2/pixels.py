@@ -13,7 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from geodecloud.raster.lazy import LazyWindows
-from geodecloud.raster.reader import open_raster, reading
+from geodecloud.raster.reader import open_dataset, reading
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.metadata import Metadata
 from geodecloud.sentinel2.files import BandFile
@@ -36,7 +36,7 @@ class _Files:
         """The dataset of a path for the calling thread; closed when the thread ends."""
         mine = self._mine.__dict__.setdefault("files", {})
         if path not in mine:
-            mine[path] = open_raster(path)
+            mine[path] = open_dataset(path)
         return mine[path]
 
     def __reduce__(self) -> tuple[type[_Files], tuple[()]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.raster.targets import make_folder
 from geodecloud.report.describe import PROVENANCE_RGB, join, write_picture
 from geodecloud.training.clouds import Array
 from geodecloud.training.evaluate import Score, decloud_pair
@@ -72,7 +73,7 @@ def write_panels(
     """Write ``MODEL_worst.png``, ``MODEL_median.png`` and ``MODEL_best.png``."""
     by_name = {pair.name: pair for pair in pairs}
     own = [score for score in scores if score.method == model]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = []
     for kind, chosen in choose_cases(own).items():
         path = folder / f"{Path(model).stem}_{kind}.png"

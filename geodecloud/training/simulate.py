@@ -12,6 +12,7 @@ import xarray as xr
 
 from geodecloud.errors import BandError, OptionError
 from geodecloud.raster.reader import open_raster, read_metadata
+from geodecloud.raster.targets import make_folder
 from geodecloud.raster.writer import write_scene
 from geodecloud.scene.bands import SENTINEL2_NM, canonical_name, describe
 from geodecloud.scene.grid import Grid
@@ -78,7 +79,7 @@ def simulate_file(
         "opacity": (pair.opacity[None], replace(single, descriptions=("opacity",))),
         "shadow": (pair.shadow[None], replace(single, descriptions=("shadow",))),
     }
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     return [
         write_scene(
             _as_array(image),

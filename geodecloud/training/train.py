@@ -33,6 +33,7 @@ from geodecloud.errors import OptionError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.weights import load_model, save_weights
+from geodecloud.raster.targets import check_file, make_folder
 from geodecloud.training.checkpoint import CHECKPOINT, Run, finished_card, keep_models
 from geodecloud.training.config import Config
 from geodecloud.training.dataset import Example
@@ -84,7 +85,9 @@ def train(
         log.info("this run is done: %s is there", f"{config.name}.safetensors")
         return card
     check_finish(config, sources, out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    for name in (CHECKPOINT, BEST, "log.jsonl", f"{config.name}.safetensors"):
+        check_file(out / name)
     fabric = make_fabric(config, accelerator, devices)
     fabric.launch()
     run = start_run(config, fabric, out)

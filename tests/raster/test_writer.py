@@ -226,7 +226,7 @@ def test_full_disk_is_noticed_before_work(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("geodecloud.raster.writer.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("geodecloud.raster.targets.shutil.disk_usage", lambda folder: usage)
     with pytest.raises(SceneIOError, match="GB free"):
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", model="identity")
 

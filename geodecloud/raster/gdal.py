@@ -1,0 +1,161 @@
+"""GDAL as this package uses it: the settings its results depend on, and its errors.
+
+GDAL's settings come from the environment, from a ``gdalrc`` file or from a caller's `rasterio.Env`, and many who
+work with data in the cloud set some for all they do. `gdal_settings` is around everything here that opens, reads or writes a
+raster, in the thread that does it, and pins those that pixels, masks, places or metadata depend on. Credentials,
+proxies, timeouts, caches and all others of the network are left as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.env import get_gdal_config, hasenv, set_gdal_config
+from rasterio.errors import RasterioError
+from rasterio.session import DummySession
+
+#: What GDAL's failures are raised as. Those of `rasterio.shutil` come as GDAL's own classes, which rasterio
+#: 1.4 has in a private module only (tests/raster/test_gdal.py looks whether that still holds).
+GDAL_ERRORS = (RasterioError, CPLE_BaseError)
+
+_OURS: dict[str, str] = {
+    # 3.10 decodes the blocks of a JPEG 2000 file on threads of its own and loses their errors: a file that is
+    # cut off reads as zeros. On one thread it says so; the threads here are ours
+    "GDAL_NUM_THREADS": "1",
+    # masks are written into the file
+    "GDAL_TIFF_INTERNAL_MASK": "YES",
+}
+#: GDAL's defaults of what results depend on, put in place of what else is set.
+_DEFAULTS: dict[str, str] = {
+    # tags, places and classes that a GeoTIFF cannot hold are in a file beside it
+    "GDAL_PAM_ENABLED": "YES",
+    "GDAL_PAM_MODE": "PAM",
+    "ESRI_XML_PAM": "NO",
+    # what is damaged is told, not read as zeros
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    # where a raster lies, and in which CRS
+    "GDAL_GEOREF_SOURCES": "PAM,INTERNAL,TABFILE,WORLDFILE,XML",
+    "GTIFF_POINT_GEO_IGNORE": "NO",
+    "GTIFF_HONOUR_NEGATIVE_SCALEY": "NO",
+    "GTIFF_IMPORT_FROM_EPSG": "YES",
+    "GTIFF_ESRI_CITATION": "YES",
+    "GTIFF_WRITE_TOWGS84": "AUTO",
+    "GTIFF_READ_ANGULAR_PARAMS_IN_DEGREE": "NO",
+    "GTIFF_WRITE_ANGULAR_PARAMS_IN_DEGREE": "NO",
+    "GDAL_IGNORE_AXIS_ORIENTATION": "NO",
+    "GDAL_JP2K_ALT_OFFSETVECTOR_ORDER": "NO",
+    "GDAL_USE_GEOJP2": "YES",
+    "GDAL_USE_GMLJP2": "YES",
+    "OSR_USE_NON_DEPRECATED": "YES",
+    "OSR_ADD_TOWGS84_ON_IMPORT_FROM_EPSG": "NO",
+    "OSR_ADD_TOWGS84_ON_EXPORT_TO_WKT1": "NO",
+    "OSR_STRIP_TOWGS84": "YES",
+    "OSR_DEFAULT_AXIS_MAPPING_STRATEGY": "AUTHORITY_COMPLIANT",
+    "OSR_USE_APPROX_TMERC": "NO",
+    "OSR_WKT_FORMAT": "DEFAULT",
+    # masks on other grids
+    "OGR_CT_FORCE_TRADITIONAL_GIS_ORDER": "NO",
+    # pixels as they are
+    "GTIFF_FORCE_RGBA": "NO",
+    "CONVERT_YCBCR_TO_RGB": "YES",
+    "GDAL_JPEG_TO_RGB": "YES",
+    "JPEG_READ_MASK": "YES",
+    "JP2OPENJPEG_PROMOTE_1BIT_ALPHA_AS_8BIT": "YES",
+    "GDAL_RASTERIO_RESAMPLING": "NEAR",
+    # what is written: masks, overviews (those of a COG: raster/staging.py), byte order
+    "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
+    "GDAL_TIFF_ENDIANNESS": "NATIVE",
+    "GTIFF_DONT_WRITE_BLOCKS": "NO",
+    "GTIFF_WRITE_IMAGE_STRUCTURE_METADATA": "YES",
+    "GDAL_OVR_PROPAGATE_NODATA": "NO",
+    "PREDICTOR_OVERVIEW": "1",
+    "PHOTOMETRIC_OVERVIEW": "MINISBLACK",
+    "INTERLEAVE_OVERVIEW": "PIXEL",
+    "SPARSE_OK_OVERVIEW": "NO",
+    "GDAL_DEFAULT_CREATE_COPY": "NO",
+    "TIFF_READ_STREAMING": "NO",
+    "TIFF_USE_OVR": "NO",
+    "USE_RRD": "NO",
+    # a creation option that is misspelt is told
+    "GDAL_VALIDATE_CREATION_OPTIONS": "YES",
+}
+_LISTING = "GDAL_DISABLE_READDIR_ON_OPEN"
+#: No setting of GDAL's: what the user has asked for, for settings within settings.
+_ASKED = "GEODECLOUD_READDIR_ASKED"
+#: Where GDAL puts temporary files, such as overviews in the making.
+_SCRATCH = "CPL_TMPDIR"
+#: What holds in this thread.
+_here = threading.local()
+
+
+@contextmanager
+def gdal_settings(
+    path: str | Path = "", where_set: Mapping[str, str] | None = None, **more: str | int
+) -> Iterator[None]:
+    """Pin GDAL's settings in this thread; afterwards they are what they were.
+
+    Parameters
+    ----------
+    path : what is opened within, where it is one raster
+    where_set : values to put in place of others, where a setting is made at all
+    **more : further settings
+
+    Notes
+    -----
+    rasterio makes those of the main thread the process's and those of other threads their own, so that this is
+    needed in each thread.
+    """
+    asked = _current(_ASKED) or _current(_LISTING) or "NO"
+    listing = _listing(path, asked)
+    if getattr(_here, "listing", None) == listing and not (
+        where_set or more
+    ):  # they hold in this thread already
+        yield
+        return
+    ours: dict[str, str | int] = {**_OURS, _ASKED: asked, _LISTING: listing, **more}
+    replaced = {**_DEFAULTS, **(where_set or {})}
+    ours |= {name: value for name, value in replaced.items() if _current(name) is not None}
+    folder = _current(_SCRATCH)
+    if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
+        ours[_SCRATCH] = tempfile.gettempdir()
+    # rasterio gives back what was set before its first Env of a thread, and within it only what itself has set
+    before = {name: _current(name) for name in ours} if hasenv() else {}
+    outer = getattr(_here, "listing", None)
+    try:
+        # the session: rasterio would look for credentials each time, and opening a file does so anyway
+        with rasterio.Env.from_defaults(session=DummySession(), **ours):
+            _here.listing = listing
+            yield
+    finally:
+        _here.listing = outer
+        for name, value in before.items():
+            if _current(name) != value:
+                set_gdal_config(name, value, normalize=False)
+
+
+def _current(name: str) -> Any:
+    """The setting as it stands, from wherever; None: there is none."""
+    return get_gdal_config(name, normalize=False)
+
+
+def _listing(path: str | Path, asked: str) -> str:
+    """How files beside a raster are found: in the list of its folder, or by asking for their names.
+
+    With EMPTY_DIR they would not be found at all. A list is expensive in a store; who has turned it off gets the
+    second there.
+    """
+    may_be_remote = "://" in str(path) or str(path).startswith("/vsi") or _is_vrt(path)
+    turned_off = asked.upper() not in ("NO", "FALSE", "OFF", "0")
+    return "TRUE" if turned_off and may_be_remote else "NO"
+
+
+def _is_vrt(path: str | Path) -> bool:
+    return str(path).lower().endswith(".vrt")
