@@ -16,11 +16,12 @@ from typing import Any
 
 import filelock
 
-from geodecloud.batch.discovery import find_scenes
+from geodecloud.batch.discovery import find_scenes, suffixes_below
 from geodecloud.batch.jobs import (
     SCENE_ERRORS,
     Batch,
     Job,
+    is_scene_error,
     plan_job,
     plan_jobs,
     reading_options,
@@ -31,7 +32,9 @@ from geodecloud.batch.summary import FolderReport, Outcome, write_footprints, wr
 from geodecloud.compute.chunks import Threads, engine
 from geodecloud.decloud_file import Report, decloud_scene
 from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.masks.selection import absolute_selection
 from geodecloud.options import Options
+from geodecloud.raster.archives import ARCHIVES, RASTERS
 from geodecloud.raster.reader import absolute
 from geodecloud.raster.staging import FileFormat
 
@@ -76,7 +79,8 @@ def decloud_folder(
     Raises
     ------
     SceneIOError
-        If a root does not exist, no name fits the pattern, or another batch is writing to `out_dir`.
+        If a root does not exist, holds nothing that can be read, or another batch is writing to
+        `out_dir`.
     OptionError
         If an option does not exist or makes no sense.
     """
@@ -89,9 +93,8 @@ def decloud_folder(
     writing = {"layout": layout, "stac": stac}
     batch = Batch(Path(out_dir), options, reading, writing, format or FileFormat(), layers)
     scenes = find_scenes(several, pattern, batch.out_dir)
-    if not scenes and pattern != "*":
-        where = ", ".join(map(str, several))
-        raise SceneIOError(f"{where} holds no scene or product whose name fits {pattern!r}")
+    if not scenes:
+        raise SceneIOError(_nothing_found(several, pattern, batch.out_dir))
     if dry_run:
         jobs = plan_jobs(batch, scenes)
         outcomes = [job.outcome or Outcome(job.scene.path, "to do") for job in jobs]
@@ -105,6 +108,24 @@ def decloud_folder(
         write_summary(batch.out_dir, outcomes)
         write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
     return FolderReport(str(out_dir), tuple(outcomes))
+
+
+def _nothing_found(roots: Sequence[str | Path], pattern: str, out_dir: Path) -> str:
+    """Why there is nothing to do."""
+    where = ", ".join(map(str, roots))
+    fits = "" if pattern == "*" else f" whose name fits {pattern!r}"
+    there = suffixes_below(roots, out_dir.resolve())
+    counts = ", ".join(f"{count} {suffix}" for suffix, count in there.items())
+    message = (
+        f"{where} holds no scene or product{fits}. Looked for: {' '.join(RASTERS)}, also in "
+        f"{' '.join(ARCHIVES)}, and products of Sentinel-2; there is: {counts or 'nothing'}"
+    )
+    if results := find_scenes(roots, pattern, out_dir, results=True):
+        message += (
+            f". {len(results)} were written by geodecloud, such as {results[0].path}: to work on one "
+            "of them again, name it alone"
+        )
+    return message
 
 
 def _do_all(batch: Batch, jobs: Sequence[Job], told: Callable[[Outcome], None]) -> list[Outcome]:
@@ -122,6 +143,8 @@ def _do_all(batch: Batch, jobs: Sequence[Job], told: Callable[[Outcome], None]) 
         for place, result in each(work, [_absolute(jobs[i]) if spread else jobs[i] for i in to_do]):
             job = jobs[to_do[place]]
             if isinstance(result, BaseException):
+                if not is_scene_error(result):
+                    raise result
                 result = _failed(batch, job, reason_of(result))
             outcomes[to_do[place]] = outcome = replace(result, scene=job.scene.path)
             told(outcome)
@@ -148,8 +171,9 @@ def _for_a_worker(batch: Batch) -> Batch:
     """The batch as a thread of a worker does it, from wherever it runs."""
     # the defaults of this process, too: a worker has its own
     options = asdict(Options.of(batch.options)) | {"scheduler": "threads", "workers": None}
-    for name in ("mask", "aoi", "model"):
+    for name in ("aoi", "model"):
         options[name] = None if options[name] is None else absolute(options[name])
+    options["mask"] = absolute_selection(options["mask"])
     return replace(batch, out_dir=batch.out_dir.absolute(), options=options)
 
 
@@ -206,7 +230,9 @@ def _check_free(batch: Batch, targets: dict[str, Path], known: Mapping[str, obje
         name = path.relative_to(batch.out_dir).as_posix()
         ours = any(output == name or output.startswith(f"{name}/") for output in known)
         if path.exists() and not ours:
-            raise SceneIOError(f"{path} exists and is not of this batch; give --overwrite")
+            raise SceneIOError(
+                f"{path} exists and is not of this batch; to replace it: overwrite=True"
+            )
 
 
 def _outcome(batch: Batch, job: Job, report: Report) -> Outcome:

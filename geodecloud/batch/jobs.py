@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
 from geodecloud.batch.discovery import FoundScene
@@ -13,25 +16,16 @@ from geodecloud.batch.journal import Journal, fingerprint
 from geodecloud.batch.summary import Outcome
 from geodecloud.errors import GeodecloudError
 from geodecloud.masks.areas import touches_aoi
+from geodecloud.masks.selection import mask_file
 from geodecloud.models.catalogue import get_card, shipped_cards
-from geodecloud.options import NOT_THE_RESULT, Options
+from geodecloud.options import MASK_WORDS, NOT_THE_RESULT, Options
 from geodecloud.raster.staging import FileFormat
-from geodecloud.restore.decisions import mask_path
 from geodecloud.scene.grid import Grid
 from geodecloud.source import open_source
 
-#: What files, memory, devices and odd pixels do. The next scene may well go through.
-SCENE_ERRORS = (
-    GeodecloudError,
-    OSError,
-    MemoryError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    AttributeError,
-)
+#: What a scene, its files or too little memory do; the next scene may well go through. Anything else
+#: is a fault of ours, and stops the batch.
+SCENE_ERRORS = (GeodecloudError, OSError, RasterioError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -122,7 +116,8 @@ def reading_options(batch: Batch, path: str) -> dict[str, Any]:
 def _made_from(batch: Batch, files: Sequence[str]) -> str:
     """Fingerprint of all that a result depends on."""
     options = Options.of(batch.options)
-    own = [mask_path(options), options.aoi]
+    mask = None if str(options.mask) in MASK_WORDS else mask_file(options.mask)
+    own = [mask, options.aoi]
     auto = options.model == "auto"
     cards = shipped_cards().values() if auto else [get_card(options.model)]
     parameters = {
@@ -135,6 +130,14 @@ def _made_from(batch: Batch, files: Sequence[str]) -> str:
         "models": sorted(card.to_json() for card in cards),
     }
     return fingerprint([*files, *(path for path in own if path is not None)], parameters)
+
+
+def is_scene_error(error: BaseException) -> bool:
+    """Whether a scene is at fault, or a worker that died with it, and not this package."""
+    if isinstance(error, SCENE_ERRORS):
+        return True
+    distributed = sys.modules.get("distributed")  # not imported: then nothing of it was raised
+    return distributed is not None and isinstance(error, distributed.KilledWorker)
 
 
 def reason_of(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from geodecloud.masks.areas import place_region, whereabouts
 from geodecloud.masks.classes import Meaning, clouds_of
 from geodecloud.masks.recognition import MaskReader, many_values, recognise
 from geodecloud.masks.selection import Selection, parse_selection
+from geodecloud.raster.archives import raster_path
 from geodecloud.raster.lazy import LazyWindows
 from geodecloud.raster.reader import absolute, open_raster, reading
 from geodecloud.scene.grid import Grid
@@ -141,10 +142,10 @@ def open_mask(
         If what is asked of it makes no sense.
     """
     asked = parse_selection(text)
-    with open_raster(asked.path) as src:
+    path = absolute(raster_path(asked.path))
+    with open_raster(path) as src:
         mask_grid, descriptions = Grid.of(src), src.descriptions
     placed, shifts = _place(asked.path, mask_grid, grid)
-    path = absolute(asked.path)
     patches = _patches(placed.shape_yx)
     every = range(1, len(descriptions) + 1)
     sample = _Values(path, placed, shifts, every).sample(patches)
