@@ -35,8 +35,14 @@ def raster_path(path: str | Path) -> str:
     SceneError
         If an archive holds no raster, or several, or is of a kind GDAL does not read.
     SceneIOError
-        If it is damaged.
+        If it is damaged, or its name is no text.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # of an old file system; GDAL takes UTF-8
+        raise SceneIOError(
+            f"the name {str(path)!r} is no UTF-8, and cannot be opened; rename it"
+        ) from error
     if Path(path).suffix.lower() in _UNREAD and os.path.isfile(path):
         raise SceneError(f"{path} is an archive that cannot be read in place; unpack it")
     if not is_archive(path):
