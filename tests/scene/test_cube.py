@@ -463,3 +463,65 @@ def test_a_crs_that_lies_in_a_data_variable(how: str, where: str, tmp_path: Path
         if how == "default":
             with pytest.warns(geodecloud.GeodecloudWarning, match="'spatial_ref' that is not with"):
                 scene.B02.geodecloud.remove_clouds(model="identity")
+
+
+def eopf_product(path: Path, dn: np.ndarray, classes: np.ndarray) -> Path:
+    """The groups of ESA's EOPF products that the docs name: packed bands at 10 m, classes at 20 m."""
+    height, width = dn.shape[1:]
+
+    def centres(count: int, metres: int, start: float, sign: int) -> np.ndarray:
+        return start + sign * metres * (np.arange(count) + 0.5)
+
+    packing = {"dtype": "uint16", "scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": 0}
+    bands = xr.Dataset(
+        {
+            name.lower(): (("y", "x"), np.where(dn[i] == 0, np.nan, dn[i] * 1e-4 - 0.1))
+            for i, name in enumerate(BANDS)
+        },
+        {"y": centres(height, 10, 5300040, -1), "x": centres(width, 10, 399960, 1)},
+    )
+    coarse = {
+        "y": centres(height // 2, 20, 5300040, -1),
+        "x": centres(width // 2, 20, 399960, 1),
+    }
+    tree = xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs={"stac_discovery": {"properties": {"proj:code": "EPSG:32633"}}}),
+            "measurements/reflectance/r10m": bands,
+            "conditions/mask/l2a_classification/r20m": xr.Dataset(
+                {"scl": (("y", "x"), classes)}, coarse
+            ),
+        }
+    )
+    encoding = {"/measurements/reflectance/r10m": dict.fromkeys(bands.data_vars, packing)}
+    tree.to_zarr(path, encoding=encoding, zarr_format=2, consolidated=True)
+    return path
+
+
+def test_a_product_of_eopf_as_the_docs_open_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of docs/xarray.md, run as they stand there."""
+    pytest.importorskip("zarr")
+    monkeypatch.chdir(tmp_path)
+    dn = textured_dn(4, 60, 80, nodata=0) + np.uint16(1000)
+    dn[dn < 1100] = 0
+    classes = np.full((30, 40), 4, np.uint8)
+    classes[10:20, 5:25] = 9
+    text = (Path(__file__).parents[2] / "docs/xarray.md").read_text(encoding="utf-8")
+    section = text.split("## ESA's EOPF products")[1].split("\n## ")[0]
+    open_it, write_it, with_classes = (
+        part.split("```")[0] for part in section.split("```python\n")[1:]
+    )
+    names = {"path": eopf_product(tmp_path / "S2B_MSIL2A.zarr", dn, classes)}
+    exec(open_it, names)
+    assert np.issubdtype(names["clear"].b02.dtype, np.floating)
+    exec(write_it, names)
+    with rasterio.open(tmp_path / "clear.tif") as dst:
+        assert dst.crs.to_epsg() == 32633
+        assert dst.transform.to_gdal() == (399960, 10, 0, 5300040, 0, -10)
+    exec(with_classes, names)
+    changed = (names["clear"].b04 != names["bands"].b04) & names["bands"].b04.notnull()
+    cloud = np.repeat(np.repeat(classes == 9, 2, axis=0), 2, axis=1)
+    assert not changed.values[~cloud].any()
+    assert changed.values[cloud & (dn != 0).all(axis=0)].mean() > 0.9
