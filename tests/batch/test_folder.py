@@ -280,7 +280,9 @@ def test_a_mask_beside_a_scene_is_part_of_it(tmp_path: Path) -> None:
     assert "1 skipped" in batch(*words).stdout
 
 
-def test_a_name_that_is_no_text_costs_no_other_scene(tmp_path: Path) -> None:
+def test_a_name_that_is_no_text_costs_no_other_scene(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root, out = tmp_path / "in", tmp_path / "out"
     root.mkdir()
     write_raster(root / "good.tif", textured_dn(4, 40, 50))
@@ -294,6 +296,7 @@ def test_a_name_that_is_no_text_costs_no_other_scene(tmp_path: Path) -> None:
     assert "udce9.tif" in (out / "summary.csv").read_text(encoding="utf-8")
     assert len(geopandas.read_file(out / "footprints.gpkg")) == 2
     assert "udce9.tif" in batch(root, "--out-dir", out, "--model", "identity").stdout
+    caplog.clear()  # pytest-xdist sends what was logged as text
 
 
 def test_a_pattern_that_fits_nothing_is_an_error(tmp_path: Path) -> None:
