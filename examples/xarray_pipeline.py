@@ -26,6 +26,8 @@ def main(source: str, target: str) -> None:
     seen = ~made_up & (scene.sel(band=3) != scene.rio.nodata)
     red, nir = ((clear.sel(band=band) * scale + offset).where(seen) for band in (3, 4))
     ndvi = ((nir - red) / (nir + red)).astype("float32")
+    # xarray hands attrs on: an index has neither the scale of a band nor its name
+    ndvi.attrs, ndvi.encoding = {"long_name": "NDVI"}, {}
     ndvi = ndvi.expand_dims("band").rio.write_crs(scene.rio.crs).rio.write_nodata(float("nan"))
     print(geodecloud.write_scene(ndvi, target))
 

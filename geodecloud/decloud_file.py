@@ -17,6 +17,7 @@ from geodecloud._version import __version__
 from geodecloud.compute.engine import engine
 from geodecloud.compute.progress import progress_bar
 from geodecloud.errors import SceneIOError
+from geodecloud.masks.selection import mask_path
 from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.raster.outputs import Outputs, item_path, plan_outputs
@@ -113,7 +114,7 @@ def _plan_outputs(
     """Where everything goes; nothing that is read, or written, is written over."""
     is_dated = source.facts is not None and source.facts.time is not None
     item = item_path(source.path, is_dated, dst, asked.layout, asked.stac)
-    inputs = [*source.files, asked.mask_path, asked.aoi, asked.model_path]
+    inputs = [*source.files, mask_path(asked.mask), asked.aoi, asked.model_path]
     return plan_outputs(dst, asked.layout, source.band_names, provenance, cloud_map, item, inputs)
 
 

@@ -171,11 +171,6 @@ class Options:
         return cls(**chosen)
 
     @property
-    def mask_path(self) -> Path | None:
-        """The mask file, if the mask is one."""
-        return None if str(self.mask) in MASK_WORDS else Path(self.mask)
-
-    @property
     def model_path(self) -> str | None:
         """The model as it was named; None where a loaded one was given."""
         return self.model if isinstance(self.model, str) else None

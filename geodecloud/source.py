@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from geodecloud.errors import OptionError, SceneError
+from geodecloud.raster.archives import HOW_WITH_ZARR, is_archive, is_zarr, raster_path
 from geodecloud.raster.reader import (
     open_array,
     open_file_mask,
@@ -72,19 +73,27 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class RasterFile:
-    """A raster that GDAL opens by its name."""
+    """A raster that GDAL opens by its name.
+
+    Attributes
+    ----------
+    path : what GDAL opens
+    archive : the file on disk that it lies in, ``scene.zip``; None: it lies in none
+    """
 
     path: str
+    archive: str | None = None
 
     @property
     def name(self) -> str:
         """The file's name."""
-        return Path(without_query(self.path)).name
+        name = Path(without_query(self.path)).name
+        return name[:-3] if self.path.startswith("/vsigzip/") else name  # scene.tif.gz
 
     @property
     def files(self) -> list[str]:
         """The file, and for a VRT those it is made of."""
-        return source_files(self.path)
+        return source_files(self.path) if self.archive is None else [self.archive]
 
     @cached_property
     def metadata(self) -> Metadata:
@@ -128,15 +137,16 @@ def open_source(
 
     Parameters
     ----------
-    path : raster file, or Sentinel-2 product: ``.SAFE`` folder or ``.zip``, folder of bands,
-        their metadata file, or a granule of an old product
+    path : raster file, also the only one in a ``.zip``, ``.tar``, ``.tgz`` or ``.gz``; or Sentinel-2
+        product: ``.SAFE`` folder or ``.zip``, folder of bands, their metadata file, or a granule of
+        an old product
     resolution : of a product, 10, 20 or 60 m; None: the finest it holds
     s2_offset : of a product, "auto": as its metadata says; "none"; or in DN, such as -1000
 
     Raises
     ------
     SceneIOError, SceneError
-        If it cannot be read, is a folder without bands, or holds several products.
+        If it cannot be read, is a folder without bands, or holds several products or rasters.
     OptionError
         If an option is for products and this is none.
     """
@@ -147,21 +157,25 @@ def open_source(
         raise SceneError(f"{path} holds {len(products)} tiles. Give one of them:\n{inside}")
     if products:
         return Sentinel2Product(products[0], resolution, s2_offset)
+    if is_zarr(path):
+        raise SceneError(f"{path} is a Zarr store; {HOW_WITH_ZARR}")
     if os.path.isdir(path):
         raise SceneError(
             f"{path} is a folder without bands of a Sentinel-2 product (B02.jp2 and the like). For "
-            f"a folder of scenes: geodecloud batch {path} --out-dir DIR"
+            f'a folder of scenes: geodecloud.decloud_folder("{path}", "DIR")'
         )
     for option, value, usual in [
         ("resolution", resolution, None),
-        ("s2-offset", s2_offset, "auto"),
+        ("s2_offset", s2_offset, "auto"),
     ]:
         if value != usual:
             raise OptionError(
-                f"--{option} is for Sentinel-2 products, and {path} is a raster file; for its DN "
-                "there are --scale and --offset"
+                f"{option}={value!r} is for Sentinel-2 products, and {path} is a raster file; for its "
+                "DN there are scale=0.0001 and offset=0"
             )
-    return RasterFile(path)
+    if is_archive(path):
+        return RasterFile(raster_path(path), path)
+    return RasterFile(raster_path(path))
 
 
 def open_scene(

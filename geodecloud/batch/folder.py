@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import filelock
 
-from geodecloud.batch.discovery import find_scenes
+from geodecloud.batch.discovery import find_scenes, suffixes_below
 from geodecloud.batch.jobs import (
     SCENE_ERRORS,
     Batch,
     Job,
+    is_scene_error,
     options_for,
     plan_job,
     plan_jobs,
@@ -31,7 +32,9 @@ from geodecloud.batch.summary import FolderReport, Outcome, write_footprints, wr
 from geodecloud.compute.engine import Threads, engine
 from geodecloud.decloud_file import Report, decloud_file
 from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.masks.selection import absolute_selection
 from geodecloud.options import FileOptions
+from geodecloud.raster.archives import ARCHIVES, RASTERS
 from geodecloud.raster.reader import absolute
 
 if TYPE_CHECKING:
@@ -72,7 +75,8 @@ def decloud_folder(
     Raises
     ------
     SceneIOError
-        If a root does not exist, no name fits the pattern, or another batch is writing to `out_dir`.
+        If a root does not exist, holds nothing that can be read, or another batch is writing to
+        `out_dir`.
     OptionError
         If an option does not exist or makes no sense.
     """
@@ -83,9 +87,8 @@ def decloud_folder(
         raise OptionError(f"{out_dir} holds the scenes; give another folder for the results")
     batch = Batch(Path(out_dir), asked, layers)
     scenes = find_scenes(several, pattern, batch.out_dir)
-    if not scenes and pattern != "*":
-        where = ", ".join(map(str, several))
-        raise SceneIOError(f"{where} holds no scene or product whose name fits {pattern!r}")
+    if not scenes:
+        raise SceneIOError(_nothing_found(several, pattern, batch.out_dir))
     if dry_run:
         jobs = plan_jobs(batch, scenes)
         outcomes = [job.outcome or Outcome(job.scene.path, "to do") for job in jobs]
@@ -99,6 +102,24 @@ def decloud_folder(
         write_summary(batch.out_dir, outcomes)
         write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
     return FolderReport(str(out_dir), tuple(outcomes))
+
+
+def _nothing_found(roots: Sequence[str | Path], pattern: str, out_dir: Path) -> str:
+    """Why there is nothing to do."""
+    where = ", ".join(map(str, roots))
+    fits = "" if pattern == "*" else f" whose name fits {pattern!r}"
+    there = suffixes_below(roots, out_dir.resolve())
+    counts = ", ".join(f"{count} {suffix}" for suffix, count in there.items())
+    message = (
+        f"{where} holds no scene or product{fits}. Looked for: {' '.join(RASTERS)}, also in "
+        f"{' '.join(ARCHIVES)}, and products of Sentinel-2; there is: {counts or 'nothing'}"
+    )
+    if results := find_scenes(roots, pattern, out_dir, results=True):
+        message += (
+            f". {len(results)} were written by geodecloud, such as {results[0].path}: to work on one "
+            "of them again, name it alone"
+        )
+    return message
 
 
 def _do_all(
@@ -117,6 +138,8 @@ def _do_all(
         for place, result in each(work, [_absolute(jobs[i]) if spread else jobs[i] for i in to_do]):
             job = jobs[to_do[place]]
             if isinstance(result, BaseException):
+                if not is_scene_error(result):
+                    raise result
                 result = _failed(batch, job, reason_of(result))
             outcomes[to_do[place]] = outcome = replace(result, scene=job.scene.path)
             on_outcome(outcome)
@@ -146,7 +169,7 @@ def _for_a_worker(batch: Batch) -> Batch:
         asked,
         scheduler="threads",
         workers=None,
-        mask=absolute(asked.mask),
+        mask=absolute_selection(asked.mask),
         aoi=None if asked.aoi is None else absolute(asked.aoi),
         model=absolute(asked.model) if isinstance(asked.model, str) else asked.model,
     )
@@ -199,7 +222,9 @@ def _check_free(batch: Batch, targets: dict[str, Path], known: Mapping[str, obje
         name = path.relative_to(batch.out_dir).as_posix()
         ours = any(output == name or output.startswith(f"{name}/") for output in known)
         if path.exists() and not ours:
-            raise SceneIOError(f"{path} exists and is not of this batch; give --overwrite")
+            raise SceneIOError(
+                f"{path} exists and is not of this batch; to replace it: overwrite=True"
+            )
 
 
 def _outcome(batch: Batch, job: Job, report: Report) -> Outcome:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
 from geodecloud.batch.discovery import FoundScene
@@ -12,24 +15,16 @@ from geodecloud.batch.journal import Journal, fingerprint
 from geodecloud.batch.summary import Outcome
 from geodecloud.errors import GeodecloudError
 from geodecloud.masks.areas import touches_aoi
+from geodecloud.masks.selection import mask_path
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.options import FileOptions
 from geodecloud.scene.grid import Grid
 from geodecloud.sentinel2.files import find_products
 from geodecloud.source import open_source
 
-#: What files, memory, devices and odd pixels do. The next scene may well go through.
-SCENE_ERRORS = (
-    GeodecloudError,
-    OSError,
-    MemoryError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    AttributeError,
-)
+#: What a scene, its files or too little memory do; the next scene may well go through. Anything else
+#: is a fault of ours, and stops the batch.
+SCENE_ERRORS = (GeodecloudError, OSError, RasterioError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ def options_for(batch: Batch, path: str) -> FileOptions:
 def _made_from(batch: Batch, files: Sequence[str]) -> str:
     """Fingerprint of all that a result depends on."""
     options = batch.options
-    own = [options.mask_path, options.aoi]
+    own = [mask_path(options.mask), options.aoi]
     auto = options.model == "auto"
     cards = shipped_cards().values() if auto else [get_card(options.model)]
     parameters = {
@@ -137,6 +132,14 @@ def _made_from(batch: Batch, files: Sequence[str]) -> str:
         "models": sorted(card.to_json() for card in cards),
     }
     return fingerprint([*files, *(path for path in own if path is not None)], parameters)
+
+
+def is_scene_error(error: BaseException) -> bool:
+    """Whether a scene is at fault, or a worker that died with it, and not this package."""
+    if isinstance(error, SCENE_ERRORS):
+        return True
+    distributed = sys.modules.get("distributed")  # not imported: then nothing of it was raised
+    return distributed is not None and isinstance(error, distributed.KilledWorker)
 
 
 def reason_of(error: BaseException) -> str:

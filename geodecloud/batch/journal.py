@@ -70,7 +70,7 @@ class Journal:
 
     def sign(self, outputs: Sequence[Path]) -> dict[str, tuple[int, int]]:
         """What the results look like from outside, to see later whether they are still those."""
-        return {path.relative_to(self.out_dir).as_posix(): _look(path.stat()) for path in outputs}
+        return {path.relative_to(self.out_dir).as_posix(): look(path.stat()) for path in outputs}
 
     def names(self, paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
         """Results that are about to be written: whatever will be there is ours."""
@@ -80,7 +80,7 @@ class Journal:
         """Remove results of an earlier run that the latest did not write, if nobody touched them."""
         for name in record.outputs.keys() - outputs.keys():
             path = self.out_dir / name
-            if path.is_file() and _look(path.stat()) == record.outputs[name]:
+            if path.is_file() and look(path.stat()) == record.outputs[name]:
                 path.unlink()
                 with suppress(OSError):  # the folder of single bands, if it was the last
                     path.parent.rmdir()
@@ -91,9 +91,18 @@ class Journal:
             return False
         paths = {name: self.out_dir / name for name in record.outputs}
         return all(
-            path.is_file() and _look(path.stat()) == record.outputs[name]
+            path.is_file() and look(path.stat()) == record.outputs[name]
             for name, path in paths.items()
         )
+
+    def written(self) -> dict[str, list[tuple[int, int]]]:
+        """All results by their path below the folder of results, and what they looked like."""
+        looks: dict[str, list[tuple[int, int]]] = {}
+        for path in sorted(self.folder.rglob("*.json")):
+            record = self.read(path.relative_to(self.folder).as_posix().removesuffix(".json"))
+            for name, seen in ({} if record is None else record.outputs).items():
+                looks.setdefault(name, []).append(seen)
+        return looks
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
@@ -131,5 +140,6 @@ def remove_leftovers(out_dir: Path) -> list[Path]:
     return left
 
 
-def _look(status: os.stat_result) -> tuple[int, int]:
+def look(status: os.stat_result) -> tuple[int, int]:
+    """What shows from outside whether a file has changed: bytes, and time of the last change in ns."""
     return status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""What commands share: remarks on stderr, one line each."""
+"""What commands share: remarks on stderr, one line each, in the words of the command line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,41 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from geodecloud.errors import GeodecloudWarning
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from geodecloud.cli.flags import in_flags
+from geodecloud.errors import GeodecloudError, GeodecloudWarning
 
 log = logging.getLogger("geodecloud")
 
 
 @contextlib.contextmanager
 def remarks(quiet: bool, verbose: int) -> Iterator[None]:
-    """Send our log and our warnings to stderr, one line each, for the length of a command."""
-    handler = _AboveTheBar()
+    """Send our log and our warnings to stderr, one line each, for the length of a command.
+
+    Errors leave it in the words of the command line, too.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_InFlags())
     log.addHandler(handler)
     log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    try:
+        # above the progress bar, without tearing it
+        with logging_redirect_tqdm([log]), _our_warnings(quiet):
+            yield
+    except GeodecloudError as error:
+        error.args = (in_flags(str(error)),)
+        raise
+    finally:
+        log.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _our_warnings(quiet: bool) -> Iterator[None]:
+    """Log our warnings; others go where they went.
+
+    `logging.captureWarnings` takes those of all packages, with file, line and source line.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("always", GeodecloudWarning)
         # rasterio's about its own rasters in memory, when an area of interest is drawn
@@ -33,17 +57,12 @@ def remarks(quiet: bool, verbose: int) -> Iterator[None]:
                 log.warning("Warning: %s", message)
 
         warnings.showwarning = show
-        try:
-            yield
-        finally:
-            log.removeHandler(handler)
+        yield
 
 
-class _AboveTheBar(logging.Handler):
-    """Writes log lines to stderr without tearing the progress bar."""
+class _InFlags(logging.Formatter):
+    """The message alone, with options as the command line has them."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record as a line."""
-        from tqdm import tqdm
-
-        tqdm.write(record.getMessage(), file=sys.stderr)
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and a traceback where one was asked for."""
+        return in_flags(super().format(record))

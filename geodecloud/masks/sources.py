@@ -1,4 +1,4 @@
-"""Where pixels may change, besides what the model sees: the sources behind ``--mask``.
+"""Where pixels may change, besides what the model sees: the sources behind the option `mask`.
 
 Each source says for each pixel one of three things: nothing (0), cloud or shadow (`CLOUD`), or
 cloud that hides the ground (`HIDING`).
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.errors import BandError, OptionError
-from geodecloud.masks.areas import open_mask
+from geodecloud.masks.classes import CLOUD as CLOUD
+from geodecloud.masks.classes import HIDING as HIDING
+from geodecloud.masks.classes import classify, clouds_of
+from geodecloud.masks.files import open_mask
 from geodecloud.options import Options
 from geodecloud.scene.bands import canonical_name, match_bands
 from geodecloud.scene.cube import Cube
@@ -26,17 +29,6 @@ from geodecloud.scene.metadata import SCL, VALID, Metadata
 from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import Window
 
-#: What a mask may know of a pixel: cloud or shadow, or cloud that hides the ground.
-CLOUD, HIDING = 1, 2
-
-#: What a class of the SCL means here; all others are ground.
-#: Source: ESA, Sentinel-2 Level-2A Algorithm Theoretical Basis Document, scene classification.
-_OF_CLASS = {
-    3: CLOUD,  # cloud shadow
-    8: CLOUD,  # cloud, medium probability
-    9: HIDING,  # cloud, high probability
-    10: CLOUD,  # thin cirrus
-}
 _SCL_NODATA = 0
 
 #: Bands the classifier of s2cloudless was trained on, in its order.
@@ -65,11 +57,16 @@ def open_data_area(cube: Cube) -> Indexed | None:
     if found := cube.coordinate(VALID):
         areas.append((da.asarray(found[0].data).astype(bool), found[1]))
     if found := cube.coordinate(SCL):
-        areas.append((da.asarray(found[0].data) != _SCL_NODATA, found[1]))
+        areas.append((_is_classified(da.asarray(found[0].data)), found[1]))
     if not areas:
         return None
     both = functools.reduce(operator.and_, (area for area, _ in areas))
     return both, max((index for _, index in areas), key=len)
+
+
+def _is_classified(classes: da.Array) -> da.Array:
+    """Where a scene classification has a class; as floats it may have NaN."""
+    return (classes != _SCL_NODATA) & (classes == classes)
 
 
 def _from_nothing(*_: Any) -> None:
@@ -85,16 +82,18 @@ def _from_classes(cube: Cube, *_: Any) -> Indexed | None:
 
 
 def _clouds_of_classes(classes: NDArray[Any]) -> NDArray[np.uint8]:
-    clouds = np.zeros(classes.shape, np.uint8)
-    for number, meaning in _OF_CLASS.items():
-        clouds[classes == number] = meaning
-    return clouds
+    return clouds_of(classify(classes, "scl"))
 
 
 def _from_file(cube: Cube, pixels: Indexed, metadata: Metadata, options: Options) -> Indexed:
-    """A raster of the user's: where it is not 0 there is cloud."""
+    """A raster of the user's: a known classification, or cloud where it is not 0."""
     chunks_yx = pixels[0].chunks[-2:]
-    return open_mask(options.mask, metadata.grid, chunks_yx).astype(np.uint8), "yx"
+    valid = None
+    if isinstance(cube.array.data, np.ndarray) and metadata.nodata is not None:
+        flat = cube.array.data.reshape(-1, *metadata.grid.shape_yx)
+        valid = (flat != metadata.nodata).any(axis=0)
+    meanings = open_mask(options.mask, metadata.grid, chunks_yx, valid)
+    return meanings.map_blocks(clouds_of, dtype=np.uint8), "yx"
 
 
 def _from_s2cloudless(cube: Cube, pixels: Indexed, metadata: Metadata, options: Options) -> Indexed:
@@ -103,7 +102,7 @@ def _from_s2cloudless(cube: Cube, pixels: Indexed, metadata: Metadata, options: 
         import s2cloudless  # noqa: F401
     except ImportError as error:
         raise OptionError(
-            "--mask s2cloudless needs a package that is not installed: pip install "
+            'mask="s2cloudless" needs a package that is not installed: pip install '
             "'geodecloud[s2cloudless]'"
         ) from error
     missing = set(_S2CLOUDLESS_BANDS) - {canonical_name(name) for name in metadata.names}

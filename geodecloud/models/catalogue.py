@@ -35,7 +35,7 @@ IDENTITY = ModelCard(
 
 @dataclass(frozen=True)
 class Choice:
-    """The outcome of ``--model auto``: a model's name and the reason in words."""
+    """The outcome of the model "auto": a model's name and the reason in words."""
 
     name: str
     reason: str
@@ -123,15 +123,15 @@ def choose_model(descriptions: Sequence[str | None], is_picture: bool = False) -
         return Choice(best.name, f"the scene names its bands {' '.join(covered[best.name])}")
     needs = "\n".join(
         f"  {card.name}: {' '.join(card.needed)}"
-        + f" (a picture; only when asked for: --model {card.name})" * card.lifts_veil
+        + f' (a picture; only when asked for: model="{card.name}")' * card.lifts_veil
         for card in cards
     )
     pictures = [card.name for card in cards if set(card.needed) <= set(names) and is_picture]
     way = (
-        f"For a picture such as this: --model {pictures[0]}"
+        f'For a picture such as this: model="{pictures[0]}"'
         if pictures
         else "If the bands are there under other names, give the model and, in its order, their "
-        "1-based indexes: --model s2-10m --bands 1,2,3,4"
+        '1-based indexes: model="s2-10m", bands=["1", "2", "3", "4"]'
     )
     raise BandError(
         f"no shipped model fits the scene's bands ({describe(descriptions)}). Models and the "

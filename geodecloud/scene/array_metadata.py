@@ -17,22 +17,47 @@ def array_nodata(array: xr.DataArray) -> float | None:
 
     Ask the very object that came in: what ``.rio.set_nodata`` said is lost with the next operation.
     """
-    import rioxarray  # noqa: F401  registers .rio
-
-    # rioxarray remembers its first answer; a copy keeps it from being deaf to attrs set later
-    told = getattr(array.rio, "_nodata", None) is not None
-    rio = array.rio if told else array.copy(deep=False).rio
+    told = _told_nodata(array)
     integer = array.dtype.kind in "ui"
-    try:
-        # integers that declare it for their file are not masked: it still stands in the pixels
-        nodata = rio.encoded_nodata if integer and not told else None
-        nodata = rio.nodata if nodata is None else nodata
-    except (OverflowError, ValueError):  # rioxarray's way of saying that they cannot
-        return None
+    if told is not None:
+        nodata: Any = told
+    else:
+        rio = array.copy(deep=False).rio
+        try:
+            # integers that declare it for their file are not masked: it still stands in the pixels
+            nodata = rio.encoded_nodata if integer else None
+            nodata = rio.nodata if nodata is None else nodata
+        except (OverflowError, ValueError):  # rioxarray's way of saying that they cannot
+            return None
     if nodata is not None and integer:
         limits = np.iinfo(array.dtype)
         nodata = nodata if limits.min <= nodata <= limits.max else None
     return None if nodata is None else float(nodata)
+
+
+def _told_nodata(array: xr.DataArray) -> float | None:
+    """What ``.rio.set_nodata`` said of this very object; None: nothing beyond its attrs.
+
+    rioxarray keeps it in no attrs: only the object itself answers otherwise than a copy of it.
+    """
+    import rioxarray  # noqa: F401  registers .rio
+
+    told, declared = (_answer(obj) for obj in (array, array.copy(deep=False)))
+    if declared is not None and str(told) == str(declared):  # as text, NaN is like NaN
+        told = None
+    if told is None:
+        # rioxarray remembers its first answer, and would not see attrs that are set later
+        array.rio.set_nodata(None)
+    return told
+
+
+def _answer(array: xr.DataArray) -> float | None:
+    """The nodata number as rioxarray says it; None, too, where pixels cannot take it."""
+    try:
+        nodata: float | None = array.rio.nodata
+        return nodata
+    except (OverflowError, ValueError):
+        return None
 
 
 def array_transform(array: xr.DataArray) -> Affine:

@@ -43,18 +43,26 @@ _COMMON = {
     "SWIR22": "B12",
 }
 _NUMBER = r"B(0?[1-9]|1[0-2]|8A)"
-#: ``B2``; ``B2, central wavelength 490 nm`` (GDAL); ``S2A_B02``; ``T32TMT_20200101_B02_10m`` (ESA).
+_RESOLUTION = r"(?:_[126]0M)?"
+#: ``B2``; ``B2, central wavelength 490 nm`` (GDAL); ``B02_10m`` (STAC of the Copernicus Data Space);
+#: ``S2A_B02`` and those of later satellites; ``T32TMT_20200101_B02_10m`` (ESA).
 #: Nothing looser: Landsat's SR_B4 is another band, and MSK_B04 or B04_uncertainty is none.
 _S2_NAME = re.compile(
-    rf"(?:{_NUMBER}(?:,.*)?|S(?:ENTINEL)?-?2[AB]?_{_NUMBER}|T\d\d[A-Z]{{3}}_(?:\w+_)?{_NUMBER}(?:_\d0M)?)"
+    rf"(?:{_NUMBER}(?:,.*)?"
+    rf"|(?:S(?:ENTINEL)?[ -]?2[A-Z]?[_ -])?{_NUMBER}{_RESOLUTION}"
+    rf"|(?!\w*MSK_)(?:S2[A-Z]_\w+_)?T\d\d[A-Z]{{3}}_(?:\w+_)?{_NUMBER}{_RESOLUTION})"
+)
+#: The scene classification, by the names the bands beside it have.
+_SCL_NAME = re.compile(
+    rf"(?:S(?:ENTINEL)?[ -]?2[A-Z]?[_ -]|T\d\d[A-Z]{{3}}_(?:\w+_)?)?SCL{_RESOLUTION}"
 )
 
 
 def canonical_name(description: str | None) -> str | None:
     """Bring a band description to one spelling.
 
-    ``b2``, ``B02``, ``B2, central wavelength 490 nm``, ``blue`` and ``T32TMT_B02_10m`` are all
-    ``B02``. Any other name, such as Landsat's ``SR_B4`` or a bare ``Band 2``, comes back in upper
+    ``b2``, ``B02``, ``B02_10m``, ``B2, central wavelength 490 nm``, ``S2C_B02``, ``blue`` and
+    ``T32TMT_B02_10m`` are all ``B02``; ``scl`` and ``SCL_20m`` are ``SCL``. Any other name, such as Landsat's ``SR_B4`` or a bare ``Band 2``, comes back in upper
     case: it is not known to be a Sentinel-2 band. No name comes back as None.
     """
     if description is None or not description.strip():
@@ -63,6 +71,8 @@ def canonical_name(description: str | None) -> str | None:
     if found := _S2_NAME.fullmatch(text):
         number = next(group for group in found.groups() if group)
         return f"B{number.zfill(2)}"
+    if _SCL_NAME.fullmatch(text):
+        return "SCL"
     return _COMMON.get(re.sub(r"[ _-]", "", text), text)
 
 
@@ -130,7 +140,7 @@ def match_bands(descriptions: Sequence[str | None], wanted: Sequence[str]) -> li
         if not hits:
             raise BandError(
                 f"no band is described as {want!r}; the scene's bands are {describe(descriptions)}. "
-                "Name them by 1-based index instead, such as --bands 1,2,3,4"
+                'Name them by 1-based index instead, such as bands=["1", "2", "3", "4"]'
             )
         if len(hits) > 1:
             raise BandError(
@@ -149,7 +159,7 @@ def parse_band_list(text: str) -> list[str]:
     if not all(parts):
         raise BandError(
             f"{text!r} is not a list of bands; write descriptions or 1-based indexes, "
-            "such as --bands B02,B03,B04,B08 or --bands 3,2,1"
+            'such as bands=["B02", "B03", "B04", "B08"] or bands=["3", "2", "1"]'
         )
     return parts
 

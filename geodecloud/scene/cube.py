@@ -6,7 +6,8 @@ A `Cube` brings them to (time, band, y, x) or (band, y, x), and results back to 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Sequence
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,11 +16,11 @@ import numpy as np
 import xarray as xr
 from rioxarray.exceptions import RioXarrayError
 
-from geodecloud.errors import SceneError
-from geodecloud.scene.array_metadata import array_nodata
+from geodecloud.errors import GeodecloudWarning, SceneError
+from geodecloud.scene.array_metadata import array_descriptions, array_nodata, spatial
 from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
 from geodecloud.scene.encoding import Encoding
-from geodecloud.scene.metadata import Metadata
+from geodecloud.scene.metadata import SCL, Metadata
 
 Scene: TypeAlias = xr.DataArray | xr.Dataset
 SceneT = TypeVar("SceneT", xr.DataArray, xr.Dataset)
@@ -58,17 +59,21 @@ class Cube:
         Raises
         ------
         SceneError
-            If the dims cannot be told apart, are empty, or variables do not fit together.
+            If the dims cannot be told apart, are empty or of unknown size, or variables do not fit
+            together.
         """
         if isinstance(data, xr.Dataset):
             variables = _band_variables(data, wanted)
-            return cls(data, _in_order(_stacked(data, variables)), variables)
+            array = _in_order(_stacked(data, variables, wanted))
+            return cls(data, _with_classes(array, data.data_vars), variables)
         if not isinstance(data, xr.DataArray):
             raise SceneError(
                 f"a scene is an xarray.DataArray (band, y, x) or a Dataset with one variable per "
                 f"band, not a {type(data).__name__}; open files with geodecloud.open_scene(path)"
             )
-        return cls(data, _in_order(data))
+        array = _in_order(data)
+        _check_crs(array)
+        return cls(data, _with_classes(array, _class_bands(array)))
 
     @property
     def metadata(self) -> Metadata:
@@ -109,6 +114,10 @@ class Cube:
         """`pixels` (y, x) or (time, y, x) as a DataArray of `source`'s order of dims."""
         flat = self.array.isel({self.array.dims[-3]: 0}, drop=True)
         flat.attrs, flat.encoding = {}, {}
+        if isinstance(self.source, xr.Dataset) and (name_of_crs := _grid_mapping(self.array)):
+            flat.encoding["grid_mapping"] = name_of_crs
+        # what the Dataset has as data must not come back as a coordinate: the two would not merge
+        flat = flat.drop_vars(n for n in flat.coords if n not in self.source.coords)
         flat = flat.copy(data=pixels).rename(name)
         first = self.source[self.variables[0]] if self.variables else self.source
         return flat.transpose(*(dim for dim in first.dims if dim in flat.dims))
@@ -136,8 +145,8 @@ def _in_order(array: xr.DataArray) -> xr.DataArray:
         band = next(name for name in _BAND_DIMS if name not in array.coords)
         array = array.expand_dims(band)
     ordered = array.transpose(*([] if time is None else [time]), band, y, x)
-    if ordered.chunks is None and not isinstance(ordered.variable._data, np.ndarray):
-        # a file xarray opened without chunks: read it once, here
+    if ordered.chunks is None:
+        # a file xarray opened without chunks is read once, here; what is in memory stays there
         ordered = ordered.copy(data=ordered.values)
     # said in attrs, where it stays: not every way to say it outlives a new object
     return ordered if nodata is None else ordered.assign_attrs(_FillValue=nodata)
@@ -145,19 +154,25 @@ def _in_order(array: xr.DataArray) -> xr.DataArray:
 
 def _dims(array: xr.DataArray) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
     """Names of time, band, y, x; None where there is none."""
-    spatial = _spatial_dims(array)
-    others = [dim for dim in array.dims if dim not in spatial]
+    if any(np.isnan(float(size)) for size in array.shape):
+        raise SceneError(
+            f"the dask chunks of this scene have unknown sizes: its shape is {array.shape}. Selecting "
+            "by values makes such arrays; compute the sizes first: scene.data = "
+            "scene.data.compute_chunk_sizes()"
+        )
+    yx = _spatial_dims(array)
+    others = [dim for dim in array.dims if dim not in yx]
     times = [dim for dim in others if _is_time(array, dim)]
     bands = [dim for dim in others if dim not in times]
     if len(bands) == 2 and (named := [d for d in bands if str(d).lower() in _BAND_DIMS]):
         times, bands = [d for d in bands if d not in named], named
-    if len(spatial) != 2 or len(times) > 1 or len(bands) > 1 or 0 in array.shape:
+    if len(yx) != 2 or len(times) > 1 or len(bands) > 1 or 0 in array.shape:
         raise SceneError(
             "a scene has the dims y and x, a band dim, and at most a time dim, none of them "
             f"empty; this DataArray has {dict(array.sizes)}. Rename them to time, band, y, x, or "
             "select one with .isel(...)"
         )
-    y, x = spatial
+    y, x = yx
     return times[0] if times else None, bands[0] if bands else None, y, x
 
 
@@ -187,7 +202,11 @@ def _band_variables(data: xr.Dataset, wanted: Sequence[str]) -> tuple[Hashable, 
         for name, variable in data.data_vars.items()
         if variable.ndim >= 2 and variable.dtype.kind in "uif"
     }
-    named = [n for n in planes if str(n) in wanted or canonical_name(str(n)) in SENTINEL2_NM]
+    named = [
+        name
+        for name, variable in planes.items()
+        if str(name) in wanted or canonical_name(_band_name(variable)) in SENTINEL2_NM
+    ]
     if not planes:
         raise SceneError(
             f"no variable of this Dataset is an image: it has {', '.join(map(str, data.data_vars))}"
@@ -203,10 +222,86 @@ def _band_variables(data: xr.Dataset, wanted: Sequence[str]) -> tuple[Hashable, 
         for name, variable in planes.items()
         if set(variable.dims) == set(first.dims)
         and (name in named or (variable.dtype == first.dtype and not named))
+        and (str(name) in wanted or not _is_classes(variable))
     )
 
 
-def _stacked(data: xr.Dataset, names: tuple[Hashable, ...]) -> xr.DataArray:
+def _band_name(variable: xr.DataArray) -> str:
+    """The name of a variable, or its ``long_name`` where only that is a band's."""
+    name, said = str(variable.name), variable.attrs.get("long_name")
+    known = {*SENTINEL2_NM, "SCL"}
+    if canonical_name(name) in known or not isinstance(said, str):
+        return name
+    return said if canonical_name(said) in known else name
+
+
+def _is_classes(variable: xr.DataArray) -> bool:
+    return canonical_name(_band_name(variable)) == "SCL"
+
+
+def _class_bands(array: xr.DataArray) -> dict[str, xr.DataArray]:
+    """The scene classification among the bands of a DataArray, as stackstac has it."""
+    band = array.dims[-3]
+    names = array_descriptions(array, array.sizes[band])
+    return {
+        str(name): array.isel({band: index}, drop=True).rename(name)
+        for index, name in enumerate(names)
+        if canonical_name(name) == "SCL"
+    }
+
+
+def _with_classes(array: xr.DataArray, variables: Mapping[Any, xr.DataArray]) -> xr.DataArray:
+    """The bands with the scene classification that lies beside or among them, if one does."""
+    found = [v for v in variables.values() if _is_classes(v) and v.dtype.kind in "uif"]
+    time, (y, x) = array.dims[:-3], array.dims[-2:]
+    fitting = [v for v in found if set(v.dims) in ({y, x}, {*time, y, x})]
+    if SCL in array.coords or len(fitting) != 1:
+        return array
+    return array.assign_coords({SCL: fitting[0].variable})
+
+
+def _check_crs(array: xr.DataArray) -> None:
+    """Warn where the array names a variable that holds its CRS and has been parted from it."""
+    name = _grid_mapping(array)
+    if name is not None and name not in array.coords and spatial(array).crs is None:
+        warnings.warn(
+            f"the CRS of this scene stands in a variable {name!r} that is not with it, so nothing says "
+            'where it lies; open its file with decode_coords="all", or give the whole Dataset, or say '
+            "it: scene.rio.write_crs(...)",
+            GeodecloudWarning,
+            stacklevel=4,
+        )
+
+
+def _grid_mapping(array: xr.DataArray) -> str | None:
+    """Name of the variable that says how the grid lies, by the CF conventions; None: none is named."""
+    said = array.encoding.get("grid_mapping", array.attrs.get("grid_mapping"))
+    # CF's long form names coordinates, too: "crs: x y"
+    return None if said is None else str(said).split(":")[0].strip()
+
+
+def _with_crs(array: xr.DataArray, data: xr.Dataset, first: xr.DataArray) -> xr.DataArray:
+    """The bands with the variable that says how their grid lies, where the Dataset has it as data.
+
+    That is how xarray opens a netCDF file, unless it is told decode_coords="all".
+    """
+    name = _grid_mapping(first)
+    if name is None:
+        keys = {"spatial_ref", "crs_wkt", "grid_mapping_name"}
+        mappings = [n for n, v in data.data_vars.items() if v.ndim == 0 and keys & v.attrs.keys()]
+        name = str(mappings[0]) if len(mappings) == 1 else None
+    if name is None:
+        return array
+    array.encoding["grid_mapping"] = name
+    if name in data.data_vars:
+        array = array.assign_coords({name: data[name].variable})
+    _check_crs(array)
+    return array
+
+
+def _stacked(
+    data: xr.Dataset, names: tuple[Hashable, ...], wanted: Sequence[str] = ()
+) -> xr.DataArray:
     """The variables as one DataArray with a band dim, attrs gathered band by band."""
     variables = [data[name].transpose(*data[names[0]].dims) for name in names]
     dtypes = {str(variable.dtype) for variable in variables}
@@ -229,15 +324,17 @@ def _stacked(data: xr.Dataset, names: tuple[Hashable, ...]) -> xr.DataArray:
     array = xr.DataArray(
         stacked,
         dims=(band, *first.dims),
-        coords={**first.coords, band: [str(name) for name in names]},
+        coords={
+            **first.coords,
+            band: [str(n) if str(n) in wanted else _band_name(data[n]) for n in names],
+        },
         attrs={} if nodata is None else {"_FillValue": nodata},
     )
     array.attrs["scales"] = _per_band(data, variables, "scales", "scale_factor", 1.0)
     array.attrs["offsets"] = _per_band(data, variables, "offsets", "add_offset", 0.0)
     if "radiometry" in data.attrs:
         array.attrs["radiometry"] = data.attrs["radiometry"]
-    array.encoding = {k: v for k, v in first.encoding.items() if k == "grid_mapping"}
-    return array
+    return _with_crs(array, data, first)
 
 
 def _per_band(

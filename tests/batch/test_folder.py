@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import json
 import os
@@ -11,7 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import geopandas
@@ -21,6 +24,7 @@ import rasterio
 from click.testing import CliRunner, Result
 from conftest import textured_dn, write_raster
 from products import build_small, zip_product
+from rasterio.errors import RasterioIOError
 from rasterio.transform import from_origin
 from shapely import box
 
@@ -28,11 +32,12 @@ import geodecloud
 from geodecloud.batch.discovery import find_scenes
 from geodecloud.batch.journal import fingerprint
 from geodecloud.cli.commands import main
-from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.errors import OptionError, SceneError, SceneIOError
 from geodecloud.scene.footprint import lonlat_footprint
 from geodecloud.scene.grid import Grid
 
 SMALL = 60
+OVER = geodecloud.FileFormat(overwrite=True)
 
 
 def safe_name(number: int, tile: str = "T33UXQ") -> str:
@@ -275,7 +280,9 @@ def test_a_mask_beside_a_scene_is_part_of_it(tmp_path: Path) -> None:
     assert "1 skipped" in batch(*words).stdout
 
 
-def test_a_name_that_is_no_text_costs_no_other_scene(tmp_path: Path) -> None:
+def test_a_name_that_is_no_text_costs_no_other_scene(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root, out = tmp_path / "in", tmp_path / "out"
     root.mkdir()
     write_raster(root / "good.tif", textured_dn(4, 40, 50))
@@ -289,6 +296,7 @@ def test_a_name_that_is_no_text_costs_no_other_scene(tmp_path: Path) -> None:
     assert "udce9.tif" in (out / "summary.csv").read_text(encoding="utf-8")
     assert len(geopandas.read_file(out / "footprints.gpkg")) == 2
     assert "udce9.tif" in batch(root, "--out-dir", out, "--model", "identity").stdout
+    caplog.clear()  # pytest-xdist sends what was logged as text
 
 
 def test_a_pattern_that_fits_nothing_is_an_error(tmp_path: Path) -> None:
@@ -296,6 +304,184 @@ def test_a_pattern_that_fits_nothing_is_an_error(tmp_path: Path) -> None:
     write_raster(tmp_path / "in/a.tif", textured_dn(4, 40, 50))
     result = batch(tmp_path / "in", "--out-dir", tmp_path / "out", "--pattern", "S2C*")
     assert (result.exit_code, "whose name fits 'S2C*'" in result.stderr) == (1, True)
+
+
+def test_a_folder_without_scenes_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "in/.hidden").mkdir(parents=True)
+    (tmp_path / "in/a.nc").touch()
+    (tmp_path / "in/.hidden/b.tif").touch()
+    result = batch(tmp_path / "in", "--out-dir", tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "holds no scene or product" in result.stderr
+    assert "there is: 1 .nc" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", ["stack", "bands"])
+def test_results_are_no_scenes(layout: str, tmp_path: Path) -> None:
+    """The same batch by a pattern of the shell, whose results fit it, too."""
+    root = tmp_path / "in"
+    for name, seed in (("x", 0), ("y", 1)):
+        write_raster(root_file(root, f"{name}.tif"), textured_dn(4, 30, 40, seed), nodata=0)
+    words = ("--out-dir", root, "--model", "identity", "--provenance", "--cloud-map")
+    words += ("--layout", layout)
+    states = []
+    for _ in range(3):
+        result = batch(*sorted(root.glob("*.tif")), *words, "--json", "-q")
+        assert result.exit_code == 0, result.output
+        states.append([o["state"] for o in json.loads(result.stdout)["outcomes"]])
+    assert states == [["done"] * 2, ["skipped"] * 2, ["skipped"] * 2]
+    there = set(tree(root))
+    assert not [name for name in there if name.count("_decloud") > 1 + (layout == "bands")]
+    assert not [name for name in there if name.count("provenance") + name.count("cloud_map") > 1]
+    # beside and below other scenes, copied elsewhere, with other journals or none
+    other = tmp_path / "other"
+    shutil.copytree(root, other / "copy", ignore=shutil.ignore_patterns(".geodecloud", "?.tif"))
+    shutil.copytree(root, other / "deep/run")
+    scenes = sorted(path.relative_to(other).as_posix() for path in other.rglob("?.tif"))
+    report = geodecloud.decloud_folder(other, tmp_path / "out", model="identity")
+    assert [o.out for o in report.outcomes] == [s.replace(".tif", "_decloud.tif") for s in scenes]
+
+
+def test_a_result_without_tags_is_known_by_its_journal(tmp_path: Path) -> None:
+    """Other software may have left them out; what somebody has changed since is a scene again."""
+    root, out = tmp_path / "in", tmp_path / "in/out"
+    scene = write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40), nodata=0)
+    assert batch(root, "--out-dir", out, "--model", "identity").exit_code == 0
+    result, record = out / "x_decloud.tif", out / ".geodecloud/x.json"
+    shutil.copy(scene, result)
+    said = json.loads(record.read_text())
+    said["outputs"]["x_decloud.tif"] = (result.stat().st_size, result.stat().st_mtime_ns)
+    record.write_text(json.dumps(said))
+    assert [s.name for s in find_scenes([root])] == ["x"]
+    os.utime(result, ns=(0, 0))
+    assert sorted(s.name for s in find_scenes([root])) == ["x", "x_decloud"]
+
+
+def test_a_result_named_alone_is_a_scene(tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40), nodata=0)
+    words = ("--model", "identity", "--out-dir")
+    assert batch(root, *words, root / "clear").exit_code == 0
+    result = root / "clear/x_decloud.tif"
+    assert batch(result, *words, out).exit_code == 0
+    assert (out / "x_decloud_decloud.tif").exists()
+    none = batch(root / "clear", *words, out)
+    assert none.exit_code == 1
+    assert "1 were written by geodecloud, such as" in none.stderr
+    assert "name it alone" in none.stderr
+
+
+def pack(path: Path, *files: Path) -> Path:
+    """An archive of files, of the kind its name says, by Python's own modules."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("__MACOSX/._scene.tif", b"junk")
+            for file in files:
+                archive.write(file, f"inside/{file.name}")
+    elif ".t" in path.name.removesuffix(".tif.gz"):
+        with tarfile.open(path, "w:gz" if path.suffix != ".tar" else "w") as archive:
+            for file in files:
+                archive.add(file, f"inside/{file.name}")
+    else:
+        path.write_bytes(gzip.compress(files[0].read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz", "a.tar.gz", "a b.TIF.zip", "x.tif.gz"])
+def test_scenes_in_archives(name: str, tmp_path: Path) -> None:
+    scene = write_raster(root_file(tmp_path / "plain", "x.tif"), textured_dn(4, 30, 40), nodata=0)
+    root, out = tmp_path / "in", tmp_path / "out"
+    archive = pack(root_file(root, name), scene)
+    with rasterio.open(scene) as src:
+        np.testing.assert_array_equal(geodecloud.open_scene(archive).values, src.read())
+    words = (root, "--out-dir", out, "--model", "identity")
+    assert "1 done" in batch(*words).stdout
+    assert "1 skipped" in batch(*words).stdout
+    with rasterio.open(out / "x_decloud.tif") as dst:
+        np.testing.assert_array_equal(dst.read(), geodecloud.open_scene(scene).values)
+        assert dst.tags()["GEODECLOUD_SOURCE"] == "x.tif"
+    alone = CliRunner().invoke(
+        main, [str(archive), "-o", str(out / "y.tif"), "--model", "identity"]
+    )
+    assert alone.exit_code == 0, alone.output
+    os.utime(archive, ns=(0, 0))
+    assert "1 done" in batch(*words).stdout  # the archive has changed
+
+
+def test_archives_that_are_no_scene(tmp_path: Path) -> None:
+    parts = [
+        write_raster(root_file(tmp_path / "plain", f"{n}.tif"), textured_dn(4, 30, 40), nodata=0)
+        for n in "xy"
+    ]
+    root = tmp_path / "in"
+    several = pack(root_file(root, "two.tar"), *parts)
+    with pytest.raises(SceneError, match=r"2 rasters.*\n  /vsitar/.*inside/x\.tif"):
+        geodecloud.open_scene(several)
+    named = f"/vsitar/{several}/inside/y.tif"  # as the message says
+    assert geodecloud.open_scene(named).shape == (4, 30, 40)
+    assert {(s.name, s.place.as_posix()) for s in find_scenes([root])} == {
+        ("x", "two"),
+        ("y", "two"),
+    }
+    notes = root_file(tmp_path, "notes.txt")
+    notes.write_text("nothing")
+    with pytest.raises(SceneError, match=r"holds no raster .*inside/notes\.txt"):
+        geodecloud.open_scene(pack(tmp_path / "n.tar", notes))
+    (tmp_path / "broken.tgz").write_bytes(b"junk")
+    with pytest.raises(SceneIOError, match="cannot be opened as an archive"):
+        geodecloud.open_scene(tmp_path / "broken.tgz")
+    (tmp_path / "s.7z").touch()
+    with pytest.raises(SceneError, match="unpack it"):
+        geodecloud.open_scene(tmp_path / "s.7z")
+
+
+def test_products_of_eopf_are_told_how_to_open(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    product = root / "S2B_MSIL2A_20240614T100559_N0510_R022_T33UXQ_20240614T140000.zarr"
+    (product / "measurements/reflectance").mkdir(parents=True)
+    (root / "mine.zarr").mkdir()  # somebody's own cube beside them is no scene
+    with pytest.raises(SceneError, match=r"open it with xarray.*docs/xarray\.md"):
+        geodecloud.open_scene(product)
+    result = batch(root, "--out-dir", tmp_path / "out", "--json", "-q")
+    assert result.exit_code == 1
+    (outcome,) = json.loads(result.stdout)["outcomes"]
+    assert outcome["state"] == "failed"
+    assert "docs/xarray.md" in outcome["reason"]
+
+
+def test_a_fault_of_ours_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what scenes, files and memory do is a line of the summary."""
+    root = tmp_path / "in"
+    for name in ("x", "y"):
+        write_raster(root_file(root, f"{name}.tif"), textured_dn(4, 30, 40), nodata=0)
+    real = geodecloud.decloud_scene
+
+    def broken(src: str, *args: object, **options: object) -> object:
+        if Path(src).stem == "x":
+            raise error
+        return real(src, *args, **options)
+
+    monkeypatch.setattr("geodecloud.batch.folder.decloud_scene", broken)
+    for error in (OSError("full"), RasterioIOError("cut off"), MemoryError("too little")):
+        report = geodecloud.decloud_folder(root, tmp_path / "out", model="identity", format=OVER)
+        assert [o.state for o in report.outcomes if o.scene.endswith("x.tif")] == ["failed"]
+        assert str(error) in report.failed[0].reason
+    for error in (AttributeError("no such name"), TypeError("wrong"), KeyError("lost")):
+        with pytest.raises(type(error)):
+            geodecloud.decloud_folder(root, tmp_path / "out", model="identity")
+
+
+def test_a_mask_with_a_condition_is_an_input_of_a_batch(tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_raster(root_file(root, "x.tif"), textured_dn(4, 30, 40), nodata=0)
+    mask = tmp_path / "m.tif"
+    words = (root, "--out-dir", out, "--model", "identity", "--mask", f"{mask}:1>2")
+    for seed, state in ((0, "1 done"), (0, "1 skipped"), (1, "1 done")):
+        if not mask.exists() or seed:
+            values = np.random.default_rng(seed).integers(0, 9, (1, 30, 40), np.uint8)
+            write_raster(mask, values)
+        assert state in batch(*words).stdout
 
 
 def test_same_name_of_other_content_is_told(tmp_path: Path) -> None:

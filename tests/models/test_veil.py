@@ -218,7 +218,7 @@ def test_a_stack_of_dates_is_refused(tmp_path: Path) -> None:
 def test_such_a_model_is_never_chosen_but_named(monkeypatch: pytest.MonkeyPatch) -> None:
     card = ModelCard("veils", "", channels=tuple(map(Channel, BANDS)), lifts_veil=True)
     monkeypatch.setattr("geodecloud.models.catalogue.shipped_cards", lambda: {"veils": card})
-    with pytest.raises(BandError, match="only when asked for: --model veils"):
+    with pytest.raises(BandError, match='only when asked for: model="veils"'):
         choose_model(BANDS)
 
 

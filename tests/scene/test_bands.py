@@ -41,6 +41,16 @@ DESCRIPTIONS = ["B2, central wavelength 490 nm", "green", None, "b8a", "B04", "s
         ("B11", "B11"),
         ("B12", "B12"),
         ("S2_B09", "B09"),
+        ("S2C_B02", "B02"),
+        ("S2D_B8A", "B8A"),
+        ("SENTINEL-2C_B04", "B04"),
+        ("Sentinel-2D B03", "B03"),
+        ("S2C_B11_20m", "B11"),
+        ("B02_10m", "B02"),
+        ("b8a_20m", "B8A"),
+        ("B01_60m", "B01"),
+        ("S2C_MSIL2A_20250601T101041_N0511_R022_T33UXQ_20250601T153000_B03_10m", "B03"),
+        ("S2A_OPER_MSI_L1C_TL_MTI__20160101T000000_A000001_T32TQM_B02", "B02"),
     ],
 )
 def test_one_spelling_for_each_sentinel2_band(description, name):
@@ -66,6 +76,13 @@ def test_one_spelling_for_each_sentinel2_band(description, name):
         ("SR_B4", "SR_B4"),  # Landsat: red or near infrared
         ("LC08_L2SP_001062_02_T2_SR_B5", "LC08_L2SP_001062_02_T2_SR_B5"),
         ("LE07_B4", "LE07_B4"),
+        ("B02_30m", "B02_30M"),  # no pixel size of Sentinel-2: somebody else's band 2
+        ("B02_10m_uncertainty", "B02_10M_UNCERTAINTY"),
+        ("T32TMT_MSK_DETFOO_B02", "T32TMT_MSK_DETFOO_B02"),
+        ("SCL_20m", "SCL"),
+        ("scl", "SCL"),
+        ("T33UXQ_20230625T104621_SCL_20m", "SCL"),
+        ("SCL_mask", "SCL_MASK"),
     ],
 )
 def test_other_names_stay_what_they_are_in_upper_case(description, name):
@@ -152,7 +169,7 @@ def test_lists_are_split_at_commas(text, parts):
 
 @pytest.mark.parametrize("text", ["", " ", ",", "B02,", ",B02", "B02,,B03"])
 def test_a_list_with_holes_is_refused(text):
-    with pytest.raises(BandError, match=r"not a list of bands.*--bands 3,2,1"):
+    with pytest.raises(BandError, match=r"not a list of bands.*bands=\[\"3\", \"2\", \"1\"\]"):
         parse_band_list(text)
 
 

@@ -357,3 +357,172 @@ def test_a_dataset_made_of_bands_says_what_the_array_said(tmp_path: Path, toy_mo
         np.testing.assert_array_equal(clear[list(BANDS)].to_array().values, expected)
     numbered = array.to_dataset("band").geodecloud.remove_clouds(**options | {"bands": [*"1234"]})
     np.testing.assert_array_equal(numbered.to_array().values, expected)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["S2C_{}", "S2Z_{}", "SENTINEL-2C_{}", "{}_10m", "T33UXQ_{}_10m", "S2C_{}_10m"],
+)
+def test_names_of_variables_that_are_bands(form: str) -> None:
+    dn = textured_dn(4, 20, 30)
+    names = [form.format(name) for name in BANDS]
+    scene = xr.Dataset({n: (("y", "x"), dn[i]) for i, n in enumerate(names)})
+    said = repr(scene[names[::-1]].geodecloud.plan())
+    assert "model s2-10m" in said
+    assert "bands 4, 3, 2, 1" in said
+    array = scene.to_dataarray("band").geodecloud.plan()
+    assert array.channels == (0, 1, 2, 3)
+
+
+def test_bands_named_by_long_name(toy_model: Path, tmp_path: Path) -> None:
+    """rioxarray's band_as_variable=True calls the variables band_1, band_2 and so on."""
+    dn = textured_dn(4, 40, 50)[::-1]
+    path = write_raster(tmp_path / "scene.tif", dn, nodata=0)
+    with rasterio.open(path, "r+") as dst:
+        dst.descriptions = BANDS[::-1]
+    scene = rioxarray.open_rasterio(path, band_as_variable=True)
+    clear = scene.geodecloud.remove_clouds(model=str(toy_model), mask="none")
+    assert list(clear.data_vars) == list(scene.data_vars)
+    expected = one(dn[::-1], toy_model, mask="none")
+    np.testing.assert_array_equal([clear[v].values for v in clear.data_vars], expected[::-1])
+    geodecloud.write_scene(clear, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as dst:
+        assert dst.descriptions == BANDS[::-1]
+    names = ["band_4", "band_3", "band_2", "band_1"]
+    asked = {"model": str(toy_model), "bands": names, "scale": 1e-4}
+    assert scene.geodecloud.plan(**asked).channels == (3, 2, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["scl", "SCL", "SCL_20m", "band_5"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_classification_beside_the_bands_of_a_dataset(
+    name: str, lazy: bool, toy_model: Path
+) -> None:
+    """Against the same mask given as a coordinate by hand."""
+    dn = textured_dn(4, 40, 50)
+    classes = np.full((40, 50), 4, np.uint8)
+    classes[5:20, 8:31], classes[30:, 40:] = 9, 0
+    scene = xr.Dataset({n: (("y", "x"), dn[i]) for i, n in enumerate(BANDS)})
+    scene[name] = (("y", "x"), classes, {"long_name": "SCL"})
+    scene = scene.chunk(y=20) if lazy else scene
+    options = {"model": str(toy_model), "mask": "scl"}
+    clear = scene.geodecloud.remove_clouds(**options)
+    codes = scene.geodecloud.provenance(**options)
+    xr.testing.assert_identical(clear[name], scene[name])
+    assert set(codes.coords) == set(scene.B02.coords)
+    changed = np.any([(clear[n] != scene[n]).values for n in BANDS], axis=0)
+    assert changed.any()
+    assert not changed[classes != 9].any()
+    np.testing.assert_array_equal(np.isin(codes, [2, 3]), classes == 9)
+    np.testing.assert_array_equal(codes == 0, classes == 0)
+
+
+def test_a_classification_among_the_bands_of_a_stack(toy_model: Path) -> None:
+    """As stackstac gives it: one more band, in the dtype of all."""
+    dn = textured_dn(5, 40, 50)
+    dn[4] = 4
+    dn[4, 5:20, 8:31] = 8
+    stack = xr.DataArray(dn, dims=("band", "y", "x"), coords={"band": [*BANDS, "SCL"]})
+    with pytest.warns(geodecloud.GeodecloudWarning, match="does not restore bands SCL"):
+        codes = stack.geodecloud.provenance(model=str(toy_model), mask="scl")
+    np.testing.assert_array_equal(np.isin(codes, [2, 3]), dn[4] == 8)
+
+
+def test_chunks_of_unknown_size_are_told(toy_model: Path) -> None:
+    lazy = da.from_array(textured_dn(4, 40, 50), chunks=(4, 20, 50))
+    lazy = lazy[:, lazy[0].max(axis=1) >= 0, :]
+    scene = xr.DataArray(lazy, dims=("band", "y", "x"), coords={"band": list(BANDS)})
+    with pytest.raises(SceneError, match=r"compute_chunk_sizes\(\)"):
+        scene.geodecloud.remove_clouds(model=str(toy_model))
+    scene.data = scene.data.compute_chunk_sizes()  # what the message says
+    assert scene.geodecloud.remove_clouds(model=str(toy_model)).shape == (4, 40, 50)
+
+
+@pytest.mark.parametrize("how", ["default", "raw", "decode_coords"])
+@pytest.mark.parametrize("where", ["dataset", "written"])
+def test_a_crs_that_lies_in_a_data_variable(how: str, where: str, tmp_path: Path) -> None:
+    """xarray opens a netCDF file so, unless it is told otherwise."""
+    path = write_raster(tmp_path / "scene.tif", textured_dn(4, 40, 50), nodata=0)
+    bands = rioxarray.open_rasterio(path).assign_coords(band=list(BANDS)).to_dataset("band")
+    bands.drop_attrs(deep=False).to_netcdf(tmp_path / "scene.nc")
+    options = {
+        "default": {"mask_and_scale": False},
+        "raw": {"decode_cf": False},
+        "decode_coords": {"mask_and_scale": False, "decode_coords": "all"},
+    }[how]
+    with xr.open_dataset(tmp_path / "scene.nc", **options) as scene:
+        clear = scene.geodecloud.remove_clouds(model="identity")
+        assert set(clear.data_vars) == set(scene.data_vars)
+        codes = scene.geodecloud.provenance(model="identity")
+        # as the README has it; a coordinate would not go with the variable of its name
+        clear["codes"] = codes
+        assert clear.set_coords("spatial_ref").codes.rio.crs.to_epsg() == 32719
+        if where == "written":
+            geodecloud.write_scene(clear[[*BANDS, "spatial_ref"]], tmp_path / "out.tif")
+            with rasterio.open(tmp_path / "out.tif") as dst, rasterio.open(path) as src:
+                assert (dst.crs, dst.transform) == (src.crs, src.transform)
+        if how == "default":
+            with pytest.warns(geodecloud.GeodecloudWarning, match="'spatial_ref' that is not with"):
+                scene.B02.geodecloud.remove_clouds(model="identity")
+
+
+def eopf_product(path: Path, dn: np.ndarray, classes: np.ndarray) -> Path:
+    """The groups of ESA's EOPF products that the docs name: packed bands at 10 m, classes at 20 m."""
+    height, width = dn.shape[1:]
+
+    def centres(count: int, metres: int, start: float, sign: int) -> np.ndarray:
+        return start + sign * metres * (np.arange(count) + 0.5)
+
+    packing = {"dtype": "uint16", "scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": 0}
+    bands = xr.Dataset(
+        {
+            name.lower(): (("y", "x"), np.where(dn[i] == 0, np.nan, dn[i] * 1e-4 - 0.1))
+            for i, name in enumerate(BANDS)
+        },
+        {"y": centres(height, 10, 5300040, -1), "x": centres(width, 10, 399960, 1)},
+    )
+    coarse = {
+        "y": centres(height // 2, 20, 5300040, -1),
+        "x": centres(width // 2, 20, 399960, 1),
+    }
+    tree = xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs={"stac_discovery": {"properties": {"proj:code": "EPSG:32633"}}}),
+            "measurements/reflectance/r10m": bands,
+            "conditions/mask/l2a_classification/r20m": xr.Dataset(
+                {"scl": (("y", "x"), classes)}, coarse
+            ),
+        }
+    )
+    encoding = {"/measurements/reflectance/r10m": dict.fromkeys(bands.data_vars, packing)}
+    tree.to_zarr(path, encoding=encoding, zarr_format=2, consolidated=True)
+    return path
+
+
+def test_a_product_of_eopf_as_the_docs_open_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of docs/xarray.md, run as they stand there."""
+    pytest.importorskip("zarr")
+    monkeypatch.chdir(tmp_path)
+    dn = textured_dn(4, 60, 80, nodata=0) + np.uint16(1000)
+    dn[dn < 1100] = 0
+    classes = np.full((30, 40), 4, np.uint8)
+    classes[10:20, 5:25] = 9
+    text = (Path(__file__).parents[2] / "docs/xarray.md").read_text(encoding="utf-8")
+    section = text.split("## ESA's EOPF products")[1].split("\n## ")[0]
+    open_it, write_it, with_classes = (
+        part.split("```")[0] for part in section.split("```python\n")[1:]
+    )
+    names = {"path": eopf_product(tmp_path / "S2B_MSIL2A.zarr", dn, classes)}
+    exec(open_it, names)
+    assert np.issubdtype(names["clear"].b02.dtype, np.floating)
+    exec(write_it, names)
+    with rasterio.open(tmp_path / "clear.tif") as dst:
+        assert dst.crs.to_epsg() == 32633
+        assert dst.transform.to_gdal() == (399960, 10, 0, 5300040, 0, -10)
+    exec(with_classes, names)
+    changed = (names["clear"].b04 != names["bands"].b04) & names["bands"].b04.notnull()
+    cloud = np.repeat(np.repeat(classes == 9, 2, axis=0), 2, axis=1)
+    assert not changed.values[~cloud].any()
+    assert changed.values[cloud & (dn != 0).all(axis=0)].mean() > 0.9

@@ -569,11 +569,11 @@ def test_two_products_in_one_folder_are_told(tmp_path: Path) -> None:
 
 
 def test_options_for_products_are_not_for_files(scene: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="--resolution is for Sentinel-2 products"):
+    with pytest.raises(OptionError, match=r"resolution=.* is for Sentinel-2 products"):
         geodecloud.open_scene(scene, resolution=20)
-    with pytest.raises(OptionError, match="--s2-offset is for Sentinel-2 products"):
+    with pytest.raises(OptionError, match=r"s2_offset=.* is for Sentinel-2 products"):
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", s2_offset="none")
-    with pytest.raises(SceneError, match="geodecloud batch"):
+    with pytest.raises(SceneError, match=r"geodecloud\.decloud_folder"):
         geodecloud.open_scene(tmp_path)
 
 
