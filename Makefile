@@ -10,7 +10,7 @@ demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a p
 	$(BIN)/python examples/demo.py demo
 
 test: $(READY)  ## all tests; with GEODECLOUD_TEST_DATA set, also those on real files
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 check: format lint types test  ## what has to pass before a change lands
 
