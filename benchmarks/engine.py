@@ -25,7 +25,7 @@ import rasterio
 from identity import BANDS
 
 from geodecloud.bench.scene import write_scene
-from geodecloud.compute.chunks import Threads
+from geodecloud.compute.engine import Threads
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
 from geodecloud.restore.chunk import ChunkRestorer
@@ -86,13 +86,13 @@ def block_of(scene: Path) -> ChunkRestorer:
 
     import geodecloud.pipeline as pipeline
 
-    original, pipeline.map_blocks_with_halo = pipeline.map_blocks_with_halo, catch
+    original, pipeline.map_chunks_with_halo = pipeline.map_chunks_with_halo, catch
     try:
         decloud(open_scene(scene, SIDE), Options(model="identity"))
     except StopIteration:
         pass
     finally:
-        pipeline.map_blocks_with_halo = original
+        pipeline.map_chunks_with_halo = original
     return found[0]
 
 

@@ -20,7 +20,7 @@ from naive import PublishedGenerator
 from torch.profiler import profile
 
 from geodecloud.backends.openvino_graph import Sides, build_graph
-from geodecloud.compute.chunks import threads_here
+from geodecloud.compute.engine import threads_here
 from geodecloud.models.catalogue import find_weights
 from geodecloud.models.tensors import read_tensors
 

@@ -11,7 +11,7 @@ import click
 
 from geodecloud.backends import open_backend
 from geodecloud.bench.measure import scene_rate
-from geodecloud.compute.chunks import threads_here
+from geodecloud.compute.engine import threads_here
 from geodecloud.models.catalogue import get_card
 from geodecloud.restore.declouder import Declouder
 

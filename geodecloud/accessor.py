@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import xarray as xr
 
 if TYPE_CHECKING:
+    from geodecloud.keywords import OptionKeywords
     from geodecloud.pipeline import Declouded
-    from geodecloud.restore.decisions import Plan
+    from geodecloud.restore.decisions import Decisions
 
 
 @xr.register_dataset_accessor("geodecloud")  # type: ignore[no-untyped-call]
@@ -25,28 +26,30 @@ class GeodecloudAccessor:
     def __init__(self, scene: xr.DataArray | xr.Dataset) -> None:
         self._scene = scene
 
-    def remove_clouds(self, **options: Any) -> Any:
+    def remove_clouds(self, **options: Unpack[OptionKeywords]) -> Any:
         """The scene without clouds, DataArray or Dataset as it was: see `geodecloud.remove_clouds`."""
-        return self._decloud(options).image
+        return self.decloud(**options).image
 
-    def cloud_map(self, **options: Any) -> xr.DataArray:
+    def cloud_map(self, **options: Unpack[OptionKeywords]) -> xr.DataArray:
         """Opacity of cloud and shadow, ([time,] y, x) float32 in [0, 1]; NaN where not computed."""
-        return self._decloud(options).cloud_map
+        return self.decloud(**options).cloud_map
 
-    def provenance(self, **options: Any) -> xr.DataArray:
+    def provenance(self, **options: Unpack[OptionKeywords]) -> xr.DataArray:
         """Provenance codes, ([time,] y, x) uint8, see `geodecloud.restore.composite.Provenance`."""
-        return self._decloud(options).provenance
+        return self.decloud(**options).provenance
 
-    def plan(self, **options: Any) -> Plan:
+    def decisions(self, **options: Unpack[OptionKeywords]) -> Decisions:
         """What would be done and why: model, bands, radiometry, mask. No pixel is read."""
         from geodecloud.options import Options
-        from geodecloud.restore.decisions import plan_scene
+        from geodecloud.restore.decisions import decide
         from geodecloud.scene.cube import Cube
 
-        chosen = Options.of(options)
-        return plan_scene(Cube.of(self._scene, chosen.bands or ()).metadata, chosen)
+        asked = Options.of(options)
+        metadata = Cube.of(self._scene, asked.bands or ()).metadata
+        return decide(metadata, None, asked, own_chunks=True)
 
-    def _decloud(self, options: dict[str, Any]) -> Declouded:
+    def decloud(self, **options: Unpack[OptionKeywords]) -> Declouded:
+        """All of it at once: image, cloud map, provenance and decisions."""
         # imported here: registering an accessor must not cost the time of torch
         from geodecloud.options import Options
         from geodecloud.pipeline import decloud

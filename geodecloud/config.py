@@ -11,14 +11,15 @@ environment (``DASK_GEODECLOUD__MAX_MEMORY=4GB``). What a call says itself wins.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import dask
 
+from geodecloud.keywords import OptionKeywords
 from geodecloud.options import Options, configured
 
 
-def set(**options: Any) -> Any:  # noqa: A001  as dask.config.set
+def set(**options: Unpack[OptionKeywords]) -> Any:  # noqa: A001  as dask.config.set
     """Set defaults: for good, or within a ``with``.
 
     Parameters

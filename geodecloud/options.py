@@ -1,19 +1,56 @@
-"""The options all three doors share: command line, Python functions, accessor."""
+"""The options of all doors, each defined once: command line, Python functions, accessor.
+
+`Options` says how clouds are removed and holds for every door. `FileOptions` adds how a file is read
+and written; it holds for the command line, `geodecloud.decloud_scene` and `geodecloud.decloud_folder`.
+A field is the whole definition of an option: name, type, default, and in its `About` the help, the
+values and the form on the command line. `geodecloud.cli.options` makes flags of the fields, and
+`geodecloud.keywords` is written from them for editors and type checkers.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from geodecloud.errors import OptionError
 
+if TYPE_CHECKING:
+    from geodecloud.models.weights import Model
+
 #: Masks that are asked for by a word; anything else is a path.
 MASK_WORDS = ("auto", "none", "scl", "s2cloudless")
-#: Options that have no influence on the pixels and so no place in the tags.
-NOT_THE_RESULT = {"workers", "max_memory", "scheduler"}
+
+
+@dataclass(frozen=True)
+class About:
+    """What people are told of an option, and what it may be.
+
+    Attributes
+    ----------
+    help : one line
+    values : the words it takes; empty: anything of its type
+    least : smallest number it takes
+    auto : whether it is a whole number or the word "auto"
+    metavar : its value on the command line; None: by its type
+    flag : its name on the command line; None: by its own name
+    changes_result : False where it only says how or where the work is done
+    """
+
+    help: str
+    values: tuple[Any, ...] = ()
+    least: int | None = None
+    auto: bool = False
+    metavar: str | None = None
+    flag: str | None = None
+    changes_result: bool = True
+
+
+def _option(default: Any, help: str, **about: Any) -> Any:
+    return field(default=default, metadata={"about": About(help, **about)})
 
 
 @dataclass(frozen=True)
@@ -44,79 +81,170 @@ class Options:
         a `distributed.Client` active in this process, and threads where there is none
     max_memory : the most a run on a file may take, such as "4GB"; workers, chunks and windows
         are made fewer and smaller to fit. None: no limit
+
+    Raises
+    ------
+    OptionError
+        If a value makes no sense.
     """
 
-    model: str = "auto"
-    bands: tuple[str, ...] | None = None
-    scale: float | None = None
-    offset: float | None = None
-    mask: str | Path = "auto"
-    strict: bool = False
-    aoi: str | Path | None = None
-    window: int | str = "auto"
-    halo: int | str = "auto"
-    batch_size: int | str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    backend: str = "auto"
-    workers: int | None = None
-    scheduler: str | None = None
-    max_memory: str | None = None
+    model: str | Path | Model = _option("auto", "Shipped name, identity, or .safetensors file.")
+    bands: Sequence[str] | None = _option(
+        None, "Bands for the model: B02,B03,B04,B08 or 3,2,1.", metavar="LIST"
+    )
+    scale: float | None = _option(None, "reflectance = DN * SCALE + OFFSET.")
+    offset: float | None = _option(None, "See --scale.")
+    mask: str | Path = _option(
+        "auto", "Where pixels may change: auto, none, scl, s2cloudless or a raster."
+    )
+    strict: bool = _option(False, "Never write a pixel whose ground was not visible.")
+    aoi: str | Path | None = _option(None, "Vector file; outside nothing changes or is computed.")
+    window: int | str = _option("auto", "Side of a window, px.", auto=True)
+    halo: int | str = _option("auto", "Context around a window, px.", auto=True)
+    batch_size: int | str = _option("auto", "Windows in one call.", auto=True, least=1)
+    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.")
+    precision: str = _option("auto", "Of the network.", values=("auto", "fp32", "fp16", "bf16"))
+    backend: str = _option("auto", "What runs the network.", values=("auto", "torch", "openvino"))
+    workers: int | None = _option(
+        None, "Threads.  [default: one per core]", least=1, changes_result=False
+    )
+    scheduler: str | None = _option(
+        None,
+        "Dask scheduler to compute on.  [default: threads]",
+        metavar="tcp://HOST:PORT",
+        changes_result=False,
+    )
+    max_memory: str | None = _option(
+        None, "Fewer workers and smaller windows, to fit.", metavar="4GB", changes_result=False
+    )
 
     def __post_init__(self) -> None:
-        if hasattr(self.model, "source"):  # a loaded Model: workers load it by its name or path
-            object.__setattr__(self, "model", self.model.source)
-        if not isinstance(self.model, str | Path):
+        for one in dataclasses.fields(self):
+            _check(one.name, getattr(self, one.name), one.metadata["about"], one.default)
+        if not (isinstance(self.model, str | Path) or hasattr(self.model, "model_ref")):
             raise OptionError(f"model is a name, a path or a loaded Model, not {self.model!r}")
-        object.__setattr__(self, "model", str(self.model))
+        if isinstance(self.model, Path):
+            object.__setattr__(self, "model", str(self.model))
         if not isinstance(self.mask, str | Path):
             raise OptionError(f"mask is 'auto', 'none' or a path, not a {type(self.mask).__name__}")
-        for name in ("device", "precision", "backend"):
-            if not isinstance(getattr(self, name), str):
-                raise OptionError(f"{name} is a word such as 'auto', not {getattr(self, name)!r}")
-        if self.window != "auto" and not isinstance(self.window, int):
-            raise OptionError(f"window is 'auto' or a number of px, not {self.window!r}")
-        if not isinstance(self.workers, int | None):
-            raise OptionError(f"workers is a whole number, not {self.workers!r}")
         if isinstance(self.bands, str):
             raise OptionError(
                 f"bands is a sequence of names or indexes, not the text {self.bands!r}"
             )
         if self.bands is not None:
             object.__setattr__(self, "bands", tuple(str(band) for band in self.bands))
-        if self.halo != "auto" and not isinstance(self.halo, int):
-            raise OptionError(f"halo is 'auto' or a number of px, not {self.halo!r}")
-        if self.batch_size != "auto" and not (
-            isinstance(self.batch_size, int) and self.batch_size > 0
-        ):
-            raise OptionError(f"batch_size is 'auto' or at least 1, not {self.batch_size!r}")
-        if self.workers is not None and self.workers < 1:
-            raise OptionError(f"workers is at least 1, not {self.workers}")
-
-    def window_px(self, otherwise: int) -> int:
-        """Side of a window asked for, or what is to be where it is "auto"."""
-        return otherwise if self.window == "auto" else int(self.window)
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> Options:
+    def of(cls, keywords: Mapping[str, Any]) -> Self:
         """Make options from keywords, and the defaults of `geodecloud.config` where there is none.
 
-        An unknown one is an error that names its neighbour.
+        None stands for an option that is not given. An unknown one is an error that names its
+        neighbour.
 
         Raises
         ------
         OptionError
             If a keyword is unknown or a value makes no sense.
         """
-        given = {name: value for name, value in options.items() if value is not None}
+        given = {name: value for name, value in keywords.items() if value is not None}
         chosen = {**configured(), **given}
-        known = [f.name for f in dataclasses.fields(cls)]
-        for name in {**options, **chosen}:
+        known = list(about(cls))
+        for name in {**keywords, **chosen}:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
                 raise OptionError(f"there is no option {name!r}{hint}")
         return cls(**chosen)
+
+    @property
+    def mask_path(self) -> Path | None:
+        """The mask file, if the mask is one."""
+        return None if str(self.mask) in MASK_WORDS else Path(self.mask)
+
+    @property
+    def model_path(self) -> str | None:
+        """The model as it was named; None where a loaded one was given."""
+        return self.model if isinstance(self.model, str) else None
+
+    def parameters(self) -> dict[str, Any]:
+        """The options that the result depends on, as plain values, for tags and fingerprints."""
+        found = {
+            name: getattr(self, name)
+            for name, what in about(type(self)).items()
+            if what.changes_result
+        }
+        return found | {"model": getattr(self.model, "model_ref", self.model)}
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How a raster is written: ``"cog"`` or ``"gtiff"``, and GDAL creation options."""
+
+    name: str = "cog"
+    creation_options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in ("cog", "gtiff"):
+            raise OptionError(f"format {self.name!r} is unknown; use cog or gtiff")
+
+    @classmethod
+    def of(cls, format: str | FileFormat | None) -> FileFormat:
+        """The format itself, or that of a name; None: the default."""
+        return format if isinstance(format, FileFormat) else cls(format or "cog")
+
+
+@dataclass(frozen=True)
+class FileOptions(Options):
+    """How clouds are removed, and how files are read and written.
+
+    Attributes
+    ----------
+    resolution : of a Sentinel-2 product, 10, 20 or 60 m; None: the finest it holds
+    s2_offset : of a product, "auto": as its metadata says; "none"; or in DN, such as -1000
+    format : "cog", "gtiff", or a `FileFormat` with GDAL creation options
+    layout : "stack": one file of all bands; "bands": the target is a folder with a file per band
+    stac : write a STAC Item beside the result; None: for Sentinel-2 products
+    overwrite : replace files that exist
+    """
+
+    resolution: int | None = _option(
+        None, "Pixel size of a Sentinel-2 product, m.  [default: its finest]", values=(10, 20, 60)
+    )
+    s2_offset: str | float = _option(
+        "auto", "DN offset of a Sentinel-2 product: auto (its XML), none, or -1000."
+    )
+    format: str | FileFormat = _option(
+        "cog", "Kind of file.", values=("cog", "gtiff"), changes_result=False
+    )
+    layout: str = _option(
+        "stack",
+        "One file of all bands, or a folder with one per band.",
+        values=("stack", "bands"),
+        changes_result=False,
+    )
+    stac: bool | None = _option(
+        None,
+        "Write a STAC Item beside the result.  [default: of Sentinel-2 products]",
+        changes_result=False,
+    )
+    overwrite: bool = _option(False, "Replace files that exist.", changes_result=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.s2_offset, str) and self.s2_offset not in ("auto", "none"):
+            raise OptionError(
+                f"s2_offset is 'auto', 'none' or a number of DN such as -1000, not {self.s2_offset!r}"
+            )
+
+    @property
+    def file_format(self) -> FileFormat:
+        """The format with its creation options."""
+        return FileFormat.of(self.format)
+
+
+def about(options: type[Options]) -> dict[str, About]:
+    """What people are told of each option, by name."""
+    return {one.name: one.metadata["about"] for one in dataclasses.fields(options)}
 
 
 def configured() -> dict[str, Any]:
@@ -125,3 +253,28 @@ def configured() -> dict[str, Any]:
 
     found = dask.config.get("geodecloud", {})
     return {name.replace("-", "_"): value for name, value in found.items()}
+
+
+def _check(name: str, value: Any, about: About, default: Any) -> None:
+    """Hold a value against what its option says of itself."""
+    if value is None and default is None:
+        return
+    if about.auto and value == "auto":
+        return
+    if about.auto and (not isinstance(value, int) or isinstance(value, bool)):
+        raise OptionError(f"{name} is 'auto' or a number of px, not {value!r}")
+    if about.least is not None and not isinstance(value, int):
+        raise OptionError(f"{name} is a whole number, not {value!r}")
+    if about.least is not None and value < about.least:
+        word = "'auto' or " if about.auto else ""
+        raise OptionError(f"{name} is {word}at least {about.least}, not {value!r}")
+    if isinstance(default, str) and name in ("device", "precision", "backend"):
+        if not isinstance(value, str):
+            raise OptionError(f"{name} is a word such as 'auto', not {value!r}")
+        return  # the backends say which device and precision there are
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise OptionError(f"{name} is True or False, not {value!r}")
+    word_or_number = isinstance(value, str | int)
+    if about.values and word_or_number and value not in about.values:
+        known = ", ".join(str(v) for v in about.values)
+        raise OptionError(f"{name} {value!r} is unknown; use one of {known}")

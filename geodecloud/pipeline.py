@@ -6,37 +6,36 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Unpack
 
 import dask.array as da
 import numpy as np
+from numpy.typing import NDArray
 
-from geodecloud.backends import choose_backend, window_cost
-from geodecloud.compute.chunks import Indexed, engine, map_blocks_with_halo
-from geodecloud.errors import OptionError
+from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
+from geodecloud.compute.engine import engine, is_elsewhere
 from geodecloud.masks.areas import open_aoi
 from geodecloud.masks.sources import open_clouds, open_data_area
-from geodecloud.models.catalogue import find_weights
-from geodecloud.models.tensors import read_tensors
-from geodecloud.models.veil import SAMPLE_PX, Veil, find_veil
 from geodecloud.options import Options
-from geodecloud.raster.reader import (
-    absolute,
-    chunk_px,
-)
-from geodecloud.restore.chunk import MASK_REACH_PX, ChunkRestorer
-from geodecloud.restore.decisions import Plan, check_reflectance, plan_scene
+from geodecloud.raster.reader import absolute, chunk_px
+from geodecloud.restore.chunk import ChunkRestorer, Predictor
+from geodecloud.restore.context import look_for_veil
+from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
+from geodecloud.restore.network import NetworkPredictor
+from geodecloud.restore.veil_lifter import VeilLifter
 from geodecloud.scene.cube import Cube, Scene, SceneT
 from geodecloud.scene.metadata import Metadata
-from geodecloud.windows.tiler import BLEND_OVERLAP_PX, ChunkLayout, Ends, Window, plan_chunks
+from geodecloud.windows.tiler import Window
 
 if TYPE_CHECKING:
     import xarray as xr
 
-log = logging.getLogger(__name__)
+    from geodecloud.keywords import OptionKeywords
+
+#: Pixels along the longer side of a scene in memory that the sample looks at.
+_SAMPLE_PX = 256
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,16 @@ class Declouded:
     cloud_map : (y, x), or (time, y, x), float32, opacity of cloud and shadow in [0, 1]; NaN where there is no
         data or nothing was computed
     provenance : like `cloud_map`, uint8, codes of `geodecloud.restore.composite.Provenance`
-    plan : what was decided
+    decisions : what was decided
     """
 
     image: Any
     cloud_map: xr.DataArray
     provenance: xr.DataArray
-    plan: Plan
+    decisions: Decisions
 
 
-def remove_clouds(scene: SceneT, **options: Any) -> SceneT:
+def remove_clouds(scene: SceneT, **options: Unpack[OptionKeywords]) -> SceneT:
     """Remove clouds from a DataArray or Dataset: lazy in, lazy out.
 
     Parameters
@@ -87,44 +86,35 @@ def decloud(
     scene: Scene,
     options: Options,
     metadata: Metadata | None = None,
-    keep_chunks: bool = True,
+    decisions: Decisions | None = None,
 ) -> Declouded:
     """Remove clouds and say where: image, cloud map and provenance, see `Declouded`.
 
     Parameters
     ----------
-    metadata : what the scene's file says about it, where the caller looks at a sample of its
-        pixels (`check_reflectance`); None takes what the scene carries
-    keep_chunks : compute a lazy scene in its own chunks: they are the caller's choice. A file has
-        none, and what suits the backend is taken
+    metadata, decisions : what a file says of the scene, and what was decided about it by a sample of its
+        pixels. None: what the array itself says; a lazy one keeps its chunks, and each chunk looks
+        at its own values
     """
     cube = Cube.of(scene, options.bands or ())
-    sampled = metadata is not None
-    metadata = metadata or cube.metadata
-    plan = plan_scene(metadata, options)
     data = cube.array.data
     lazy = isinstance(data, da.Array)
-    if not lazy:
-        check_reflectance(_thinned(data), plan)
-        sampled = True
-    side = chunk_px(metadata.grid.shape_yx)
-    pixels = data if lazy else da.from_array(data, chunks=(*(1,) * (data.ndim - 3), -1, side, side))
-    valid, allowed = _areas(cube, pixels.chunks[-2:], metadata, options)
+    metadata = metadata or cube.metadata
+    decisions = decisions or decide(
+        metadata, None if lazy else _sample(data), options, own_chunks=lazy
+    )
+    pixels = data if lazy else _in_chunks(data, metadata)
+    valid = open_data_area(cube)
     clouds = open_clouds(cube, (pixels, cube.index), metadata, options)
-    cut = None if lazy and keep_chunks else _plan_chunks(metadata, plan, options)
-    # under a mask few windows are whole, and strips along the edge are not worth their graphs
-    ends = ((), ()) if cut is None or plan.mask_kind == "given" else cut.ends
-    block = _block_declouder(metadata, plan, options, ends, may_have_gaps=valid is not None)
-    # of a lazy scene no pixel may be read yet: each block looks for itself
-    block = replace(block, check=not sampled and plan.card.kind != "identity")
-    if plan.card.lifts_veil and metadata.dtypes[0] == "uint8":
-        block = replace(block, veil=_look_for_veil(pixels, valid, plan, options))
-    results: Any = map_blocks_with_halo(
-        block,
-        [(pixels, cube.index), valid, clouds, allowed],
-        block.halo_px,
+    allowed = options.aoi and open_aoi(options.aoi, metadata.grid, pixels.chunks[-2:])
+    restorer = _chunk_restorer(pixels, valid, metadata, decisions, options)
+    layout = decisions.layout
+    results: Any = map_chunks_with_halo(
+        restorer,
+        [(pixels, cube.index), valid, clouds, None if allowed is None else (allowed, "yx")],
+        restorer.halo_px,
         outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
-        chunks_yx=None if cut is None else (cut.rows, cut.cols),
+        chunks_yx=None if layout is None else (layout.rows, layout.cols),
     )
     if not lazy:
         # what is in memory here is computed here, unless a cluster is asked for by name
@@ -135,108 +125,73 @@ def decloud(
         image=cube.image(image),
         cloud_map=cube.plane(cloud_map, "cloud_map"),
         provenance=cube.plane(provenance, "provenance"),
-        plan=plan,
+        decisions=decisions,
     )
 
 
-def _plan_chunks(metadata: Metadata, plan: Plan, options: Options) -> ChunkLayout | None:
-    """The chunks to compute; None: those of the scene are as good as any."""
-    backend = choose_backend(plan.card, options.device, options.precision, options.backend)
-    window_px, cost = window_cost(backend, options.precision)
-    reach_px = _reach_px(plan, options)
-    if not cost.shared or reach_px is None:
-        return None
-    shape_yx = metadata.grid.shape_yx
-    return plan_chunks(shape_yx, options.window_px(window_px), reach_px, MASK_REACH_PX)
-
-
-def _reach_px(plan: Plan, options: Options) -> int | None:
-    return plan.card.halo_px if options.halo == "auto" else int(options.halo)
-
-
-def _block_declouder(
-    metadata: Metadata, plan: Plan, options: Options, ends: Ends, may_have_gaps: bool
+def _chunk_restorer(
+    pixels: da.Array,
+    valid: Indexed | None,
+    metadata: Metadata,
+    decisions: Decisions,
+    options: Options,
 ) -> ChunkRestorer:
-    """Hand every decision to the function that each block runs."""
-    declouder = ModelHandle(
-        plan.card,
-        absolute(plan.source) if plan.source.endswith(".safetensors") else plan.source,
-        options.device,
-        options.precision,
-        options.backend,
+    """Hand every decision to the function that each chunk runs."""
+    predictor: Predictor = _network(metadata, decisions, options, may_have_gaps=valid is not None)
+    if decisions.card.lifts_veil and metadata.dtypes[0] == "uint8":
+        veil = look_for_veil(pixels, valid, decisions, options)
+        predictor = predictor if veil is None else VeilLifter(veil, decisions.codec.tone)
+    height, width = metadata.grid.shape_yx
+    return ChunkRestorer(
+        predictor=predictor,
+        codec=decisions.codec,
+        channels=decisions.channels,
+        alpha=metadata.alpha,
+        mask=decisions.mask,
+        strict=options.strict,
+        extent=Window(0, 0, width, height),
+        check=not decisions.checked,
+    )
+
+
+def _network(
+    metadata: Metadata, decisions: Decisions, options: Options, may_have_gaps: bool
+) -> NetworkPredictor:
+    model = decisions.model
+    handle = ModelHandle(
+        decisions.card,
+        absolute(model) if isinstance(model, str) and model.endswith(".safetensors") else model,
+        decisions.device,
+        decisions.precision,
+        decisions.backend,
         options.batch_size,
         options.workers,
     )
-    if options.scheduler in (None, "threads"):
-        declouder.load()  # a device that is not there is known before the first block
-    height, width = metadata.grid.shape_yx
+    if not is_elsewhere(options.scheduler):
+        handle.load()  # a device that is not there is known before the first chunk
     floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
-    return ChunkRestorer(
-        declouder=declouder,
-        codec=plan.codec,
-        channels=plan.channels,
-        slots=plan.slots,
-        mask_kind=plan.mask_kind,
-        strict=options.strict,
-        extent=Window(0, 0, width, height),
-        window_px=None if options.window == "auto" else int(options.window),
-        reach_px=_reach_px(plan, options),
+    has_gaps = may_have_gaps or metadata.nodata is not None or floating
+    layout = decisions.layout
+    return NetworkPredictor(
+        model=handle,
+        slots=decisions.slots,
+        window_px=decisions.window_px,
+        reach_px=decisions.halo_px,
         # the card's reach, not the halo asked for: the result must not depend on the halo
-        fill_px=(plan.card.halo_px or 0 if plan.card.halo_px is not None else BLEND_OVERLAP_PX)
-        if may_have_gaps or metadata.nodata is not None or floating
-        else 0,
-        alpha=metadata.alpha,
-        ends=ends,
+        fill_px=(decisions.card.halo_px or 0) if has_gaps else 0,
+        # under a mask few windows are whole, and strips along the edge are not worth their graphs
+        ends=((), ()) if layout is None or decisions.mask == "given" else layout.ends,
     )
 
 
-def _look_for_veil(
-    pixels: da.Array, valid: Indexed | None, plan: Plan, options: Options
-) -> Veil | None:
-    """Look at pixels from all over a picture, once and at once, before its blocks are planned.
-
-    Raises
-    ------
-    OptionError
-        If there are several dates: each would have a veil of its own.
-    """
-    if pixels.ndim > 3 and len(pixels) > 1:
-        raise OptionError(
-            f"model {plan.card.name} looks for a veil over one picture, and this is a stack of "
-            f"{len(pixels)} dates; give them one by one, such as scene.isel(time=0)"
-        )
-    step = max(1, max(pixels.shape[-2:]) // SAMPLE_PX)
-    thin = [pixels[..., ::step, ::step]]
-    thin += [] if valid is None else [valid[0][..., ::step, ::step]]
-    with engine(options.scheduler or "threads", options.workers) as computer:
-        seen, *area = computer.compute(thin)
-    dn = seen.reshape(seen.shape[-3:])[list(plan.channels)]
-    usable = np.ones(dn.shape[1:], bool)
-    if area:
-        usable = area[0].reshape(dn.shape[1:]).copy()
-    if plan.codec.nodata is not None:
-        usable &= ~np.any(dn == plan.codec.nodata, axis=0)
-    _, tensors = read_tensors(find_weights(plan.source))
-    values = plan.codec.tone.values(plan.codec.decode(dn))
-    veil = find_veil(tensors, values[:, usable].astype(np.float32))
-    if veil is None:
-        log.info("no veil lies over the whole picture")
-    else:
-        log.info("a veil of opacity %.2f lies over the whole picture, and is lifted", veil.opacity)
-    return veil
+def _in_chunks(data: NDArray[Any], metadata: Metadata) -> da.Array:
+    """Pixels in memory as dask chunks, so that all cores have something to do."""
+    side = chunk_px(metadata.grid.shape_yx)
+    return da.from_array(data, chunks=(*(1,) * (data.ndim - 3), -1, side, side))
 
 
-def _areas(
-    cube: Cube, chunks_yx: Any, metadata: Metadata, options: Options
-) -> list[Indexed | None]:
-    """The scene's validity and the area of interest; None where there is none."""
-    aoi = options.aoi
-    allowed = None if aoi is None else (open_aoi(aoi, metadata.grid, chunks_yx), "yx")
-    return [open_data_area(cube), allowed]
-
-
-def _thinned(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """At most about 256 x 256 pixels (band, y, x), spread over the first scene."""
-    step = max(1, max(pixels.shape[-2:]) // 256)
-    first = pixels if pixels.ndim == 3 else pixels[0]
+def _sample(data: NDArray[Any]) -> NDArray[Any]:
+    """Some pixels (band, y, x) of a scene in memory, of its first date, spread over it."""
+    step = max(1, max(data.shape[-2:]) // _SAMPLE_PX)
+    first: NDArray[Any] = data if data.ndim == 3 else data[0]
     return first[:, ::step, ::step]

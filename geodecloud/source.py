@@ -66,9 +66,6 @@ class Source(Protocol):
     def sample(self) -> NDArray[Any]:
         """Some pixels (band, y, x), about 65 000; where they lie does not show."""
 
-    def doubts(self, sample: NDArray[Any]) -> list[str]:
-        """What in the pixels speaks against the metadata, in words."""
-
     def describe(self) -> dict[str, Any]:
         """Facts only this kind of source has, for people."""
 
@@ -117,10 +114,6 @@ class RasterFile:
     def sample(self) -> NDArray[Any]:
         """Some of its pixels, without those its mask leaves out."""
         return read_sample(self.path)
-
-    def doubts(self, sample: NDArray[Any]) -> list[str]:
-        """None: there are no documents to hold them against."""
-        return []
 
     def describe(self) -> dict[str, Any]:
         """GDAL's driver."""

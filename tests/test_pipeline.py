@@ -23,8 +23,15 @@ from shapely import box
 
 import geodecloud
 from geodecloud.backends import Margins
-from geodecloud.compute.chunks import map_blocks_with_halo
-from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError, SceneIOError
+from geodecloud.compute.chunks import map_chunks_with_halo
+from geodecloud.errors import (
+    BandError,
+    GeodecloudWarning,
+    OptionError,
+    SceneError,
+    SceneIOError,
+    WindowPlanError,
+)
 from geodecloud.masks.areas import open_mask
 from geodecloud.models.card import ModelCard
 from geodecloud.models.spanet import SPANet
@@ -33,6 +40,7 @@ from geodecloud.pipeline import decloud
 from geodecloud.raster.reader import read_metadata, read_sample
 from geodecloud.restore.chunk import ChunkRestorer
 from geodecloud.restore.composite import MARGIN_PX, Provenance
+from geodecloud.restore.network import NetworkPredictor
 from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import Window
 
@@ -103,14 +111,20 @@ def test_fill_of_gaps_does_not_depend_on_the_cut() -> None:
     dn[:, ::7, 200::3] = 0
     codec = Codec((1e-4,), (0.0,), "uint16", 0, "")
     block = ChunkRestorer(
-        *(FarSighted(), codec, (0,), (0,), "none", False, Window(0, 0, 260, 130), 40, 40, True)
+        predictor=NetworkPredictor(FarSighted(), (0,), 40, reach_px=40, fill_px=40),
+        codec=codec,
+        channels=(0,),
+        alpha=None,
+        mask="none",
+        strict=False,
+        extent=Window(0, 0, 260, 130),
     )
     images = []
     for chunks in [(1, 130, 260), (1, 44, 53), (1, 130, 151)]:
         pixels = da.from_array(dn, chunks=chunks)
         outputs = [(1, np.uint16), (None, np.float32), (None, np.uint8)]
         arrays = [(pixels, "cyx"), None, None, None]
-        images.append(map_blocks_with_halo(block, arrays, block.halo_px, outputs)[0].compute())
+        images.append(map_chunks_with_halo(block, arrays, block.halo_px, outputs)[0].compute())
     for image in images[1:]:
         assert np.abs(image.astype(int) - images[0]).max() <= 1
 
@@ -134,28 +148,10 @@ def test_change_rises_smoothly_from_the_masks_edge(toy_model: Path, tmp_path: Pa
         np.testing.assert_allclose(dst.read(), expected, atol=0.51)
 
 
-def test_recurrent_model_is_blended_and_does_not_depend_on_chunks(tmp_path: Path) -> None:
+def test_a_model_of_unlimited_reach_is_refused(tmp_path: Path) -> None:
     path = make_toy_model(tmp_path / "recurrent.safetensors", passes="recurrent")
-    dn = textured_dn(4, 150, 190)
-    options = {"model": str(path), "mask": "none"}
-    whole = geodecloud.remove_clouds(as_array(dn), window=4096, **options)
-    np.testing.assert_allclose(whole.values, whole_image(path, dn), atol=0.51)
-    blended = [
-        geodecloud.remove_clouds(as_array(dn).chunk({"y": y, "x": x}), window=140, **options)
-        for y, x in [(150, 190), (40, 64)]
-    ]
-    assert np.abs(blended[0].values.astype(int) - blended[1].values).max() <= 1
-    seam = np.abs(np.diff(blended[0].values.astype(float) - whole.values, axis=-1)).max()
-    inside = np.abs(np.diff(whole.values.astype(float), axis=-1)).max()
-    assert seam < inside  # blending leaves no step larger than the scene's own
-
-
-@pytest.mark.parametrize("shape_yx", [(1, 1), (50, 60), (64, 300)])
-def test_recurrent_model_takes_small_scenes(shape_yx: tuple[int, int], tmp_path: Path) -> None:
-    path = make_toy_model(tmp_path / "recurrent.safetensors", passes="recurrent")
-    dn = textured_dn(4, *shape_yx)
-    clear = geodecloud.remove_clouds(as_array(dn), model=str(path), mask="none")
-    np.testing.assert_allclose(clear.values, whole_image(path, dn), atol=0.51)
+    with pytest.raises(WindowPlanError, match="no limit to its reach: its passes are recurrent"):
+        geodecloud.remove_clouds(as_array(textured_dn(4, 50, 60)), model=str(path))
 
 
 def test_halo_does_not_change_the_result(toy_model: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from geodecloud.compute.memory import WindowCost
 from geodecloud.errors import DeviceError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import IDENTITY, find_weights
+
+if TYPE_CHECKING:
+    from geodecloud.models.weights import Model
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +40,32 @@ _WINDOWS = {
     "openvino bf16": (960, WindowCost(400, shared=True)),
     "torch": (384, WindowCost(2200, shared=False)),
 }
+#: Side of a window on an accelerator.
+ACCELERATOR_PX = 1024
 
 
-def window_cost(backend: str, precision: str) -> tuple[int, WindowCost]:
-    """Side of the windows a backend likes, and what they cost."""
-    return _WINDOWS.get(f"{backend} {precision}", _WINDOWS[backend])
+def window_cost(backend: str, precision: str, device: str = "cpu") -> tuple[int, WindowCost]:
+    """Side of the windows a backend likes on a device, and what they cost."""
+    side, cost = _WINDOWS.get(f"{backend} {precision}", _WINDOWS[backend])
+    return (side if device == "cpu" else ACCELERATOR_PX), cost
+
+
+def choose_device_name(backend: str, device: str, precision: str) -> tuple[str, str]:
+    """Device and precision in which a backend runs here, by name; "auto" is decided.
+
+    torch is imported only where a driver of an accelerator is installed.
+    """
+    if backend != "torch":
+        return "cpu", "fp32" if precision == "auto" else precision
+    if device == "auto":
+        device = "cpu"
+        if has_accelerator():
+            import torch
+
+            device = "cuda" if torch.cuda.is_available() else "mps"
+    if precision == "auto":
+        precision = "fp16" if device.startswith("cuda") else "fp32"
+    return device, precision
 
 
 class Margins(NamedTuple):
@@ -104,11 +128,17 @@ class IdentityBackend:
         """Nothing is kept."""
 
 
-def choose_backend(card: ModelCard, device: str, precision: str, backend: str) -> str:
+def choose_backend(
+    card: ModelCard, device: str, precision: str, backend: str, model: str | Model = ""
+) -> str:
     """Which backend runs a model: "identity", "openvino" or "torch". Imports neither of them.
 
     On a CPU OpenVINO, where it is installed, and knows the network and the precision; else torch
     (measured in docs/performance.md).
+
+    Parameters
+    ----------
+    model : its name or path, or the loaded model; one whose network is not ours is torch's alone
 
     Raises
     ------
@@ -123,13 +153,13 @@ def choose_backend(card: ModelCard, device: str, precision: str, backend: str) -
         return "identity"
     if backend == "torch":
         return "torch"
-    hindrance = _hindrance(card, device, precision)
+    hindrance = _hindrance(card, device, precision, model)
     if backend == "openvino" and hindrance:
         raise DeviceError(f"OpenVINO cannot run this: {hindrance}; use --backend torch")
     return "torch" if hindrance else "openvino"
 
 
-def _hindrance(card: ModelCard, device: str, precision: str) -> str | None:
+def _hindrance(card: ModelCard, device: str, precision: str, model: str | Model) -> str | None:
     """What keeps OpenVINO from running a model; None: nothing."""
     if device != "cpu" and not (device == "auto" and not has_accelerator()):
         return f"it is for CPUs here, and the device is {device!r}"
@@ -137,6 +167,8 @@ def _hindrance(card: ModelCard, device: str, precision: str) -> str | None:
         return f"precision {precision} is not among {', '.join(_OPENVINO_PRECISIONS)}"
     if card.architecture.get("passes") == "recurrent":
         return f"model {card.name} has recurrent passes"
+    if not isinstance(model, str) and not model.is_spanet:
+        return f"the network of the loaded model is a {type(model.network).__name__}"
     if importlib.util.find_spec("openvino") is None:
         return "it is not installed (pip install openvino)"
     return None
@@ -144,7 +176,7 @@ def _hindrance(card: ModelCard, device: str, precision: str) -> str | None:
 
 def open_backend(
     card: ModelCard,
-    source: str,
+    model: str | Model,
     device: str = "auto",
     precision: str = "auto",
     backend: str = "auto",
@@ -154,7 +186,7 @@ def open_backend(
 
     Parameters
     ----------
-    source : the model's name or path
+    model : its name or path, or the loaded model
     device : "auto", "cpu", "cuda", "cuda:N" or "mps"; auto takes the first of cuda, mps, cpu
     precision : "auto", "fp32", "fp16" or "bf16"; auto is fp16 on cuda, else fp32
     threads : cores that OpenVINO may use. torch uses one for each call: several callers run side
@@ -167,18 +199,22 @@ def open_backend(
     WeightsError
         If the weights cannot be used.
     """
-    chosen = choose_backend(card, device, precision, backend)
+    chosen = choose_backend(card, device, precision, backend, model)
     if chosen == "identity":
         return IdentityBackend()
     if chosen == "openvino":
         from geodecloud.backends.openvino_cpu import OpenVINOBackend
         from geodecloud.models.tensors import read_tensors
 
-        card, tensors = read_tensors(find_weights(source))
+        if isinstance(model, str):
+            card, tensors = read_tensors(find_weights(model))
+        else:
+            tensors = model.tensors()
         return OpenVINOBackend(card, tensors, precision, threads)
-    if hindrance := _hindrance(card, device, precision):
+    if hindrance := _hindrance(card, device, precision, model):
         log.debug("not OpenVINO: %s", hindrance)
     from geodecloud.backends.torch_device import TorchBackend
     from geodecloud.models.weights import load_model
 
-    return TorchBackend(load_model(source).network, device, precision)
+    loaded = load_model(model) if isinstance(model, str) else model
+    return TorchBackend(loaded.network, device, precision)

@@ -56,7 +56,7 @@ class TorchBackend:
             precision = "fp16" if self.device.type == "cuda" else "fp32"
         self.precision = precision
         self.name = f"torch on {self.device} in {precision}"
-        self.window_px = 1024 if self.device.type != "cpu" else window_cost("torch", precision)[0]
+        self.window_px, _ = window_cost("torch", precision, self.device.type)
         self.batch_size = 1 if self.device.type == "cpu" else self._most_windows()
         moved: Any = network  # torch types one signature of `to` only
         self._network = moved.to(self.device, memory_format=torch.channels_last)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import filelock
 
@@ -21,19 +21,21 @@ from geodecloud.batch.jobs import (
     SCENE_ERRORS,
     Batch,
     Job,
+    options_for,
     plan_job,
     plan_jobs,
-    reading_options,
     reason_of,
 )
 from geodecloud.batch.journal import FOLDER, Record, remove_leftovers
 from geodecloud.batch.summary import FolderReport, Outcome, write_footprints, write_summary
-from geodecloud.compute.chunks import Threads, engine
-from geodecloud.decloud_file import Report, decloud_scene
+from geodecloud.compute.engine import Threads, engine
+from geodecloud.decloud_file import Report, decloud_file
 from geodecloud.errors import OptionError, SceneIOError
-from geodecloud.options import Options
+from geodecloud.options import FileOptions
 from geodecloud.raster.reader import absolute
-from geodecloud.raster.staging import FileFormat
+
+if TYPE_CHECKING:
+    from geodecloud.keywords import FileKeywords
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +46,10 @@ def decloud_folder(
     *,
     pattern: str = "*",
     dry_run: bool = False,
-    resolution: int | None = None,
-    s2_offset: str | float = "auto",
-    layout: str = "stack",
-    stac: bool | None = None,
     provenance: bool = False,
     cloud_map: bool = False,
-    format: FileFormat | None = None,
-    told: Callable[[Outcome], None] = lambda outcome: None,
-    **options: Any,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    **options: Unpack[FileKeywords],
 ) -> FolderReport:
     """Remove the clouds of all scenes and products in folders; go on where a run was cut off.
 
@@ -63,10 +60,9 @@ def decloud_folder(
         ``summary.csv`` and ``footprints.gpkg``
     pattern : of the names of files and products, such as ``S2A_*``
     dry_run : only say what would be done
-    resolution, s2_offset, layout, stac, format, **options : see `geodecloud.decloud_scene`; with ``aoi``,
-        scenes outside it are left out
     provenance, cloud_map : write these too, as ``NAME_provenance.tif``, ``NAME_cloud_map.tif``
-    told : called with each outcome as it is known
+    on_outcome : called with each outcome as it is known
+    **options : see `geodecloud.options.FileOptions`; with ``aoi``, scenes outside it are left out
 
     Returns
     -------
@@ -80,14 +76,12 @@ def decloud_folder(
     OptionError
         If an option does not exist or makes no sense.
     """
-    Options.of(options)
+    asked = FileOptions.of(options)
     several = [roots] if isinstance(roots, str | Path) else list(roots)
     layers = ("provenance",) * provenance + ("cloud_map",) * cloud_map
-    reading = {"resolution": resolution, "s2_offset": s2_offset}
     if any(Path(root).resolve() == Path(out_dir).resolve() for root in several):
         raise OptionError(f"{out_dir} holds the scenes; give another folder for the results")
-    writing = {"layout": layout, "stac": stac}
-    batch = Batch(Path(out_dir), options, reading, writing, format or FileFormat(), layers)
+    batch = Batch(Path(out_dir), asked, layers)
     scenes = find_scenes(several, pattern, batch.out_dir)
     if not scenes and pattern != "*":
         where = ", ".join(map(str, several))
@@ -100,22 +94,23 @@ def decloud_folder(
         for path in remove_leftovers(batch.out_dir):
             log.info("removed %s, left by a run that was killed", path)
         jobs = plan_jobs(batch, scenes)
-        outcomes = _do_all(batch, jobs, told)
-        jobs, outcomes = _do_copies(batch, jobs, outcomes, told)
+        outcomes = _do_all(batch, jobs, on_outcome)
+        jobs, outcomes = _do_copies(batch, jobs, outcomes, on_outcome)
         write_summary(batch.out_dir, outcomes)
         write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
     return FolderReport(str(out_dir), tuple(outcomes))
 
 
-def _do_all(batch: Batch, jobs: Sequence[Job], told: Callable[[Outcome], None]) -> list[Outcome]:
+def _do_all(
+    batch: Batch, jobs: Sequence[Job], on_outcome: Callable[[Outcome], None]
+) -> list[Outcome]:
     """Do what is to be done: here, or on a cluster a scene per thread where there are enough."""
     outcomes = [job.outcome for job in jobs]
     for outcome in outcomes:
         if outcome is not None:
-            told(outcome)
+            on_outcome(outcome)
     to_do = [i for i, outcome in enumerate(outcomes) if outcome is None]
-    options = Options.of(batch.options)
-    with engine(options.scheduler, options.workers) as computer:
+    with engine(batch.options.scheduler, batch.options.workers) as computer:
         spread = 1 < computer.scenes_at_once <= len(to_do)
         work = partial(_do, _for_a_worker(batch) if spread else batch)
         each = computer.each if spread else Threads().each
@@ -124,14 +119,14 @@ def _do_all(batch: Batch, jobs: Sequence[Job], told: Callable[[Outcome], None]) 
             if isinstance(result, BaseException):
                 result = _failed(batch, job, reason_of(result))
             outcomes[to_do[place]] = outcome = replace(result, scene=job.scene.path)
-            told(outcome)
+            on_outcome(outcome)
         if spread:  # workers that died could not clean up
             remove_leftovers(batch.out_dir)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
 def _do_copies(
-    batch: Batch, jobs: list[Job], outcomes: list[Outcome], told: Callable[[Outcome], None]
+    batch: Batch, jobs: list[Job], outcomes: list[Outcome], on_outcome: Callable[[Outcome], None]
 ) -> tuple[list[Job], list[Outcome]]:
     """Do the copies of scenes that failed: one of two downloads may be whole."""
     failed = {outcome.scene for outcome in outcomes if outcome.state == "failed"}
@@ -139,18 +134,23 @@ def _do_copies(
     # a record of their own: that of the scene says why it failed
     again = [plan_job(batch, replace(jobs[i].scene, twin=None), ".copy") for i in places]
     jobs, outcomes = list(jobs), list(outcomes)
-    for place, job, outcome in zip(places, again, _do_all(batch, again, told), strict=True):
+    for place, job, outcome in zip(places, again, _do_all(batch, again, on_outcome), strict=True):
         jobs[place], outcomes[place] = job, outcome
     return jobs, outcomes
 
 
 def _for_a_worker(batch: Batch) -> Batch:
     """The batch as a thread of a worker does it, from wherever it runs."""
-    # the defaults of this process, too: a worker has its own
-    options = asdict(Options.of(batch.options)) | {"scheduler": "threads", "workers": None}
-    for name in ("mask", "aoi", "model"):
-        options[name] = None if options[name] is None else absolute(options[name])
-    return replace(batch, out_dir=batch.out_dir.absolute(), options=options)
+    asked = batch.options
+    here = replace(
+        asked,
+        scheduler="threads",
+        workers=None,
+        mask=absolute(asked.mask),
+        aoi=None if asked.aoi is None else absolute(asked.aoi),
+        model=absolute(asked.model) if isinstance(asked.model, str) else asked.model,
+    )
+    return replace(batch, out_dir=batch.out_dir.absolute(), options=here)
 
 
 def _absolute(job: Job) -> Job:
@@ -162,24 +162,17 @@ def _do(batch: Batch, job: Job) -> Outcome:
     """Do one scene, with its beginning and its end in the journal."""
     before = batch.journal.read(job.key)
     known = {} if before is None else before.outputs
-    file_format = replace(batch.format, overwrite=batch.format.overwrite or before is not None)
+    asked = options_for(batch, job.scene.path)
+    asked = replace(asked, overwrite=asked.overwrite or before is not None)
     layers: dict[str, Any] = {k: path for k, path in job.targets.items() if k != "out"}
     try:
-        if not batch.format.overwrite:
+        if not batch.options.overwrite:
             _check_free(batch, job.targets, known)
         # a result without a record would be a stranger's to the run after a kill
         begun = known | batch.journal.names(list(job.targets.values()))
         batch.journal.write(job.key, Record("running", job.made_from, begun))
         job.targets["out"].parent.mkdir(parents=True, exist_ok=True)
-        report = decloud_scene(
-            job.scene.path,
-            job.targets["out"],
-            format=file_format,
-            **batch.writing,
-            **reading_options(batch, job.scene.path),
-            **layers,
-            **batch.options,
-        )
+        report = decloud_file(job.scene.path, job.targets["out"], asked, **layers)
         outcome = _outcome(batch, job, report)
         figures = {k: v for k, v in asdict(outcome).items() if k not in ("scene", "state")}
         outputs = batch.journal.sign([Path(path) for path in report.files])

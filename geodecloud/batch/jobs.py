@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from geodecloud._version import __version__
 from geodecloud.batch.discovery import FoundScene
@@ -14,10 +13,9 @@ from geodecloud.batch.summary import Outcome
 from geodecloud.errors import GeodecloudError
 from geodecloud.masks.areas import touches_aoi
 from geodecloud.models.catalogue import get_card, shipped_cards
-from geodecloud.options import NOT_THE_RESULT, Options
-from geodecloud.raster.staging import FileFormat
-from geodecloud.restore.decisions import mask_path
+from geodecloud.options import FileOptions
 from geodecloud.scene.grid import Grid
+from geodecloud.sentinel2.files import find_products
 from geodecloud.source import open_source
 
 #: What files, memory, devices and odd pixels do. The next scene may well go through.
@@ -48,13 +46,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Batch:
-    """What all scenes of a batch have in common."""
+    """What all scenes of a batch have in common.
+
+    Attributes
+    ----------
+    out_dir : folder of the results
+    options : how clouds are removed, and how files are read and written
+    layers : "provenance", "cloud_map": rasters to write besides the image
+    """
 
     out_dir: Path
-    options: dict[str, Any]
-    reading: dict[str, Any]
-    writing: dict[str, Any]
-    format: FileFormat
+    options: FileOptions
     layers: tuple[str, ...]
 
     @property
@@ -89,7 +91,7 @@ def plan_job(batch: Batch, scene: FoundScene, key_end: str = "") -> Job:
     ends = {"out": "decloud", **{layer: layer for layer in batch.layers}}
     folder = batch.out_dir / scene.place
     targets = {name: folder / f"{scene.name}_{end}.tif" for name, end in ends.items()}
-    if batch.writing["layout"] == "bands":
+    if batch.options.layout == "bands":
         targets["out"] = targets["out"].with_suffix("")
     job = Job(scene, key, targets)
     if scene.twin is not None:
@@ -98,9 +100,10 @@ def plan_job(batch: Batch, scene: FoundScene, key_end: str = "") -> Job:
     if scene.problem is not None:
         return replace(job, outcome=Outcome(scene.path, "failed", reason=scene.problem))
     try:
-        source = open_source(scene.path, **reading_options(batch, scene.path))
+        asked = options_for(batch, scene.path)
+        source = open_source(scene.path, asked.resolution, asked.s2_offset)
         job = replace(job, grid=source.metadata.grid)
-        aoi = Options.of(batch.options).aoi
+        aoi = asked.aoi
         if aoi is not None and not touches_aoi(aoi, source.metadata.grid):
             return replace(job, outcome=Outcome(scene.path, "outside", reason=f"outside {aoi}"))
         made_from = _made_from(batch, source.files)
@@ -112,25 +115,24 @@ def plan_job(batch: Batch, scene: FoundScene, key_end: str = "") -> Job:
     return replace(job, made_from=made_from)
 
 
-def reading_options(batch: Batch, path: str) -> dict[str, Any]:
-    """Options for products, which plain rasters in the same folder do not take."""
-    from geodecloud.sentinel2.files import find_products
-
-    return batch.reading if find_products(path) else {}
+def options_for(batch: Batch, path: str) -> FileOptions:
+    """The options of the batch, less those that a plain raster beside products does not take."""
+    if find_products(path):
+        return batch.options
+    return replace(batch.options, resolution=None, s2_offset="auto")
 
 
 def _made_from(batch: Batch, files: Sequence[str]) -> str:
     """Fingerprint of all that a result depends on."""
-    options = Options.of(batch.options)
-    own = [mask_path(options), options.aoi]
+    options = batch.options
+    own = [options.mask_path, options.aoi]
     auto = options.model == "auto"
     cards = shipped_cards().values() if auto else [get_card(options.model)]
     parameters = {
         "version": __version__,
-        "options": {k: v for k, v in asdict(options).items() if k not in NOT_THE_RESULT},
-        "reading": batch.reading,
-        "writing": batch.writing,
-        "format": [batch.format.name, dict(batch.format.creation_options)],
+        "options": options.parameters(),
+        "writing": [options.layout, options.stac],
+        "format": [options.file_format.name, dict(options.file_format.creation_options)],
         "layers": batch.layers,
         "models": sorted(card.to_json() for card in cards),
     }

@@ -9,7 +9,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from geodecloud.compute.chunks import threads_here
+from geodecloud.compute.engine import threads_here
 
 #: Sides of the square matrices whose product is the peak.
 _PRODUCTS = (1024, 2048, 4096)

@@ -25,13 +25,14 @@ from geodecloud.backends import Array, Margins, choose_backend, open_backend, wi
 from geodecloud.backends.accelerators import has_accelerator
 from geodecloud.bench.machine import cpu_precisions, joules, machine, peak_gflops
 from geodecloud.bench.scene import clear_scene
-from geodecloud.compute.chunks import threads_here
+from geodecloud.compute.engine import threads_here
 from geodecloud.errors import DeviceError, OptionError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.raster.reader import chunk_px
-from geodecloud.restore.chunk import MASK_REACH_PX, margins_of
+from geodecloud.restore.composite import MASK_REACH_PX
 from geodecloud.restore.declouder import Declouder
+from geodecloud.restore.network import margins_of
 from geodecloud.windows.tiler import ChunkLayout, PaddedWindow, Window, plan_chunks, plan_windows
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,7 @@ from typing import Any
 import click
 
 from geodecloud._version import __version__
-from geodecloud.cli.options import (
-    file_format,
-    product_options,
-    scene_options,
-    verbosity,
-)
+from geodecloud.cli.options import scene_options, verbosity, with_format
 from geodecloud.cli.terminal import remarks
 from geodecloud.cli.training import evaluate, simulate, train
 from geodecloud.errors import GeodecloudError, OptionError, WindowPlanError
@@ -87,10 +82,8 @@ def main() -> None:
 @verbosity
 def run(
     scene: str,
-    out: Path,
-    format_name: str,
+    out: str,
     creation_options: tuple[str, ...],
-    overwrite: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
@@ -103,9 +96,8 @@ def run(
         report = decloud_scene(
             scene,
             out,
-            format=file_format(format_name, creation_options, overwrite),
             progress=sys.stderr.isatty() and not quiet,
-            **options,
+            **with_format(options, creation_options),
         )
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(report)))
@@ -132,9 +124,7 @@ def run(
 def batch(
     folders: tuple[str, ...],
     out_dir: Path,
-    format_name: str,
     creation_options: tuple[str, ...],
-    overwrite: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
@@ -147,16 +137,15 @@ def batch(
     from geodecloud.batch.folder import decloud_folder
     from geodecloud.batch.summary import format_table
 
-    def tell(outcome: Any) -> None:
+    def log_outcome(outcome: Any) -> None:
         log.info("%s: %s %s", outcome.scene, outcome.state, outcome.reason)
 
     with remarks(quiet, verbose):
         report = decloud_folder(
             folders,
             out_dir,
-            format=file_format(format_name, creation_options, overwrite),
-            told=tell,
-            **options,
+            on_outcome=log_outcome,
+            **with_format(options, creation_options),
         )
     click.echo(json.dumps(dataclasses.asdict(report)) if as_json else format_table(report))
     if report.failed:
@@ -178,20 +167,20 @@ def summary(report: Any) -> str:
 
 @main.command()
 @click.argument("scene")
-@product_options
+@scene_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def info(scene: str, resolution: int | None, s2_offset: str | float, as_json: bool) -> None:
-    """Print what is known about a scene, and which model would be chosen and why."""
+def info(scene: str, creation_options: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Print what is known about a scene, and every decision `run` would take with these options."""
     from geodecloud.report.describe import describe_scene
 
     with remarks(quiet=True, verbose=0):
-        facts = describe_scene(scene, resolution, s2_offset)
+        facts = describe_scene(scene, **with_format(options, creation_options))
     if as_json:
         click.echo(json.dumps(facts))
         return
     for name, value in facts.items():
         lines = value if isinstance(value, list) else [value]
-        click.echo(f"{name + ':':<12} " + ("\n" + " " * 13).join(str(line) for line in lines))
+        click.echo(f"{name + ':':<15} " + ("\n" + " " * 16).join(str(line) for line in lines))
 
 
 @main.group()

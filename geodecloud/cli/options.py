@@ -1,186 +1,114 @@
-"""Options that several commands share, and the types they are given in."""
+"""Flags of the commands, made from the fields of `geodecloud.options`, and the types they are given in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from geodecloud.raster.staging import FileFormat
+from geodecloud.options import About, FileFormat, FileOptions
+
+Command = Callable[..., Any]
 
 
-class PixelsOrAuto(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
-    """A whole number, or the word auto."""
+class WordOrNumber(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """One of some words, or a number."""
 
-    name = "auto|N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the text into "auto" or an int."""
-        if value == "auto" or isinstance(value, int):
-            return value
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither 'auto' nor a whole number", param, ctx)
-
-
-class DnOffset(click.ParamType):  # type: ignore[type-arg]
-    """The words auto or none, or a number of DN."""
-
-    name = "auto|none|DN"
+    def __init__(self, words: tuple[str, ...], number: type[int] | type[float], unit: str) -> None:
+        self.words, self.number = words, number
+        self.name = "|".join((*words, unit))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the text into "auto", "none" or a float."""
-        if value in ("auto", "none") or isinstance(value, float):
+        """Turn the text into a word or a number."""
+        if value in self.words or isinstance(value, int | float):
             return value
         try:
-            return float(value)
+            return self.number(value)
         except ValueError:
-            self.fail(f"{value!r} is neither 'auto', 'none' nor a number", param, ctx)
+            words = ", ".join(repr(word) for word in self.words)
+            kind = "whole number" if self.number is int else "number"
+            self.fail(f"{value!r} is neither {words} nor a {kind}", param, ctx)
 
 
-def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    from geodecloud.scene.bands import parse_band_list
+class BandList(click.ParamType):  # type: ignore[type-arg]
+    """``B02,B03,B04`` or ``3,2,1``."""
 
-    return None if value is None else tuple(parse_band_list(value))
+    name = "LIST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the text into a tuple of names or indexes."""
+        from geodecloud.scene.bands import parse_band_list
+
+        return tuple(parse_band_list(value)) if isinstance(value, str) else value
 
 
-#: What is asked of a Sentinel-2 product.
-_PRODUCT_OPTIONS = [
-    click.option(
-        "--resolution",
-        type=click.Choice(["10", "20", "60"]),
-        callback=lambda ctx, param, value: None if value is None else int(value),
-        help="Pixel size of a Sentinel-2 product, m.  [default: its finest]",
-    ),
-    click.option(
-        "--s2-offset",
-        default="auto",
-        show_default=True,
-        type=DnOffset(),
-        help="DN offset of a Sentinel-2 product: auto (its XML), none, or -1000.",
-    ),
-]
+#: Types of options that their values do not tell.
+_TYPES: dict[str, Any] = {
+    "bands": BandList(),
+    "s2_offset": WordOrNumber(("auto", "none"), float, "DN"),
+    "scale": float,
+    "offset": float,
+}
 
-#: Those of `geodecloud.options.Options` have no default here: one that is not given is that of
-#: `geodecloud.config`.
-_SCENE_OPTIONS = [
-    click.option(
-        "--model",
-        show_default="auto",
-        help="Shipped name, identity, or .safetensors file.",
-    ),
-    click.option("--bands", callback=_bands, help="Bands for the model: B02,B03,B04,B08 or 3,2,1."),
-    *_PRODUCT_OPTIONS,
-    click.option("--scale", type=float, help="reflectance = DN * SCALE + OFFSET."),
-    click.option("--offset", type=float, help="See --scale."),
-    click.option(
-        "--mask",
-        show_default="auto",
-        help="Where pixels may change: auto, none, scl, s2cloudless or a raster.",
-    ),
-    click.option(
-        "--strict",
-        is_flag=True,
-        default=None,
-        help="Never write a pixel whose ground was not visible.",
-    ),
-    click.option(
-        "--aoi", type=click.Path(), help="Vector file; outside nothing changes or is computed."
-    ),
-    click.option(
-        "--window",
-        show_default="auto",
-        type=PixelsOrAuto(),
-        help="Side of a window, px.",
-    ),
-    click.option(
-        "--halo",
-        show_default="auto",
-        type=PixelsOrAuto(),
-        help="Context around a window, px.",
-    ),
-    click.option(
-        "--batch-size",
-        show_default="auto",
-        type=PixelsOrAuto(),
-        help="Windows in one call.",
-    ),
-    click.option("--device", show_default="auto", help="auto, cpu, cuda, cuda:N or mps."),
-    click.option(
-        "--precision",
-        show_default="auto",
-        type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
-    ),
-    click.option(
-        "--backend",
-        show_default="auto",
-        type=click.Choice(["auto", "torch", "openvino"]),
-        help="What runs the network.",
-    ),
-    click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one per core]"),
-    click.option(
-        "--scheduler",
-        metavar="tcp://HOST:PORT",
-        help="Dask scheduler to compute on.  [default: threads]",
-    ),
-    click.option("--max-memory", metavar="4GB", help="Fewer workers and smaller windows, to fit."),
-    click.option(
-        "--format",
-        "format_name",
-        default="cog",
-        show_default=True,
-        type=click.Choice(["cog", "gtiff"]),
-    ),
-    click.option(
+
+def _flag(field: dataclasses.Field[Any]) -> Callable[[Command], Command]:
+    """The click option of a field.
+
+    None has a default here: an option that is not given is that of `geodecloud.config`.
+    """
+    about: About = field.metadata["about"]
+    name = about.flag or "--" + field.name.replace("_", "-")
+    said: dict[str, Any] = {"help": about.help, "default": None}
+    if isinstance(field.default, bool):
+        return click.option(name, field.name, is_flag=True, **said)
+    if str(field.type).startswith("bool"):
+        return click.option(f"{name}/--no-{name[2:]}", field.name, **said)
+    if isinstance(field.default, str):
+        said["show_default"] = field.default
+    if about.auto:
+        said["type"] = WordOrNumber(("auto",), int, "N")
+    elif field.name in _TYPES:
+        said["type"] = _TYPES[field.name]
+    elif about.values:
+        number = isinstance(about.values[0], int)
+        said["type"] = click.Choice([str(value) for value in about.values])
+        said["callback"] = _to_int if number else None
+    elif about.least is not None:
+        said["type"] = click.IntRange(about.least)
+    if about.metavar is not None:
+        said["metavar"] = about.metavar
+    return click.option(name, field.name, **said)
+
+
+def _to_int(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def scene_options(command: Command) -> Command:
+    """Add all of `geodecloud.options.FileOptions`, and ``--co``."""
+    command = click.option(
         "--co", "creation_options", multiple=True, metavar="KEY=VALUE", help="GDAL creation option."
-    ),
-    click.option(
-        "--layout",
-        default="stack",
-        show_default=True,
-        type=click.Choice(["stack", "bands"]),
-        help="One file of all bands, or a folder with one per band.",
-    ),
-    click.option(
-        "--stac/--no-stac",
-        default=None,
-        help="Write a STAC Item beside the result.  [default: of Sentinel-2 products]",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace files that exist."),
-]
-
-
-def scene_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what says how clouds are removed and how files are written."""
-    for option in reversed(_SCENE_OPTIONS):
-        command = option(command)
+    )(command)
+    for field in reversed(dataclasses.fields(FileOptions)):
+        command = _flag(field)(command)
     return command
 
 
-def product_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what says how a Sentinel-2 product is read."""
-    for option in reversed(_PRODUCT_OPTIONS):
-        command = option(command)
-    return command
-
-
-def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+def verbosity(command: Command) -> Command:
     """Add -q and -v to a command."""
     command = click.option("-v", "--verbose", count=True, help="More log; -vv for all.")(command)
     return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
 
 
-def file_format(name: str, creation_options: tuple[str, ...], overwrite: bool) -> FileFormat:
-    """How files are to be written."""
-    from geodecloud.raster.staging import FileFormat
+def with_format(options: dict[str, Any], creation_options: tuple[str, ...]) -> dict[str, Any]:
+    """The options with their format and GDAL's creation options made one."""
+    pairs = parse_creation_options(creation_options)
+    return options | {"format": FileFormat(options.get("format") or "cog", pairs)}
 
-    return FileFormat(name, parse_creation_options(creation_options), overwrite)
 
-
-def parse_creation_options(pairs: tuple[str, ...]) -> dict[str, str]:
+def parse_creation_options(pairs: tuple[str, ...]) -> Mapping[str, str]:
     """Turn ``("COMPRESS=ZSTD", "LEVEL=1")`` into a dict."""
     options = {}
     for pair in pairs:

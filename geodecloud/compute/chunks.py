@@ -1,4 +1,4 @@
-"""Everything this package asks of Dask: blocks with a halo, and running them.
+"""Chunks with a halo: what this package asks of Dask's graphs.
 
 One task computes one chunk: its pixels come with a halo from the neighbouring chunks, the
 function returns several arrays over the chunk's own pixels. The graph is linear in chunks and
@@ -8,60 +8,30 @@ nothing is read before it is computed.
 from __future__ import annotations
 
 import operator
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
-import dask
 import dask.array as da
-import dask.threaded
 import numpy as np
+
+# dask's form of a task since 2024.12; it has no name without the underscore yet (2026.8)
+from dask._task_spec import List, Task, TaskRef
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
-from dask.system import CPU_COUNT
-from dask.utils import SerializableLock
 
 from geodecloud.windows.tiler import Window
 
-#: A block function gets arrays over `padded` (a Window, scene pixels), and returns arrays
+#: A chunk function gets arrays over `padded` (a Window, scene pixels), and returns arrays
 #: over `core`, one per output.
-BlockFunction = Callable[..., tuple[np.ndarray[Any, Any], ...]]
+ChunkFunction = Callable[..., tuple[np.ndarray[Any, Any], ...]]
 #: An array and one letter per axis.
 Indexed = tuple[da.Array, str]
 
 
-def cpu_count() -> int:
-    """Cores this call may use: in a container or batch job fewer than the machine's.
-
-    On a thread of a Dask worker it is one: the other threads have scenes of their own.
-    """
-    return int(CPU_COUNT) if _worker() is None else 1
-
-
-def threads_here() -> int:
-    """Cores all threads of this process may use together; of a Dask worker, those it was given."""
-    worker = _worker()
-    return int(CPU_COUNT if worker is None else worker.state.nthreads)
-
-
-def _worker() -> Any:
-    """The Dask worker this thread belongs to, or None."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import get_worker
-
-    try:
-        return get_worker()
-    except ValueError:  # its way of saying no
-        return None
-
-
-def map_blocks_with_halo(
-    function: BlockFunction,
+def map_chunks_with_halo(
+    function: ChunkFunction,
     arrays: Sequence[Indexed | None],
     halo_px: int,
     outputs: Sequence[tuple[int | None, Any]],
@@ -146,9 +116,15 @@ def _with_halo(array: da.Array, index: str, chunks: Any, halo_px: int) -> tuple[
     ]
     name = f"halo-{tokenize(array.name, chunks, halo_px)}"
     graph = {
-        (name, *lead, i, j): (
+        (name, *lead, i, j): Task(
+            (name, *lead, i, j),
             _cut,
-            [[(array.name, *lead, row, col) for col, _ in cols] for row, _ in rows],
+            List(
+                *(
+                    List(*(TaskRef((array.name, *lead, row, col)) for col, _ in cols))
+                    for row, _ in rows
+                )
+            ),
             [part for _, part in rows],
             [part for _, part in cols],
         )
@@ -196,7 +172,7 @@ def _cut(
 
 
 def _call(
-    function: BlockFunction,
+    function: ChunkFunction,
     halo_px: int,
     shape_yx: tuple[int, int],
     dated: Sequence[bool | None],
@@ -230,104 +206,3 @@ def _at_least(sizes: tuple[int, ...], least: int) -> tuple[int, ...]:
         else:
             merged.append(size)
     return tuple(merged)
-
-
-class Threads:
-    """Computes on threads of this process.
-
-    Parameters
-    ----------
-    workers : threads; None is one per core
-    """
-
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or cpu_count()
-
-    def compute(self, arrays: Sequence[da.Array]) -> list[np.ndarray[Any, Any]]:
-        """Compute arrays together."""
-        with self._pool() as scheduler:
-            return list(dask.compute(*arrays, **scheduler))
-
-    def store(self, sources: Sequence[da.Array], targets: Sequence[Any]) -> None:
-        """Compute arrays and write them block by block into targets that take assignments.
-
-        One lock: GDAL datasets take one writer at a time.
-        """
-        with self._pool() as scheduler:
-            # lock=True would import it, too, to ask which kind of lock
-            lock = SerializableLock()
-            da.store(list(sources), list(targets), lock=lock, compute=True, **scheduler)
-
-    @property
-    def scenes_at_once(self) -> int:
-        """Whole scenes worth doing side by side: the threads share one scene."""
-        return 1
-
-    def each(
-        self, function: Callable[[Any], Any], items: Sequence[Any]
-    ) -> Iterator[tuple[int, Any]]:
-        """Call a function with each item, one after the other."""
-        return ((place, function(item)) for place, item in enumerate(items))
-
-    @contextmanager
-    def _pool(self) -> Iterator[dict[str, Any]]:
-        """Keywords that let dask compute on threads of our own; all are done when this is left.
-
-        Dask's pool would go on computing, and writing, after an error or an interrupt. Keywords
-        and not `dask.config`: that is shared by all threads of the process, and so would the
-        pool be.
-        """
-        pool = ThreadPoolExecutor(self.workers)
-        try:
-            # by name, dask would import distributed first, a quarter of a second, to look for a client
-            yield {"scheduler": dask.threaded.get, "pool": pool}
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-class Engine(Protocol):
-    """What computes: threads of this process, or a cluster (`geodecloud.compute.cluster`)."""
-
-    def compute(self, arrays: Sequence[da.Array]) -> list[np.ndarray[Any, Any]]:
-        """Compute arrays together."""
-
-    def store(self, sources: Sequence[da.Array], targets: Sequence[Any]) -> None:
-        """Compute arrays and write their blocks into targets, one at a time."""
-
-    @property
-    def scenes_at_once(self) -> int:
-        """Whole scenes worth doing side by side."""
-
-    def each(
-        self, function: Callable[[Any], Any], items: Sequence[Any]
-    ) -> Iterator[tuple[int, Any]]:
-        """Call a function with each item; yields (place, result or exception) as they are done."""
-
-
-@contextmanager
-def engine(scheduler: str | None, workers: int | None) -> Iterator[Engine]:
-    """The engine to compute with: the cluster asked for, the caller's own, or threads.
-
-    Parameters
-    ----------
-    scheduler : "threads", the address of a Dask scheduler, or None: a `distributed.Client` that
-        is active in this process, and threads where there is none
-    workers : of threads; a cluster has its own
-
-    Raises
-    ------
-    ClusterError
-        If no scheduler answers at the address, or its workers cannot do the work.
-    OptionError
-        If `scheduler` is neither.
-    """
-    # importing distributed costs half a second: without it there is no active client either; and
-    # a task that waits for tasks of its own scheduler would hold the thread they need
-    no_client = "distributed" not in sys.modules or _worker() is not None
-    if scheduler == "threads" or (scheduler is None and no_client):
-        yield Threads(workers)
-        return
-    from geodecloud.compute.cluster import connect
-
-    with connect(scheduler) as cluster:
-        yield cluster or Threads(workers)

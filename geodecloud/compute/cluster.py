@@ -131,7 +131,7 @@ def connect(address: str | None) -> Iterator[Cluster | None]:
         If the address is none.
     """
     if address is None:
-        client = _active_client()
+        client = active_client()
         yield None if client is None else Cluster(client)
         return
     if "://" not in address:
@@ -157,7 +157,7 @@ def connect(address: str | None) -> Iterator[Cluster | None]:
         yield cluster
 
 
-def _active_client() -> Any:
+def active_client() -> Any:
     """The client of the caller's own, if there is one in this process."""
     from distributed import default_client
 
@@ -182,6 +182,6 @@ def _check_workers(client: Any, address: str) -> None:
 
 
 def _version() -> str:
-    from geodecloud import __version__ as version
+    from geodecloud._version import __version__ as version
 
     return version

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+
+from dask.utils import parse_bytes
 
 from geodecloud.errors import OptionError, WindowPlanError
 
 #: Interpreter, libraries and GDAL's cache, before the first chunk.
 _BASE = 0.75e9
-_UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,21 @@ class MemoryEstimate:
         return _BASE + ahead + self.workers * chunk * per_pixel + windows * window
 
 
-def parse_bytes(text: str) -> float:
-    """Turn ``4GB``, ``800M`` or ``2e9`` into bytes; units are powers of 1000.
+def parse_limit(text: str) -> float:
+    """Turn ``4GB``, ``800M``, ``2GiB`` or ``2e9`` into bytes.
 
     Raises
     ------
     OptionError
         If it is not a positive amount.
     """
-    found = re.fullmatch(r"\s*([0-9.]+(?:e\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
     try:
-        amount = float(found.group(1)) * _UNITS[found.group(2).upper()] if found else 0.0
+        amount = parse_bytes(text)
     except ValueError:
-        amount = 0.0
+        amount = 0
     if amount <= 0:
         raise OptionError(f"{text!r} is no amount of memory; write one like --max-memory 4GB")
-    return amount
+    return float(amount)
 
 
 def fit(
@@ -72,12 +71,11 @@ def fit(
     bands: int,
     itemsize: int,
     halo_px: int,
-    keep_window: bool = False,
 ) -> MemoryEstimate:
-    """Shrink a footprint until it fits: smaller chunks and windows, then fewer workers.
+    """Shrink an estimate until it fits: smaller chunks and windows, then fewer workers.
 
     Small windows take longer for their halo, a worker less takes longer still. None of these changes
-    the result, except for models that blend: `keep_window` is for them.
+    the result.
 
     Raises
     ------
@@ -93,14 +91,14 @@ def fit(
         MemoryEstimate(
             workers,
             min(chunk_px, wish.chunk_px),
-            wish.window_px if keep_window else min(window_px, wish.window_px),
+            min(window_px, wish.window_px),
             wish.cost,
         )
         for workers, chunk_px, window_px in [*tries, (1, 256, 256), (1, 256, 128)]
     ]
-    for footprint in smaller:
-        if footprint.bytes(bands, itemsize, halo_px) <= limit:
-            return footprint
+    for estimate in smaller:
+        if estimate.bytes(bands, itemsize, halo_px) <= limit:
+            return estimate
     least = smaller[-1].bytes(bands, itemsize, halo_px)
     raise WindowPlanError(
         f"a limit of {limit / 1e9:.2f} GB is too low for this scene and model: about "

@@ -16,7 +16,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.compute.chunks import Indexed, map_blocks_with_halo
+from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.errors import BandError, OptionError
 from geodecloud.masks.areas import open_mask
 from geodecloud.options import Options
@@ -121,7 +121,7 @@ def _from_s2cloudless(cube: Cube, pixels: Indexed, metadata: Metadata, options: 
         mean_px=max(1, round(_S2CLOUDLESS_MEAN_M / metres)),
         margin_px=max(1, round(_S2CLOUDLESS_MARGIN_M / metres)),
     )
-    clouds = map_blocks_with_halo(function, [pixels], function.halo_px, [(None, np.uint8)])
+    clouds = map_chunks_with_halo(function, [pixels], function.halo_px, [(None, np.uint8)])
     return clouds[0], pixels[1].replace("c", "")
 
 

@@ -8,10 +8,14 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geodecloud.errors import BandError, WeightsError
 from geodecloud.models.card import ModelCard
 from geodecloud.scene.bands import canonical_name, describe
+
+if TYPE_CHECKING:
+    from geodecloud.models.weights import Model
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -86,11 +90,13 @@ def find_weights(name_or_path: str | Path) -> Path:
     )
 
 
-def get_card(name_or_path: str | Path) -> ModelCard:
-    """Card of a model by name or path, without loading its tensors."""
-    if str(name_or_path) == IDENTITY.name:
+def get_card(model: str | Path | Model) -> ModelCard:
+    """Card of a model by name or path, without loading its tensors; or of a loaded model as it is now."""
+    if not isinstance(model, str | Path):
+        return model.current_card()
+    if str(model) == IDENTITY.name:
         return IDENTITY
-    return read_card(find_weights(name_or_path))
+    return read_card(find_weights(model))
 
 
 def choose_model(descriptions: Sequence[str | None]) -> Choice:

@@ -6,10 +6,13 @@ No pickle is read here, except by `import_published`, and there with ``weights_o
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -25,15 +28,40 @@ from geodecloud.models.veil import PREFIX
 
 @dataclass(frozen=True)
 class Model:
-    """A network in evaluation mode, its card, and where it was loaded from."""
+    """A network in evaluation mode, its card, and where it was loaded from.
+
+    Attributes
+    ----------
+    card : of the file; `current_card` is that of the network as it is now
+    network : restores (N, C, H, W), see `geodecloud.models.spanet.SPANet.forward`
+    model_ref : name or path
+    veil : tensors of `geodecloud.models.veil`, of a model that lifts veils
+    """
 
     card: ModelCard
     network: nn.Module
-    source: str
+    model_ref: str
+    veil: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         bands = " ".join(self.card.channel_names) or "any bands"
         return f"<Model {self.card.name}: {bands}, halo {self.card.halo_px} px>"
+
+    @property
+    def is_spanet(self) -> bool:
+        """Whether the network is the one this package knows, tensor by tensor."""
+        return isinstance(self.network, SPANet)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """All tensors as they are now, by name."""
+        now = {name: t.detach().cpu().numpy() for name, t in self.network.state_dict().items()}
+        return now | dict(self.veil)
+
+    def current_card(self) -> ModelCard:
+        """The card with the hash of the network as it is now: it may have been trained on."""
+        if self.card.kind == IDENTITY.kind:
+            return self.card
+        return dataclasses.replace(self.card, sha256=hash_tensors(self.tensors()))
 
 
 class Identity(nn.Module):
@@ -103,11 +131,10 @@ def load_model(name_or_path: str | Path) -> Model:
     path = find_weights(name_or_path)
     card, tensors = read_weights(path)
     network = build_network(card)
-    network.load_state_dict(
-        {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
-    )
-    source = card.name if path.parent == SHIPPED else str(path)
-    return Model(card, network.eval(), source)
+    veil = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    network.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in veil})
+    model_ref = card.name if path.parent == SHIPPED else str(path)
+    return Model(card, network.eval(), model_ref, veil)
 
 
 def read_weights(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Which files a scene becomes: one raster of all bands or one per band, and an Item beside them."""
+"""Which files a scene becomes: one raster of all bands or one per band, layers, and an Item beside them."""
 
 from __future__ import annotations
 
@@ -8,99 +8,128 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 
 from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.raster.reader import source_files
 from geodecloud.raster.staging import OutputRaster
 from geodecloud.raster.storage import is_remote
 from geodecloud.scene.metadata import Metadata
 
-if TYPE_CHECKING:
-    from geodecloud.pipeline import Declouded
-
-LAYOUTS = ("stack", "bands")
+PathLike = str | Path
 
 
-def plan_images(
-    band_names: Sequence[str],
-    pixels: da.Array,
-    metadata: Metadata,
-    mask: da.Array | None,
-    dst: str | Path,
+@dataclass(frozen=True)
+class Outputs:
+    """Where all that a run writes will go; known, and checked, before the work begins.
+
+    Attributes
+    ----------
+    dst : the image: a file, or the folder of single bands
+    bands : the file of each band; None: `dst` is one file of all bands
+    provenance, cloud_map : further rasters on the same grid, or None
+    item : the STAC Item, or None
+    """
+
+    dst: PathLike
+    bands: tuple[Path, ...] | None = None
+    provenance: PathLike | None = None
+    cloud_map: PathLike | None = None
+    item: Path | None = None
+
+    @property
+    def paths(self) -> list[PathLike]:
+        """All files that will be written."""
+        images: Sequence[PathLike] = [self.dst] if self.bands is None else self.bands
+        others = (self.provenance, self.cloud_map, self.item)
+        return [*images, *(path for path in others if path is not None)]
+
+    def rasters(
+        self,
+        image: da.Array,
+        layers: dict[str, da.Array],
+        metadata: Metadata,
+        mask: da.Array | None,
+    ) -> list[OutputRaster]:
+        """The rasters to write, the image first.
+
+        Parameters
+        ----------
+        image : (band, y, x)
+        layers : (y, x) "provenance" and "cloud_map"
+        metadata : of the image
+        mask : (y, x) bool, for files whose metadata says that they have a mask of their own
+        """
+        if self.bands is None:
+            rasters = [_image(self.dst, image, metadata, mask)]
+        else:
+            rasters = [
+                _image(path, image[i : i + 1], metadata.one_band(i), mask)
+                for i, path in enumerate(self.bands)
+            ]
+        if self.provenance is not None:
+            about = metadata.single_band("uint8", 0, "provenance")
+            rasters.append(OutputRaster(self.provenance, layers["provenance"], about, "nearest"))
+        if self.cloud_map is not None:
+            about = metadata.single_band("float32", float("nan"), "cloud_map")
+            rasters.append(OutputRaster(self.cloud_map, layers["cloud_map"], about))
+        return rasters
+
+    @contextmanager
+    def folder(self) -> Iterator[None]:
+        """The folder of single bands, which goes again if nothing came into it."""
+        if self.bands is None:
+            yield
+            return
+        folder = Path(self.dst)
+        _make_folder(folder)
+        try:
+            yield
+        finally:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def plan_outputs(
+    dst: PathLike,
     layout: str,
-) -> list[OutputRaster]:
-    """The rasters of the image: `dst` itself, or a file per band in the folder `dst`.
+    band_names: Sequence[str],
+    provenance: PathLike | None,
+    cloud_map: PathLike | None,
+    item: Path | None,
+    inputs: Sequence[PathLike | None],
+) -> Outputs:
+    """Decide where files go, and refuse what would write over an input or another output.
 
-    Each has the mask in its file where its metadata says so; others say by an alpha band or a tag.
-
-    Bands of one name have their number in the file's name, too.
+    Parameters
+    ----------
+    layout : "stack": `dst` is one file of all bands; "bands": a folder with a file per band
+    band_names : names of the files of single bands. Bands of one name have their number in it, too
+    inputs : files, masks, areas of interest and models that are read; None is skipped
 
     Raises
     ------
     OptionError
-        If there is no such layout.
+        If single bands are to be written to an address.
+    SceneIOError
+        If a path is named twice.
     """
-    if layout not in LAYOUTS:
-        raise OptionError(f"layout {layout!r} is unknown; use stack or bands")
-    if layout == "stack":
-        return [_image(dst, pixels, metadata, mask)]
-    if is_remote(dst):
-        raise OptionError(f"--layout bands writes a local folder, and {dst} is an address")
-    names = [_short(re.sub(r"[^\w.-]+", "_", name)) for name in band_names]
-    return [
-        _image(Path(dst) / f"{name}.tif", pixels[i : i + 1], metadata.one_band(i), mask)
-        for i, name in enumerate(_distinct(names))
-    ]
-
-
-def _short(name: str) -> str:
-    """The name cut to what file systems allow, 255 bytes, less a number and GDAL's suffixes."""
-    return name.encode()[:200].decode(errors="ignore")
-
-
-def _image(
-    path: str | Path, pixels: da.Array, metadata: Metadata, mask: da.Array | None
-) -> OutputRaster:
-    return OutputRaster(path, pixels, metadata, mask=mask if metadata.has_mask else None)
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names; those that file systems take for one another with their 1-based number."""
-    numbered: set[int] = set()
-    while True:
-        distinct = [f"{n}_{i}" if i in numbered else n for i, n in enumerate(names, start=1)]
-        # Windows and macOS see no case, macOS no difference between the ways to compose a letter
-        seen = [unicodedata.normalize("NFC", name.casefold()) for name in distinct]
-        counts = Counter(seen)
-        clashing = {i for i, name in enumerate(seen, start=1) if counts[name] > 1}
-        if not clashing:
-            return distinct
-        # a number may make another band's name; numbered ones differ, so this comes to an end
-        numbered |= clashing
-
-
-def plan_layers(
-    metadata: Metadata,
-    result: Declouded,
-    provenance: str | Path | None,
-    cloud_map: str | Path | None,
-) -> list[OutputRaster]:
-    """The rasters that say something about the image, where they are wanted."""
-    layers = []
-    if provenance is not None:
-        about = metadata.single_band("uint8", 0, "provenance")
-        layers.append(OutputRaster(provenance, result.provenance.data, about, "nearest"))
-    if cloud_map is not None:
-        about = metadata.single_band("float32", float("nan"), "cloud_map")
-        layers.append(OutputRaster(cloud_map, result.cloud_map.data, about))
-    return layers
+    bands = None
+    if layout == "bands":
+        if is_remote(dst):
+            raise OptionError(f"--layout bands writes a local folder, and {dst} is an address")
+        names = [_short(re.sub(r"[^\w.-]+", "_", name)) for name in band_names]
+        bands = tuple(Path(dst) / f"{name}.tif" for name in _distinct(names))
+    outputs = Outputs(dst, bands, provenance, cloud_map, item)
+    _refuse_clashes(inputs, [*([] if bands is None else [dst]), *outputs.paths])
+    return outputs
 
 
 def item_path(
-    path: str, is_dated: bool, dst: str | Path, layout: str, stac: bool | None
+    path: str, is_dated: bool, dst: PathLike, layout: str, stac: bool | None
 ) -> Path | None:
     """Where the STAC Item goes; None: there will be none.
 
@@ -126,13 +155,46 @@ def item_path(
     return target / f"{target.name}.json" if layout == "bands" else target.with_suffix(".json")
 
 
-@contextmanager
-def folder_for(dst: str | Path, layout: str) -> Iterator[None]:
-    """The folder of single bands, which goes again if nothing came into it."""
-    folder = Path(dst)
-    if layout != "bands":
-        yield
-        return
+def _image(
+    path: PathLike, pixels: da.Array, metadata: Metadata, mask: da.Array | None
+) -> OutputRaster:
+    """Each has the mask in its file where its metadata says so; others say by an alpha band or a tag."""
+    return OutputRaster(path, pixels, metadata, mask=mask if metadata.has_mask else None)
+
+
+def _short(name: str) -> str:
+    """The name cut to what file systems allow, 255 bytes, less a number and GDAL's suffixes."""
+    return name.encode()[:200].decode(errors="ignore")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names; those that file systems take for one another with their 1-based number."""
+    numbered: set[int] = set()
+    while True:
+        distinct = [f"{n}_{i}" if i in numbered else n for i, n in enumerate(names, start=1)]
+        # Windows and macOS see no case, macOS no difference between the ways to compose a letter
+        seen = [unicodedata.normalize("NFC", name.casefold()) for name in distinct]
+        counts = Counter(seen)
+        clashing = {i for i, name in enumerate(seen, start=1) if counts[name] > 1}
+        if not clashing:
+            return distinct
+        # a number may make another band's name; numbered ones differ, so this comes to an end
+        numbered |= clashing
+
+
+def _refuse_clashes(inputs: Sequence[PathLike | None], targets: Sequence[PathLike]) -> None:
+    """No target may be an input, under whatever name, or another target."""
+    taken = [Path(f).resolve() for path in inputs if path is not None for f in source_files(path)]
+    for target in targets:
+        path = Path(target).resolve()
+        # os.path, not Path: it takes a name that is too long for one that is not there
+        there = [f for f in taken if os.path.exists(f)] if os.path.exists(path) else []
+        if path in taken or any(path.samefile(f) for f in there):
+            raise SceneIOError(f"{target} is named twice; inputs and outputs must all differ")
+        taken.append(path)
+
+
+def _make_folder(folder: Path) -> None:
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise SceneIOError(f"{folder} is a file; --layout bands needs a folder to write to")
     if not os.path.isdir(folder.parent):
@@ -141,14 +203,3 @@ def folder_for(dst: str | Path, layout: str) -> Iterator[None]:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise SceneIOError(f"the folder {folder} cannot be made: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def written_files(products: list[OutputRaster], item: Path | None) -> tuple[str, ...]:
-    """Paths of all that was written."""
-    paths: list[Any] = [product.path for product in products]
-    return tuple(str(path) for path in [*paths, *([item] if item else [])])

@@ -13,9 +13,9 @@ import secrets
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
+from geodecloud.options import FileFormat
 from geodecloud.raster.difference import find_difference
 from geodecloud.raster.storage import is_remote, put
 from geodecloud.scene.metadata import Metadata
@@ -67,32 +68,19 @@ class OutputRaster:
     mask: da.Array | None = None
 
 
-@dataclass(frozen=True)
-class FileFormat:
-    """How files are written: ``"cog"`` or ``"gtiff"``, and GDAL creation options."""
-
-    name: str = "cog"
-    creation_options: Mapping[str, str] = field(default_factory=dict)
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.name not in _OPTIONS:
-            raise OptionError(f"format {self.name!r} is unknown; use cog or gtiff")
-
-
 class Staging:
-    """One product in a hidden folder beside its target: raw pixels, then the finished raster.
+    """One raster in a hidden folder beside its target: raw pixels, then the finished raster.
 
     The folder is its own, because GDAL may put files beside a raster: what a GeoTIFF cannot hold.
     """
 
-    def __init__(self, product: OutputRaster, format: FileFormat) -> None:
-        self.product, self.format = product, format
-        self.is_remote = is_remote(product.path)
+    def __init__(self, raster: OutputRaster, format: FileFormat, overwrite: bool) -> None:
+        self.raster, self.format, self.overwrite = raster, format, overwrite
+        self.is_remote = is_remote(raster.path)
         if self.is_remote:
-            self.path = Path(tempfile.gettempdir(), str(product.path).rpartition("/")[2])
+            self.path = Path(tempfile.gettempdir(), str(raster.path).rpartition("/")[2])
         else:
-            self.path = Path(product.path).resolve()  # a link is written through, not replaced
+            self.path = Path(raster.path).resolve()  # a link is written through, not replaced
         # 50 letters are at most 200 bytes, and file systems allow a name 255
         self.folder = self.path.with_name(f".{self.path.name[:50]}.{secrets.token_hex(4)}.part")
         self.raw = self.folder / "raw" / "raw.tif"
@@ -105,13 +93,13 @@ class Staging:
         To be called inside the `with`, not by it: an interrupt between the making of the folder
         and the end of an `__enter__` would leave the folder behind.
         """
-        with _writing(self.product.path):
+        with _writing(self.raster.path):
             for file in (self.raw, self.final):
                 file.parent.mkdir(parents=True)
             self._try_options()
-            self.dst = rasterio.open(self.raw, "w", **_RAW, **self.product.metadata.profile())
-            self.product.metadata.write_to(self.dst)
-        return RasterTarget(self.dst, self.product.path)
+            self.dst = rasterio.open(self.raw, "w", **_RAW, **self.raster.metadata.profile())
+            self.raster.metadata.write_to(self.dst)
+        return RasterTarget(self.dst, self.raster.path)
 
     def __enter__(self) -> Staging:
         return self
@@ -120,7 +108,7 @@ class Staging:
         """Close the raw file, make the finished one of it, and read that back."""
         assert self.dst is not None
         log.debug("copying %s to %s", self.raw, self.final)
-        with _writing(self.product.path):
+        with _writing(self.raster.path):
             self.dst.close()
             self._copy(self.raw, self.final)
             for file in self.final.parent.iterdir():
@@ -132,7 +120,7 @@ class Staging:
                 difference = find_difference(raw, final)
         if difference:
             raise SceneIOError(
-                f"{self.product.path} did not come out as computed ({difference}): the disk may be "
+                f"{self.raster.path} did not come out as computed ({difference}): the disk may be "
                 "full, or a creation option (--co) changes or drops something. Nothing was kept"
             )
 
@@ -145,11 +133,11 @@ class Staging:
     def publish(self) -> None:
         """Put the finished file in place, and with it an end to sidecars of an older one."""
         if self.is_remote:
-            put(self.final, str(self.product.path))
+            put(self.final, str(self.raster.path))
             return
         older = self.path.exists()
-        if older and not self.format.overwrite:
-            raise SceneIOError(f"{self.product.path} was made by someone else meanwhile")
+        if older and not self.overwrite:
+            raise SceneIOError(f"{self.raster.path} was made by someone else meanwhile")
         beside = [file for file in self.final.parent.iterdir() if file != self.final]
         for file in beside:  # first: who sees the raster shall see all of it
             self._publish_beside(file, older)
@@ -181,13 +169,13 @@ class Staging:
 
     def _options(self) -> dict[str, str]:
         """GDAL's creation options: ours, then the caller's."""
-        metadata = self.product.metadata
+        metadata = self.raster.metadata
         options = dict(_OPTIONS[self.format.name]) | _COMMON
         options["COPY_SRC_MDD"] = copy_option(metadata.tags, metadata.band_tags)
         options["PREDICTOR"] = _predictor(metadata, self.format.name)
         if self.format.name == "cog":
             palette = metadata.has_palette
-            options["OVERVIEW_RESAMPLING"] = "nearest" if palette else self.product.resampling
+            options["OVERVIEW_RESAMPLING"] = "nearest" if palette else self.raster.resampling
         asked = {key.upper(): value for key, value in self.format.creation_options.items()}
         codec = asked.get("COMPRESS", _COMMON["COMPRESS"]).upper()
         if codec == _COMMON["COMPRESS"]:
@@ -200,7 +188,7 @@ class Staging:
         """Let GDAL see the caller's options on one small raster, before hours of work."""
         if not self.format.creation_options:
             return
-        metadata, complaints = self.product.metadata, _Complaints()
+        metadata, complaints = self.raster.metadata, _Complaints()
         raw, copy = self.folder / "raw" / "trial.tif", self.folder / "raw" / "copy.tif"
         place = {"width": 16, "height": 16}
         with rasterio.open(raw, "w", driver="GTiff", **metadata.profile() | place) as dst:
@@ -219,7 +207,7 @@ class Staging:
 
 @contextmanager
 def _writing(path: str | Path) -> Iterator[None]:
-    """Errors within are about this product, under the name its user gave."""
+    """Errors within are about this raster, under the name its user gave."""
     try:
         yield
     except (RasterioError, CPLE_BaseError, OSError) as error:

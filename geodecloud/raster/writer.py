@@ -19,10 +19,11 @@ import numpy as np
 import rasterio
 from rasterio.env import get_gdal_config, set_gdal_config
 
-from geodecloud.compute.chunks import Engine, engine
+from geodecloud.compute.engine import Engine, engine
 from geodecloud.errors import SceneError, SceneIOError
+from geodecloud.options import FileFormat
 from geodecloud.raster.reader import ONE_THREAD
-from geodecloud.raster.staging import FileFormat, MaskTarget, OutputRaster, Staging
+from geodecloud.raster.staging import MaskTarget, OutputRaster, Staging
 from geodecloud.raster.storage import check_address, exists, is_remote
 from geodecloud.scene.cube import Cube, Scene
 from geodecloud.scene.metadata import VALID, Metadata
@@ -38,8 +39,10 @@ def write_scene(
     scene: Scene,
     path: PathT,
     like: Metadata | None = None,
-    format: FileFormat | None = None,
+    format: str | FileFormat | None = None,
     workers: int | None = None,
+    *,
+    overwrite: bool = False,
 ) -> PathT:
     """Write a DataArray, or a Dataset of bands, of any size as GeoTIFF or COG.
 
@@ -49,9 +52,10 @@ def write_scene(
     path : local file, or object of a store such as ``s3://bucket/key.tif``
     like : metadata to write, from `geodecloud.raster.reader.read_metadata` of the source; None takes
         what the DataArray itself carries
-    format : file format, creation options, overwriting
+    format : "cog", "gtiff", or a `geodecloud.FileFormat` with creation options; None: a COG
     workers : threads; None is one per core. With an active `distributed.Client` the cluster
         computes
+    overwrite : replace a file that exists
 
     Raises
     ------
@@ -80,27 +84,30 @@ def write_scene(
         )
     valid = cube.coordinate(VALID) if metadata.has_mask else None
     mask = None if valid is None else da.asarray(valid[0].data).astype(bool)
-    product = OutputRaster(path, da.asarray(array.data), metadata, mask=mask)
+    raster = OutputRaster(path, da.asarray(array.data), metadata, mask=mask)
     with engine(None, workers) as computer:
-        write_rasters([product], format or FileFormat(), computer)
+        write_rasters([raster], FileFormat.of(format), computer, overwrite=overwrite)
     return path
 
 
 def write_rasters(
-    products: Sequence[OutputRaster],
+    rasters: Sequence[OutputRaster],
     format: FileFormat,
     computer: Engine,
-    progress: Callable[[int], None] = lambda pixels: None,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
     also: Sequence[tuple[da.Array, Any]] = (),
-    computed: Callable[[], None] = lambda: None,
+    computed: Callable[[], None] | None = None,
 ) -> None:
     """Compute and write several rasters in one pass over the scene.
 
     Parameters
     ----------
-    products : their pixels are computed together and share the work
+    rasters : their pixels are computed together and share the work
     computer : threads or a cluster
-    progress : called with the number of pixels of the first product just written
+    overwrite : replace files that exist
+    progress : called with the number of pixels of the first raster just written
     also : further arrays of the same pass, with what takes their blocks
     computed : called when the last block is there, before the files are finished
 
@@ -111,25 +118,27 @@ def write_rasters(
     RasterioError
         If reading the pixels fails. Nothing is left at any target then either.
     """
-    for product in products:
-        if PurePath(product.path).suffix.lower() not in _SUFFIXES:
-            raise SceneIOError(f"{product.path} is to be a GeoTIFF; end its name in .tif")
-        check_target(product.path, format.overwrite, _raw_bytes(product.metadata))
+    for raster in rasters:
+        if PurePath(raster.path).suffix.lower() not in _SUFFIXES:
+            raise SceneIOError(f"{raster.path} is to be a GeoTIFF; end its name in .tif")
+        check_target(raster.path, overwrite, _raw_bytes(raster.metadata))
     with ExitStack() as stack:
         stack.enter_context(gdal_settings())
-        staged = [stack.enter_context(Staging(product, format)) for product in products]
+        staged = [stack.enter_context(Staging(raster, format, overwrite)) for raster in rasters]
         targets = [stage.open() for stage in staged]
-        targets[0].progress = progress
+        if progress is not None:
+            targets[0].progress = progress
         masks = [
-            (product.mask, MaskTarget(target.dst, product.path))
-            for product, target in zip(products, targets, strict=True)
-            if product.mask is not None
+            (raster.mask, MaskTarget(target.dst, raster.path))
+            for raster, target in zip(rasters, targets, strict=True)
+            if raster.mask is not None
         ]
         computer.store(
-            [*(p.pixels for p in products), *(array for array, _ in (*masks, *also))],
+            [*(raster.pixels for raster in rasters), *(array for array, _ in (*masks, *also))],
             [*targets, *(target for _, target in (*masks, *also))],
         )
-        computed()
+        if computed is not None:
+            computed()
         for stage in staged:
             stage.finish()
         for stage in staged:
@@ -167,7 +176,7 @@ def check_target(path: str | Path, overwrite: bool, raw_bytes: int = 0) -> None:
         there = _is_there(path)
     if there and not overwrite:
         raise SceneIOError(
-            f"{path} exists; give --overwrite, or format=geodecloud.FileFormat(overwrite=True), to replace it"
+            f"{path} exists; give --overwrite, or overwrite=True in Python, to replace it"
         )
     try:
         tempfile.TemporaryFile(dir=folder).close()  # os.access does not know network shares

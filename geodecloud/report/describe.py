@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import rasterio
@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from geodecloud.errors import GeodecloudError
-from geodecloud.options import Options
+from geodecloud.options import FileOptions
 from geodecloud.raster.reader import open_raster, read_metadata
-from geodecloud.restore.decisions import plan_scene
+from geodecloud.restore.decisions import decide
 from geodecloud.scene.bands import canonical_name, describe
 from geodecloud.scene.metadata import Metadata
 from geodecloud.source import open_source
+
+if TYPE_CHECKING:
+    from geodecloud.keywords import FileKeywords
 
 #: Colours of the provenance codes in pictures: nodata, observed, restored, synthesised, left.
 PROVENANCE_RGB = np.array(
@@ -26,16 +29,16 @@ PROVENANCE_RGB = np.array(
 )
 
 
-def describe_scene(
-    path: str | Path, resolution: int | None = None, s2_offset: str | float = "auto"
-) -> dict[str, Any]:
+def describe_scene(path: str | Path, **options: Unpack[FileKeywords]) -> dict[str, Any]:
     """Facts about a scene and the decisions `geodecloud run` would take, ready to print.
 
     Parameters
     ----------
-    path, resolution, s2_offset : see `geodecloud.source.open_source`
+    path : see `geodecloud.source.open_source`
+    **options : see `geodecloud.options.FileOptions`
     """
-    source = open_source(path, resolution, s2_offset)
+    asked = FileOptions.of(options)
+    source = open_source(path, asked.resolution, asked.s2_offset)
     metadata = source.metadata
     facts: dict[str, Any] = {
         "scene": str(path),
@@ -49,16 +52,13 @@ def describe_scene(
         "georeference": _georeference(metadata),
     }
     try:
-        plan = plan_scene(metadata, Options())
+        decisions = decide(metadata, source.sample(), asked)
     except GeodecloudError as error:
         return facts | {"model": None, "why": str(error)}
-    restores = [metadata.names[i] or str(i + 1) for i in plan.channels]
-    return facts | {
-        "model": plan.card.name,
-        "why": plan.why,
-        "restores": " ".join(restores),
-        "radiometry": plan.codec.reason,
-    }
+    restores = [metadata.names[i] or str(i + 1) for i in decisions.channels]
+    decided = decisions.as_dict()
+    del decided["bands"]  # said by name
+    return facts | {"restores": " ".join(restores)} | decided
 
 
 def _masks(metadata: Metadata) -> str:

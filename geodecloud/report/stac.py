@@ -34,7 +34,7 @@ def describe_item(
     source_path: str,
     facts: ProductFacts,
     metadata: Metadata,
-    products: Sequence[OutputRaster],
+    rasters: Sequence[OutputRaster],
     pixels: Mapping[str, int],
     lineage: str,
     is_cog: bool = True,
@@ -46,7 +46,7 @@ def describe_item(
     item_path : where it will be; paths in it are relative to that
     source_path, facts : of the product it was derived from; `facts.time` must be known
     metadata : of the scene
-    products : rasters that were written
+    rasters : that were written
     pixels : by provenance code, see `geodecloud.decloud_file.Report`
     lineage : what was done, in one sentence
     is_cog : whether the rasters are cloud-optimised
@@ -76,8 +76,8 @@ def describe_item(
             title=Path(source_path).name,
         )
     )
-    for product in products:
-        _add_asset(item, item_path.parent, product, facts, metadata, media_type)
+    for raster in rasters:
+        _add_asset(item, item_path.parent, raster, facts, metadata, media_type)
     EOExtension.ext(item, add_if_missing=True).apply(cloud_cover=_percent(pixels, "left"))
     return json.dumps(item.to_dict(include_self_link=False), indent=1, sort_keys=True)
 
@@ -109,36 +109,36 @@ def _properties(
 def _add_asset(
     item: pystac.Item,
     folder: Path,
-    product: OutputRaster,
+    raster: OutputRaster,
     facts: ProductFacts,
     metadata: Metadata,
     media_type: str,
 ) -> None:
     """One raster; what is not a band of the scene says something about it."""
-    names = product.metadata.descriptions
+    names = raster.metadata.descriptions
     is_data = set(names) <= set(metadata.descriptions)
     one = len(names) == 1
     asset = pystac.Asset(
-        href=f"./{Path(os.path.relpath(product.path, folder)).as_posix()}",
+        href=f"./{Path(os.path.relpath(raster.path, folder)).as_posix()}",
         media_type=media_type,
         roles=["data", "reflectance"] if is_data else ["metadata"],
         title=f"band {names[0]}" if is_data and one else None if is_data else names[0],
     )
     item.add_asset(str(names[0]) if one else "data", asset)
-    nodata: Any = product.metadata.nodata
+    nodata: Any = raster.metadata.nodata
     if nodata is not None and math.isnan(nodata):
         nodata = NoDataStrings.NAN  # JSON has no such number
-    bands = zip(names, product.metadata.scales, product.metadata.offsets, strict=True)
-    rasters = [
+    bands = zip(names, raster.metadata.scales, raster.metadata.offsets, strict=True)
+    described = [
         RasterBand.create(
             nodata=nodata,
-            data_type=DataType(product.metadata.dtypes[0]),
+            data_type=DataType(raster.metadata.dtypes[0]),
             scale=scale if is_data else None,
             offset=offset if is_data else None,
         )
         for _, scale, offset in bands
     ]
-    RasterExtension.ext(asset, add_if_missing=True).apply(bands=rasters)
+    RasterExtension.ext(asset, add_if_missing=True).apply(bands=described)
     if is_data:
         EOExtension.ext(asset, add_if_missing=True).apply(
             bands=[

@@ -21,6 +21,8 @@ FEATHER_PX = 4
 #: The cloud map finds a cloud's rim last; the mask reaches this far beyond what it finds, so
 #: that the ramp lies over clear ground and not over the rim.
 MARGIN_PX = 5
+#: The mask's margin and soft edge look this much further than the pixels asked for.
+MASK_REACH_PX = FEATHER_PX + MARGIN_PX
 
 
 class Provenance(IntEnum):

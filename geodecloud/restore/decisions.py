@@ -1,180 +1,190 @@
-"""What is decided about a scene before its first pixel is read: model, bands, radiometry."""
+"""Every decision about a scene, made once, before the first pixel is restored.
+
+`decide` takes what the scene says of itself, a thin sample of its pixels and the caller's options.
+What comes out is frozen, can be printed and written as JSON, and is what all later stations follow:
+nothing is chosen again.
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneError, WindowPlanError
+from geodecloud.backends import choose_backend, choose_device_name, window_cost
+from geodecloud.compute.engine import cpu_count, is_elsewhere
+from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_limit
+from geodecloud.errors import GeodecloudWarning, OptionError, SceneError, WindowPlanError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
-from geodecloud.options import MASK_WORDS, Options
-from geodecloud.scene.bands import SENTINEL2_NM, canonical_name, describe, match_bands
+from geodecloud.options import Options
+from geodecloud.raster.reader import chunk_px
+from geodecloud.restore.channels import choose_channels
+from geodecloud.restore.composite import MASK_REACH_PX
+from geodecloud.scene.bands import SENTINEL2_NM, match_bands
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.reflectance import PLAIN, Codec, Tone, check_values
-from geodecloud.windows.tiler import BLEND_OVERLAP_PX, BLENDED_PX, check_window
+from geodecloud.sentinel2.offsets import doubt_offset
+from geodecloud.windows.tiler import ChunkLayout, check_window, plan_chunks
+
+if TYPE_CHECKING:
+    from geodecloud.models.weights import Model
 
 log = logging.getLogger(__name__)
 
 #: More context than this changes nothing but the time.
 MAX_HALO_PX = 1024
+#: Halo that memory is estimated with: that of the models there are and the mask's edge, rounded up.
+_ESTIMATED_HALO_PX = 64
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The decisions, with their reasons in words.
+class Decisions:
+    """What was decided about one scene, with the reasons in words.
 
     Attributes
     ----------
     card : the model's card
-    source : the model's name or path
+    model : the model's name or path, or the loaded model itself
     why : why this model
     channels : 0-based bands it restores, in the model's order
     slots : which of the model's channels each of them feeds; all, unless the scene lacks some
     codec : DN <-> reflectance of these bands
-    mask_kind : "auto": what the model sees, and what `geodecloud.masks.sources` knows; "given": the
+    mask : "auto": where the model sees cloud, and where `geodecloud.masks` knows of it; "given": the
         latter alone; "none": every valid pixel
+    device, precision, backend : what runs the network; on a cluster "auto" is left to each worker
+    window_px : side of a window; None: as the backend of each worker likes it
+    halo_px : context around a window
+    chunk_px : side of the chunks that a file is read in
+    layout : the chunks to compute; None: those of the scene
+    workers : threads
+    checked : whether a sample of the pixels was held against the codec; if not, each chunk does it
     """
 
     card: ModelCard
-    source: str
+    model: str | Model
     why: str
     channels: tuple[int, ...]
     slots: tuple[int, ...]
     codec: Codec
-    mask_kind: str
+    mask: str
+    device: str
+    precision: str
+    backend: str
+    window_px: int | None
+    halo_px: int
+    chunk_px: int
+    layout: ChunkLayout | None
+    workers: int
+    checked: bool
 
-    def __repr__(self) -> str:
-        bands = ", ".join(str(i + 1) for i in self.channels)
-        return (
-            f"<Plan: model {self.card.name} ({self.why}) for bands {bands}; {self.codec.reason}; "
-            f"mask {self.mask_kind}>"
-        )
+    @property
+    def model_ref(self) -> str:
+        """The model's name or path."""
+        return self.model if isinstance(self.model, str) else self.model.model_ref
+
+    def as_dict(self) -> dict[str, Any]:
+        """The decisions as plain values, ready for JSON."""
+        return {
+            "model": self.card.name,
+            "why": self.why,
+            "weights_sha256": self.card.sha256,
+            "bands": [channel + 1 for channel in self.channels],
+            "radiometry": self.codec.reason,
+            "mask": self.mask,
+            "device": self.device,
+            "precision": self.precision,
+            "backend": self.backend,
+            "window_px": self.window_px,
+            "halo_px": self.halo_px,
+            "chunk_px": self.chunk_px,
+            "chunks": self.layout and [len(self.layout.rows), len(self.layout.cols)],
+            "workers": self.workers,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {value}" for name, value in self.as_dict().items())
 
 
-def plan_scene(metadata: Metadata, options: Options) -> Plan:
-    """Decide how a scene is processed, once, and warn of what a careful user should know.
+def decide(
+    metadata: Metadata,
+    sample: NDArray[Any] | None,
+    options: Options,
+    own_chunks: bool = False,
+) -> Decisions:
+    """Decide how a scene is processed, and warn of what a careful user should know.
+
+    Parameters
+    ----------
+    sample : (band, y, x), some pixels of the scene; None: it is lazy, and nothing may be read yet
+    own_chunks : compute in the scene's own chunks, which are its owner's choice
 
     Raises
     ------
     BandError
         If no model fits the bands, or the asked bands do not fit the model.
     SceneError
-        If the pixels are not measurements, or nothing says what a DN means.
-    OptionError, WindowPlanError, WeightsError
-        If an option makes no sense for this model.
+        If the pixels are not measurements, nothing says what a DN means, or they look like DN that were
+        taken for reflectance.
+    OptionError, WindowPlanError, WeightsError, DeviceError
+        If an option makes no sense for this model, or on this machine.
     """
-    source, why = choose_source(metadata, options)
-    card = get_card(source)
-    channels, slots = _channels(metadata, card, options)
+    model, why = _choose_model(metadata, options)
+    card = get_card(model)
+    channels, slots = choose_channels(metadata, card, options.bands)
     if card.kind != "identity":
-        _check_pixels(metadata, channels)
-    codec = _codec(metadata, card, channels, options)
-    _check_halo(card, options)
-    if metadata.count == len(SENTINEL2_NM) and metadata.names != metadata.descriptions:
-        _warn("the scene's 13 bands have no names; they are taken for B01 to B12 in ESA's order")
-    passing = [
-        metadata.names[i] or str(i + 1)
-        for i in range(metadata.count)
-        if i not in (*channels, metadata.alpha)
-    ]
-    if passing:
-        _warn(
-            f"model {card.name} does not restore bands {', '.join(passing)}: they stay as they are"
-        )
-    return Plan(card, source, why, channels, slots, codec, _mask_kind(metadata, card, options))
+        _check_kind(metadata)
+    codec = _choose_codec(metadata, card, channels, options)
+    halo_px = _choose_halo(card, options)
+    _warn_of_bands(metadata, card, channels)
+    mask = _choose_mask(metadata, card, options)
+    if sample is not None and card.kind != "identity":
+        _check_sample(sample[list(channels)], metadata, codec, channels)
+    elsewhere = is_elsewhere(options.scheduler)
+    backend = choose_backend(card, options.device, options.precision, options.backend, model)
+    device, precision = choose_device_name(backend, options.device, options.precision)
+    liked_px, cost = window_cost(backend, precision, device)
+    room = _fit_memory(metadata, options, liked_px, cost)
+    side = room.window_px if options.window != "auto" or room.window_px != liked_px else None
+    return Decisions(
+        card=card,
+        model=model,
+        why=why,
+        channels=channels,
+        slots=slots,
+        codec=codec,
+        mask=mask,
+        device=options.device if elsewhere else device,
+        precision=options.precision if elsewhere else precision,
+        backend=options.backend if elsewhere else backend,
+        window_px=side if elsewhere else room.window_px,
+        halo_px=halo_px,
+        chunk_px=room.chunk_px,
+        layout=_choose_layout(metadata, room.window_px, halo_px)
+        if cost.shared and not own_chunks
+        else None,
+        workers=room.workers,
+        checked=sample is not None or card.kind == "identity",
+    )
 
 
-def choose_source(metadata: Metadata, options: Options) -> tuple[str, str]:
-    """The model's name or path, and why it is this one.
-
-    Raises
-    ------
-    BandError
-        If it is to be chosen by the bands, and no model fits them.
-    """
+def _choose_model(metadata: Metadata, options: Options) -> tuple[str | Model, str]:
+    """The model, and why it is this one."""
     if options.model != "auto":
-        return options.model, "as asked"
-    choice = choose_model(_asked_names(metadata, options))
+        return options.model, "as asked"  # type: ignore[return-value]  # a Path was made a text
+    names = list(metadata.names)
+    if options.bands is not None:
+        names = [metadata.names[i - 1] for i in match_bands(metadata.names, options.bands)]
+    choice = choose_model(names)
     return choice.name, choice.reason
 
 
-def _asked_names(metadata: Metadata, options: Options) -> list[str | None]:
-    """Names the model is chosen by: those of the asked bands, or all."""
-    if options.bands is None:
-        return list(metadata.names)
-    return [metadata.names[i - 1] for i in match_bands(metadata.names, options.bands)]
-
-
-def _channels(
-    metadata: Metadata, card: ModelCard, options: Options
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """0-based bands of the scene that feed the model, and the model's channels they feed."""
-    wanted: Sequence[str] | None = options.bands
-    if wanted is None:
-        if not card.channels:
-            every = tuple(range(metadata.count))
-            return every, every
-        known = {canonical_name(name) for name in metadata.names}
-        lacking = set(card.channel_names) - known
-        if not lacking <= set(card.optional) and metadata.count == len(card.channels):
-            raise BandError(
-                f"model {card.name} takes {' '.join(card.channel_names)}, and the scene's "
-                f"{metadata.count} bands are {describe(metadata.names)}. Say which is which, in the "
-                "model's order, such as --bands " + _example(metadata)
-            )
-        optional = lacking & set(card.optional)
-        wanted = [name for name in card.channel_names if name not in optional]
-    bands = match_bands(metadata.names, wanted)
-    if metadata.alpha is not None and card.channels and metadata.alpha + 1 in bands:
-        colours = [colour.name for colour in metadata.colorinterp]
-        colours[metadata.alpha] = "undefined"
-        raise BandError(
-            f"band {metadata.alpha + 1} is the scene's alpha band, which says where there is data. If it "
-            f"holds near infrared, say so in the file: rio edit-info --colorinterp {','.join(colours)} SCENE"
-        )
-    if not card.channels:
-        return tuple(band - 1 for band in bands), tuple(range(len(bands)))
-    slots = _slots(wanted, card)
-    ordered = sorted(zip(slots, bands, strict=True))
-    return tuple(band - 1 for _, band in ordered), tuple(slot for slot, _ in ordered)
-
-
-def _slots(wanted: Sequence[str], card: ModelCard) -> list[int]:
-    """The model's channel for each wanted band; indexes are in the model's order already.
-
-    Red in the blue channel would go through without any error, and look almost right.
-    """
-    names = [canonical_name(want) for want in wanted]
-    lacking = set(card.channel_names) - set(names)
-    if set(names) <= set(card.channel_names) and lacking <= set(card.optional):
-        return [card.channel_names.index(str(name)) for name in names]
-    if len(names) != len(card.channels):
-        raise BandError(
-            f"model {card.name} takes {len(card.channels)} bands "
-            f"({' '.join(card.channel_names)}), but {len(names)} were given: {','.join(wanted)}"
-        )
-    for name, channel in zip(names, card.channel_names, strict=True):
-        if name in SENTINEL2_NM and name != channel:
-            raise BandError(
-                f"band {name} was given where model {card.name} takes {channel}; its bands are "
-                f"{' '.join(card.channel_names)}. To use a band as another, give its 1-based index"
-            )
-    return list(range(len(names)))
-
-
-def _example(metadata: Metadata) -> str:
-    return ",".join(str(i + 1) for i in range(metadata.count))
-
-
-def _check_pixels(metadata: Metadata, channels: tuple[int, ...]) -> None:
+def _check_kind(metadata: Metadata) -> None:
+    """Refuse pixels that are no measurements."""
     if metadata.has_palette:
         raise SceneError(
             "the scene has a colour table: its pixels are places in a table, not measurements. "
@@ -185,7 +195,7 @@ def _check_pixels(metadata: Metadata, channels: tuple[int, ...]) -> None:
         raise SceneError(f"pixels of dtype {dtype.name} are not measurements")
 
 
-def _codec(
+def _choose_codec(
     metadata: Metadata, card: ModelCard, channels: tuple[int, ...], options: Options
 ) -> Codec:
     dtype, count = np.dtype(metadata.dtypes[0]), len(channels)
@@ -200,50 +210,48 @@ def _codec(
     return replace(codec, tone=tone, reason=reason)
 
 
-def check_reflectance(sample: NDArray[Any], plan: Plan) -> None:
-    """Refuse a scene whose pixels were taken for reflectance but look like DN.
-
-    Parameters
-    ----------
-    sample : (C, H, W), some pixels of the scene
-
-    Raises
-    ------
-    SceneError
-        If the upper end of the values is beyond anything the Sun can light.
-    """
-    if plan.card.kind != "identity":
-        check_values(sample[list(plan.channels)], plan.codec, "the scene")
-
-
-def _check_halo(card: ModelCard, options: Options) -> None:
-    window_px = options.window_px(BLENDED_PX)
-    check_window(window_px, 0 if options.halo == "auto" else int(options.halo))
-    if card.halo_px is None and window_px <= 2 * BLEND_OVERLAP_PX:
+def _choose_halo(card: ModelCard, options: Options) -> int:
+    """Context around a window: at least what the model depends on."""
+    halo_px = card.halo_px if options.halo == "auto" else int(options.halo)
+    check_window(
+        1 if options.window == "auto" else int(options.window), 0 if halo_px is None else halo_px
+    )
+    if card.halo_px is None or halo_px is None:
         raise WindowPlanError(
-            f"model {card.name} has no limit to its reach: its windows overlap by "
-            f"{BLEND_OVERLAP_PX} px on each side and must be wider than {2 * BLEND_OVERLAP_PX} px"
+            f"model {card.name} has no limit to its reach: its passes are recurrent, each pixel depends "
+            "on whole rows and columns, and a scene computed in windows would show seams. Use a model "
+            "with one-step passes"
         )
-    if options.halo == "auto":
-        return
-    if int(options.halo) > MAX_HALO_PX:
+    if halo_px > MAX_HALO_PX:
         raise WindowPlanError(
             f"a halo of {options.halo} px would have each window read far more than it computes; "
             f"the most is {MAX_HALO_PX}, and --halo auto is what the model needs"
         )
-    if card.halo_px is None:
-        raise WindowPlanError(
-            f"model {card.name} has no limit to its reach: its windows are blended, use --halo auto"
-        )
-    if int(options.halo) < card.halo_px:
+    if halo_px < card.halo_px:
         raise WindowPlanError(
             f"a halo of {options.halo} px is less than the {card.halo_px} px that one pixel of model "
             f"{card.name} depends on: seams would show. Use --halo auto or --halo {card.halo_px}"
         )
+    return halo_px
 
 
-def _mask_kind(metadata: Metadata, card: ModelCard, options: Options) -> str:
-    """Which mask it is to be, after checking that the model can do it."""
+def _warn_of_bands(metadata: Metadata, card: ModelCard, channels: tuple[int, ...]) -> None:
+    """Bands that were named by us, and bands that stay as they are."""
+    if metadata.count == len(SENTINEL2_NM) and metadata.names != metadata.descriptions:
+        _warn("the scene's 13 bands have no names; they are taken for B01 to B12 in ESA's order")
+    passing = [
+        metadata.names[i] or str(i + 1)
+        for i in range(metadata.count)
+        if i not in (*channels, metadata.alpha)
+    ]
+    if passing:
+        _warn(
+            f"model {card.name} does not restore bands {', '.join(passing)}: they stay as they are"
+        )
+
+
+def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
+    """Which kind of mask it is to be, after checking that the model can do it."""
     if options.strict and not card.has_cloud_map:
         raise OptionError(
             f"--strict keeps pixels whose ground was not visible, but model {card.name} makes no cloud "
@@ -258,21 +266,64 @@ def _mask_kind(metadata: Metadata, card: ModelCard, options: Options) -> str:
         return "none"
     if str(options.mask) != "auto":
         return "given"
-    if not card.has_cloud_map and metadata.has_classes:
+    if card.has_cloud_map:
+        return "auto"
+    if metadata.has_classes:
         return "given"
-    if not card.has_cloud_map:
-        _warn(
-            f"model {card.name} makes no cloud map, so --mask auto replaces every valid pixel, clear "
-            "ground too; give --mask FILE to say where the clouds are"
+    _warn(
+        f"model {card.name} makes no cloud map, so --mask auto replaces every valid pixel, clear "
+        "ground too; give --mask FILE to say where the clouds are"
+    )
+    return "none"
+
+
+def _check_sample(
+    pixels: NDArray[Any], metadata: Metadata, codec: Codec, channels: tuple[int, ...]
+) -> None:
+    """Hold some pixels of the restored bands against what their DN are said to mean.
+
+    Raises
+    ------
+    SceneError
+        If they look like DN and were taken for reflectance.
+    """
+    check_values(pixels, codec, "the scene")
+    documented = metadata.radiometry is not None
+    options = ("--s2-offset none", "--s2-offset -1000")
+    if not documented:
+        options = ("--offset 0", "--scale 0.0001 --offset -0.1")
+    names = [metadata.descriptions[i] for i in channels]
+    for doubt in doubt_offset(pixels, codec.scales, codec.offsets, names, codec.nodata, options):
+        if documented:
+            _warn(doubt)
+        else:  # a remark: no document says that this should be otherwise
+            log.warning("%s", doubt)
+
+
+def _fit_memory(
+    metadata: Metadata, options: Options, liked_px: int, cost: WindowCost
+) -> MemoryEstimate:
+    """Workers, window and chunk, within the limit if there is one; the result depends on none of them."""
+    window_px = liked_px if options.window == "auto" else int(options.window)
+    side = chunk_px(metadata.grid.shape_yx)
+    wish = MemoryEstimate(options.workers or cpu_count(), side, window_px, cost)
+    if options.max_memory is None:
+        return wish
+    itemsize = np.dtype(metadata.dtypes[0]).itemsize
+    limit = parse_limit(options.max_memory)
+    found = fit(wish, limit, metadata.count, itemsize, _ESTIMATED_HALO_PX)
+    if found != wish:
+        log.info(
+            "--max-memory %s: %d workers, windows of %d px, chunks of %d px",
+            *(options.max_memory, found.workers, found.window_px, found.chunk_px),
         )
-        return "none"
-    return "auto"
+    return found
 
 
-def mask_path(options: Options) -> Path | None:
-    """The mask file, if the mask is one."""
-    return None if str(options.mask) in MASK_WORDS else Path(options.mask)
+def _choose_layout(metadata: Metadata, window_px: int, halo_px: int) -> ChunkLayout:
+    """Chunks for a backend that prepares for one kind of window, see `plan_chunks`."""
+    return plan_chunks(metadata.grid.shape_yx, window_px, halo_px, MASK_REACH_PX)
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, GeodecloudWarning, stacklevel=2)
+    warnings.warn(message, GeodecloudWarning, stacklevel=3)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
-import weakref
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geodecloud.backends import Array, Backend, Margins, open_backend
-from geodecloud.compute.chunks import threads_here
+from geodecloud.compute.engine import threads_here
 from geodecloud.errors import SceneError, WeightsError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import get_card
 
+if TYPE_CHECKING:
+    from geodecloud.models.weights import Model
+
 log = logging.getLogger(__name__)
 
+#: Declouders kept in a process; each holds weights, and compiled graphs.
+_MOST_LOADED = 4
 _LOADING = threading.Lock()
-_LOADED: weakref.WeakSet[Declouder] = weakref.WeakSet()
+_LOADED: OrderedDict[tuple[Any, ...], Declouder] = OrderedDict()
 
 
 class Declouder:
@@ -81,14 +86,14 @@ class ModelHandle:
     Attributes
     ----------
     card : of the model
-    source : the model's name or path
-    device, precision, backend, batch_size : as wished, see `geodecloud.backends.open_backend`;
-        "auto" is decided where the work is done, so that a worker with a GPU uses it
+    model : the model's name or path; or a loaded model, which travels with its weights
+    device, precision, backend, batch_size : see `geodecloud.backends.open_backend`; "auto" is left to
+        the place where the work is done, so that a worker with a GPU uses it
     threads : cores to use; None: those of the process, or of the Dask worker
     """
 
     card: ModelCard
-    source: str
+    model: str | Model
     device: str = "auto"
     precision: str = "auto"
     backend: str = "auto"
@@ -96,41 +101,45 @@ class ModelHandle:
     threads: int | None = None
 
     def load(self) -> Declouder:
-        """The declouder, loaded once per process."""
-        how = (self.device, self.precision, self.backend, self.batch_size)
+        """The declouder, loaded once per process.
+
+        Raises
+        ------
+        WeightsError
+            If the model is another one here than where the work was planned.
+        """
+        threads = self.threads or threads_here()
+        how = (self.device, self.precision, self.backend, self.batch_size, threads)
+        key = (str(getattr(self.model, "model_ref", self.model)), self.card.to_json(), *how)
         with _LOADING:  # two threads must not load it twice
-            return _load(self.source, self.card.to_json(), *how, self.threads or threads_here())
+            if key not in _LOADED:
+                _LOADED[key] = self._open(threads)
+                while len(_LOADED) > _MOST_LOADED:
+                    _LOADED.popitem(last=False)
+            _LOADED.move_to_end(key)
+            return _LOADED[key]
+
+    def _open(self, threads: int) -> Declouder:
+        here = get_card(self.model)
+        if here.to_json() != self.card.to_json():
+            raise WeightsError(
+                f"model {self.card.name} is another one here than where the work was planned (sha256 "
+                f"{here.sha256[:12]}…, cloud from {here.cloud_threshold}; not {self.card.sha256[:12]}…, "
+                f"cloud from {self.card.cloud_threshold}); bring the same file to all workers, and leave "
+                "a loaded model as it is until the work is done"
+            )
+        opened = open_backend(here, self.model, self.device, self.precision, self.backend, threads)
+        size = None if self.batch_size == "auto" else int(self.batch_size)
+        return Declouder(here, opened, size)
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         """What the result depends on: the same tensors under other thresholds are another model."""
         return self.card.to_json(), self.device, self.precision, self.backend
 
 
-@functools.lru_cache(maxsize=4)
-def _load(
-    source: str,
-    planned: str,
-    device: str,
-    precision: str,
-    backend: str,
-    batch_size: int | str,
-    threads: int,
-) -> Declouder:
-    card = get_card(source)
-    if card.to_json() != planned:
-        wanted = ModelCard.from_json(planned)
-        raise WeightsError(
-            f"model {source} is another one here than where the work was planned (sha256 "
-            f"{card.sha256[:12]}…, cloud from {card.cloud_threshold}; not {wanted.sha256[:12]}…, cloud from "
-            f"{wanted.cloud_threshold}); bring the same file to all workers"
-        )
-    opened = open_backend(card, source, device, precision, backend, threads)
-    declouder = Declouder(card, opened, None if batch_size == "auto" else int(batch_size))
-    _LOADED.add(declouder)
-    return declouder
-
-
 def release_memory() -> None:
     """Give back what the models loaded in this process keep in memory between two windows."""
-    for declouder in list(_LOADED):
+    with _LOADING:
+        loaded = list(_LOADED.values())
+    for declouder in loaded:
         declouder.backend.release()

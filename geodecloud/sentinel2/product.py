@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from geodecloud.errors import OptionError, SceneError
+from geodecloud.errors import GeodecloudWarning, OptionError, SceneError
 from geodecloud.raster.reader import chunk_px, open_raster, reading
 from geodecloud.scene.bands import SENTINEL2_NM
 from geodecloud.scene.grid import Grid
@@ -26,7 +27,7 @@ from geodecloud.scene.metadata import SCL, Metadata
 from geodecloud.sentinel2.band_headers import BandHeader, check_together, read_header
 from geodecloud.sentinel2.documents import ProductFacts, read_facts
 from geodecloud.sentinel2.files import BandFile, ProductFiles
-from geodecloud.sentinel2.offsets import decide_offsets, doubt_offset
+from geodecloud.sentinel2.offsets import decide_offsets
 from geodecloud.sentinel2.pixels import NODATA, BandPixels, ClassPixels
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ class Sentinel2Product:
         import xarray as xr
 
         metadata, facts = self.metadata, self.facts
+        self._warn_of_missing()
         side = side or chunk_px(metadata.grid.shape_yx)
         pixels = BandPixels(self.bands, self.shapes, metadata)
         height, width = metadata.grid.shape_yx
@@ -256,6 +258,15 @@ class Sentinel2Product:
         written: xr.DataArray = placed.rio.write_transform(place)
         return written
 
+    def _warn_of_missing(self) -> None:
+        if missing := self.missing:
+            warnings.warn(
+                f"{self.path}: its documents list {', '.join(missing)}, and the files are not here: such a "
+                "band is made from coarser files, or left out. If that is not meant, download them again",
+                GeodecloudWarning,
+                stacklevel=3,
+            )
+
     def file_mask(self, side: int) -> None:
         """Bands of products have no masks."""
 
@@ -267,19 +278,6 @@ class Sentinel2Product:
             with open_raster(file.path) as src, reading(file.path):
                 src.read(1, out=band)
         return out
-
-    def doubts(self, sample: NDArray[Any]) -> list[str]:
-        """What speaks against the offset in the pixels, and which files are missing, in words."""
-        about, options = self.metadata, ("--s2-offset none", "--s2-offset -1000")
-        doubts = doubt_offset(
-            sample, about.scales, about.offsets, about.descriptions, about.nodata, options
-        )
-        if missing := self.missing:
-            doubts.append(
-                f"its documents list {', '.join(missing)}, and the files are not here: such a band is "
-                "made from coarser files, or left out. If that is not meant, download them again"
-            )
-        return doubts
 
     @property
     def missing(self) -> list[str]:

@@ -12,7 +12,6 @@ import xarray as xr
 
 from geodecloud.errors import BandError, OptionError
 from geodecloud.raster.reader import open_raster, read_metadata
-from geodecloud.raster.staging import FileFormat
 from geodecloud.raster.writer import write_scene
 from geodecloud.scene.bands import SENTINEL2_NM, canonical_name, describe
 from geodecloud.scene.grid import Grid
@@ -80,9 +79,14 @@ def simulate_file(
         "shadow": (pair.shadow[None], replace(single, descriptions=("shadow",))),
     }
     out.mkdir(parents=True, exist_ok=True)
-    form = FileFormat("gtiff", overwrite=overwrite)
     return [
-        write_scene(_as_array(image), out / f"{clear.stem}_{kind}.tif", about, form)
+        write_scene(
+            _as_array(image),
+            out / f"{clear.stem}_{kind}.tif",
+            about,
+            "gtiff",
+            overwrite=overwrite,
+        )
         for kind, (image, about) in images.items()
     ]
 

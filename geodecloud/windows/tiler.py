@@ -1,7 +1,7 @@
 """Windows over a scene: pure integers, no pixels, no I/O, no torch.
 
-A *window* is the rectangle ``(col_off, row_off, width, height)``, as in rasterio. A planned
-window has a *core*, the pixels it owns, and *padded*, the core with the halo of context
+A *window* is the rectangle ``(col_off, row_off, width, height)``, as in rasterio. A *padded
+window* has a *core*, the pixels it owns, and *padded*, the core with the halo of context
 around it, cut off where the scene ends: no pixel is invented there, because the zero padding
 of a convolution at the true edge of a scene is part of what the network was trained on.
 """
@@ -17,10 +17,6 @@ from geodecloud.errors import WindowPlanError
 #: A window may exceed the asked size by this share, so that no sliver is left over.
 _SLACK = 1 / 8
 MAX_WINDOW_PX = 1 << 16
-#: Context of models whose reach has no limit; their windows overlap by as much and are blended.
-BLEND_OVERLAP_PX = 64
-#: Side of those windows, where none is asked for.
-BLENDED_PX = 384
 
 
 class Window(NamedTuple):
@@ -230,38 +226,3 @@ def _split(start: int, length: int, parts: int) -> list[tuple[int, int]]:
     """Split a length into nearly equal parts: (offset, size) of each."""
     edges = [start + length * i // parts for i in range(parts + 1)]
     return [(a, b - a) for a, b in pairwise(edges)]
-
-
-def plan_overlapping(
-    extent: Window, window_px: int, overlap_px: int, region: Window
-) -> list[Window]:
-    """Windows of one lattice over `extent` that touch `region`, for blending with a taper.
-
-    The lattice starts at the corner of `extent` and does not depend on `region`: two regions
-    that share a window get the very same window, so their blended results agree.
-
-    Raises
-    ------
-    WindowPlanError
-        If the overlap leaves no step between windows.
-    """
-    check_window(window_px, overlap_px)
-    step = window_px - overlap_px
-    if window_px >= max(extent.width, extent.height):
-        return [extent]
-    if step < 1:
-        raise WindowPlanError(
-            f"windows of {window_px} px that overlap by {overlap_px} px never advance; "
-            f"choose --window above {overlap_px}"
-        )
-    rows = _lattice(extent.row_off, extent.height, window_px, step)
-    cols = _lattice(extent.col_off, extent.width, window_px, step)
-    windows = [Window(x, y, w, h) for y, h in rows for x, w in cols]
-    return [window for window in windows if window.intersects(region)]
-
-
-def _lattice(start: int, length: int, window_px: int, step: int) -> list[tuple[int, int]]:
-    """Offsets and sizes of overlapping windows; the last one is shifted back to fit."""
-    size = min(window_px, length)
-    count = 1 + max(0, -(-(length - size) // step))
-    return [(start + min(i * step, length - size), size) for i in range(count)]

@@ -282,7 +282,7 @@ def test_unknown_radiometry_is_asked_for(tmp_path: Path) -> None:
     "where",
     [
         "geodecloud.scene.metadata.Metadata.write_to",  # the raw file has just been made
-        "geodecloud.compute.chunks.Threads.store",
+        "geodecloud.compute.engine.Threads.store",
         "geodecloud.raster.staging.Staging.finish",
         "geodecloud.raster.staging.find_difference",
         "geodecloud.raster.staging.Staging.publish",

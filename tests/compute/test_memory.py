@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from conftest import make_toy_model, textured_dn, write_raster
 from hypothesis import given
 from hypothesis import strategies as st
 
 import geodecloud
-from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_bytes
-from geodecloud.decloud_file import _within_memory
+from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_limit
 from geodecloud.errors import OptionError, WindowPlanError
 from geodecloud.options import Options
 from geodecloud.raster.reader import read_metadata
+from geodecloud.restore.decisions import decide
 
 pytestmark = pytest.mark.usefixtures("own_backend")
 
@@ -24,13 +23,13 @@ pytestmark = pytest.mark.usefixtures("own_backend")
     ("text", "amount"), [("4GB", 4e9), ("800 m", 8e8), ("1.5g", 1.5e9), ("2e9", 2e9), ("7", 7)]
 )
 def test_amounts(text: str, amount: float) -> None:
-    assert parse_bytes(text) == amount
+    assert parse_limit(text) == amount
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1GB", "0", "4GiBs", "1.2.3G"])
 def test_no_amounts(text: str) -> None:
     with pytest.raises(OptionError, match="--max-memory 4GB"):
-        parse_bytes(text)
+        parse_limit(text)
 
 
 @given(
@@ -68,25 +67,14 @@ def test_the_result_is_the_same_within_less_memory(
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", model="identity", max_memory="700MB")
 
 
-def test_blended_windows_are_kept_within_less_memory(tmp_path: Path) -> None:
-    """Their size is part of the result of a model whose reach has no limit."""
-    model = str(make_toy_model(tmp_path / "recurrent.safetensors", passes="recurrent"))
-    scene = write_raster(tmp_path / "scene.tif", textured_dn(4, 300, 310))
-    images = []
-    for limit in (None, "2GB"):
-        out = tmp_path / f"{limit}.tif"
-        options = {"model": model, "mask": "none", "window": 200, "workers": 8}
-        geodecloud.decloud_scene(scene, out, max_memory=limit, **options)
-        images.append(rasterio.open(out).read().astype(int))
-    assert np.abs(images[0] - images[1]).max() <= 1
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_windows_are_kept_where_there_is_memory_enough(
     device: str, scene: Path, toy_model: Path
 ) -> None:
     """A limit that is far away changes nothing, and a GPU has the windows it likes."""
     options = Options(model=str(toy_model), device=device, workers=2, max_memory="500GB")
-    assert _within_memory(options, read_metadata(scene))[0] == options
+    free = dataclasses.replace(options, max_memory=None)
+    metadata = read_metadata(scene)
+    assert decide(metadata, None, options) == decide(metadata, None, free)
     tight = dataclasses.replace(options, max_memory="1.2GB")
-    assert _within_memory(tight, read_metadata(scene))[0].window < 896
+    assert decide(metadata, None, tight).window_px < 896

@@ -16,8 +16,9 @@ from scipy.ndimage import distance_transform_edt
 import geodecloud
 from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.masks.sources import _clouds_of_classes
+from geodecloud.options import FileFormat
 from geodecloud.pipeline import decloud
-from geodecloud.raster.staging import FileFormat, MaskTarget
+from geodecloud.raster.staging import MaskTarget
 from geodecloud.restore.composite import MARGIN_PX, Provenance
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"

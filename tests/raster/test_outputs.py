@@ -20,7 +20,7 @@ import geodecloud
 from geodecloud.cli.commands import main
 from geodecloud.decloud_file import decloud_scene
 from geodecloud.errors import OptionError, SceneIOError
-from geodecloud.raster.staging import FileFormat
+from geodecloud.options import FileFormat
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"
 
@@ -273,7 +273,7 @@ def test_batch_of_bands_goes_on(product: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["folder of bands", "page", "vrt"])
 def test_no_input_is_written_over(kind: str, tmp_path: Path) -> None:
     """Under whatever name it is read, and whatever the files of the result are called."""
-    form = FileFormat("gtiff", overwrite=True)
+    form = {"format": "gtiff", "overwrite": True}
     if kind == "folder of bands":
         for number, band in enumerate(("B02", "B03", "B04", "B08")):
             write_raster(tmp_path / f"{band}.tif", textured_dn(1, 30, 40, seed=number))
@@ -292,5 +292,5 @@ def test_no_input_is_written_over(kind: str, tmp_path: Path) -> None:
         src = f"vrt://{dst}?bands=2"
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(SceneIOError, match="named twice"):
-        decloud_scene(src, dst, model="identity", format=form, **options)
+        decloud_scene(src, dst, model="identity", **form, **options)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

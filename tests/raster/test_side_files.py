@@ -16,7 +16,7 @@ from test_conformance import assert_same_raster
 
 import geodecloud
 from geodecloud.errors import GeodecloudWarning
-from geodecloud.raster.staging import FileFormat
+from geodecloud.options import FileFormat
 
 #: Rotated pole, as of regional climate models: no GeoTIFF key says this.
 ROTATED_POLE = (
@@ -34,8 +34,8 @@ def with_imd(path: Path) -> Path:
 
 def identity(src: Path, dst: Path, format: str = "cog", **options: str) -> None:
     overwrite = dst.exists()
-    form = FileFormat(format, options, overwrite)
-    geodecloud.decloud_scene(src, dst, model="identity", format=form)
+    form = FileFormat(format, options)
+    geodecloud.decloud_scene(src, dst, model="identity", format=form, overwrite=overwrite)
 
 
 @pytest.mark.parametrize("format", ["cog", "gtiff"])

@@ -19,7 +19,7 @@ from rio_cogeo.cogeo import cog_validate
 
 import geodecloud
 from geodecloud.errors import OptionError, SceneError, SceneIOError
-from geodecloud.raster.staging import FileFormat
+from geodecloud.options import FileFormat
 from geodecloud.raster.writer import write_scene
 
 
@@ -171,7 +171,7 @@ def test_nodata_set_in_the_accessor_is_written(toy_model: Path, tmp_path: Path) 
     )
     array.rio.set_nodata(7)
     for scene in (array, array.geodecloud.remove_clouds(model=str(toy_model))):
-        write_scene(scene, tmp_path / "out.tif", format=FileFormat(overwrite=True))
+        write_scene(scene, tmp_path / "out.tif", overwrite=True)
         scene.rio.to_raster(tmp_path / "theirs.tif")
         with (
             rasterio.open(tmp_path / "theirs.tif") as theirs,
@@ -201,7 +201,7 @@ def test_failure_half_way_leaves_nothing(scene: Path, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     array = xr.DataArray(pixels, dims=("band", "y", "x"))
     with pytest.raises(DiskFullError):
-        write_scene(array, target, format=FileFormat(overwrite=True))
+        write_scene(array, target, overwrite=True)
     assert target.read_text() == "old"
     assert set(tmp_path.iterdir()) == before
 
@@ -269,7 +269,7 @@ def test_a_copy_that_went_wrong_is_not_published(
     before = set(tmp_path.iterdir())
     monkeypatch.setattr("geodecloud.raster.staging.rasterio.shutil.copy", cut_off)
     with pytest.raises(SceneIOError, match=r"did not come out as computed|cannot be written"):
-        geodecloud.decloud_scene(scene, target, model="identity", format=FileFormat(overwrite=True))
+        geodecloud.decloud_scene(scene, target, model="identity", overwrite=True)
     assert (set(tmp_path.iterdir()), target.read_text()) == (before, "old")
 
 
@@ -336,7 +336,7 @@ def test_sidecars_of_an_older_file_do_not_mask_the_new_one(scene: Path, tmp_path
     ):
         dst.write_mask(np.zeros((101, 203), bool))
     assert (tmp_path / "out.tif.msk").exists()
-    geodecloud.decloud_scene(scene, out, model="identity", format=FileFormat(overwrite=True))
+    geodecloud.decloud_scene(scene, out, model="identity", overwrite=True)
     with rasterio.open(out) as dst:
         np.testing.assert_array_equal(dst.dataset_mask(), expected)
 
@@ -346,7 +346,6 @@ def test_no_input_can_be_overwritten(scene: Path, tmp_path: Path, toy_model: Pat
     link = tmp_path / "link.tif"
     link.symlink_to(scene)
     mask = write_raster(tmp_path / "mask.tif", np.ones((1, 101, 203), np.uint8))
-    replace = FileFormat(overwrite=True)
     for src, dst, options in [
         (scene, tmp_path / "sub" / ".." / "scene.tif", {}),
         (link, scene, {}),
@@ -354,7 +353,7 @@ def test_no_input_can_be_overwritten(scene: Path, tmp_path: Path, toy_model: Pat
         (scene, mask, {"mask": mask}),
     ]:
         with pytest.raises(SceneIOError, match="named twice"):
-            geodecloud.decloud_scene(src, dst, model=str(toy_model), format=replace, **options)
+            geodecloud.decloud_scene(src, dst, model=str(toy_model), overwrite=True, **options)
 
 
 def test_several_pages_are_refused(tmp_path: Path) -> None:
@@ -371,7 +370,7 @@ def test_two_writers_of_one_target_do_not_disturb_each_other(scene: Path, tmp_pa
     out = tmp_path / "out.tif"
 
     def run(_: int) -> None:
-        geodecloud.decloud_scene(scene, out, model="identity", format=FileFormat(overwrite=True))
+        geodecloud.decloud_scene(scene, out, model="identity", overwrite=True)
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(run, range(6)))

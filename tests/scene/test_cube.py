@@ -127,9 +127,10 @@ def test_reflectance_of_a_dataset_is_declared_by_each_variable(toy_model: Path) 
         assert np.abs(clear[name].values.astype(int) - 100 * i - plain[i]).max() <= 1
 
 
-def test_a_plan_says_what_would_be_done(series: np.ndarray, toy_model: Path) -> None:
-    said = repr(stack(series).geodecloud.plan(model=str(toy_model)))
-    assert "model toy (as asked) for bands 1, 2, 3, 4" in said
+def test_decisions_say_what_would_be_done(series: np.ndarray, toy_model: Path) -> None:
+    said = str(stack(series).geodecloud.decisions(model=str(toy_model)))
+    assert "model: toy\nwhy: as asked" in said
+    assert "bands: [1, 2, 3, 4]" in said
     assert "reflectance = DN / 10000" in said
 
 
@@ -183,7 +184,7 @@ def test_nodata_of_a_dataset(key: str, toy_model: Path) -> None:
 def test_looking_for_nodata_does_not_hide_what_is_said_later(toy_model: Path) -> None:
     """rioxarray remembers the first answer it gave for an object."""
     array = bands_scene(textured_dn(4, 60, 50, nodata=7))
-    array.geodecloud.plan(model=str(toy_model))
+    array.geodecloud.decisions(model=str(toy_model))
     array.attrs["nodata"] = 7
     assert array.rio.nodata == 7
     assert (array.geodecloud.provenance(model=str(toy_model)) == 0).any()

@@ -15,7 +15,7 @@ from test_conformance import assert_same_raster
 
 import geodecloud
 from geodecloud.errors import GeodecloudWarning, OptionError
-from geodecloud.raster.staging import FileFormat
+from geodecloud.options import FileFormat
 
 NAMESPACES = ("FOO", "ENVI", "GEOLOCATION", "IMAGERY", "NITF_METADATA")
 
@@ -133,7 +133,7 @@ def test_what_one_profile_moves_out_of_the_file_is_kept(tmp_path: Path) -> None:
 def test_an_option_that_drops_something_is_refused_before_the_work(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geodecloud.compute.chunks.Threads.store", None)  # the work
+    monkeypatch.setattr("geodecloud.compute.engine.Threads.store", None)  # the work
     scene = write_raster(tmp_path / "scene.tif", textured_dn(2, 20, 30))
     value = {"scales": (1e-4, 2e-4), "descriptions": ("a", "b"), "units": ("K", "m")}[what]
     with rasterio.open(scene, "r+") as dst:

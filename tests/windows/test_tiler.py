@@ -13,7 +13,6 @@ from geodecloud.windows.tiler import (
     Window,
     check_window,
     plan_chunks,
-    plan_overlapping,
     plan_windows,
 )
 
@@ -205,8 +204,6 @@ def test_refuses_impossible_windows(window_px):
     scene = Window(0, 0, 101, 203)
     with pytest.raises(WindowPlanError, match=rf"window of {window_px} px.*--window 256"):
         plan_windows(scene, window_px, 0, scene)
-    with pytest.raises(WindowPlanError, match=f"window of {window_px} px"):
-        plan_overlapping(scene, window_px, 0, scene)
 
 
 @pytest.mark.parametrize("halo_px", [-1, 70_000])
@@ -219,58 +216,3 @@ def test_refuses_impossible_halos(halo_px):
 def test_accepts_the_smallest_and_the_largest_window():
     check_window(1, 0)
     check_window(MAX_WINDOW_PX, MAX_WINDOW_PX)
-
-
-@st.composite
-def lattices(draw):
-    window_px = draw(st.integers(1, 30))
-    return window_px, draw(st.integers(0, window_px - 1))
-
-
-@given(extents_with_region(), lattices())
-def test_overlapping_windows_cover_the_region_and_stay_in_the_extent(both, lattice):
-    extent, region = both
-    windows = plan_overlapping(extent, *lattice, region)
-    inside, _ = times_covered(windows, region)
-    assert (inside >= 1).all()
-    assert all(pixels(window) <= pixels(extent) for window in windows)
-    assert len(set(windows)) == len(windows)
-    sides = {window.shape_yx for window in windows}
-    assert sides == {(min(lattice[0], extent.height), min(lattice[0], extent.width))}
-
-
-@given(extents_with_region(), lattices())
-def test_overlapping_neighbours_share_at_least_the_overlap(both, lattice):
-    extent, _ = both
-    window_px, overlap_px = lattice
-    windows = plan_overlapping(extent, window_px, overlap_px, extent)
-    for starts, side in (
-        (sorted({w.col_off for w in windows}), windows[0].width),
-        (sorted({w.row_off for w in windows}), windows[0].height),
-    ):
-        shared = side - np.diff(starts)
-        assert (shared >= overlap_px).all()
-        assert (shared[:-1] == overlap_px).all()  # only the last one is shifted back
-
-
-@given(extents_with_region(), lattices(), st.data())
-def test_two_regions_get_the_same_windows_of_one_lattice(both, lattice, data):
-    extent, region = both
-    left = data.draw(st.integers(0, extent.width - 1))
-    top = data.draw(st.integers(0, extent.height - 1))
-    other = Window(
-        extent.col_off + left, extent.row_off + top, extent.width - left, extent.height - top
-    )
-    for_region = plan_overlapping(extent, *lattice, region)
-    for_other = plan_overlapping(extent, *lattice, other)
-    touching_other = {w for w in for_region if pixels(w) & pixels(other)}
-    touching_region = {w for w in for_other if pixels(w) & pixels(region)}
-    assert touching_other == touching_region
-    assert all(pixels(w) & pixels(region) for w in for_region)
-
-
-@pytest.mark.parametrize("overlap_px", [64, 65, 1000])
-def test_refuses_windows_that_never_advance(overlap_px):
-    scene = Window(0, 0, 101, 203)
-    with pytest.raises(WindowPlanError, match=f"never advance.*--window above {overlap_px}"):
-        plan_overlapping(scene, 64, overlap_px, scene)

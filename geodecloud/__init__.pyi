@@ -1,0 +1,14 @@
+from . import config as config
+from ._version import __version__ as __version__
+from .batch.folder import decloud_folder as decloud_folder
+from .decloud_file import decloud_scene as decloud_scene
+from .errors import GeodecloudError as GeodecloudError
+from .errors import GeodecloudWarning as GeodecloudWarning
+from .models.weights import load_model as load_model
+from .options import FileFormat as FileFormat
+from .options import Options as Options
+from .pipeline import remove_clouds as remove_clouds
+from .raster.reader import read_metadata as read_metadata
+from .raster.writer import write_scene as write_scene
+from .scene.metadata import Metadata as Metadata
+from .source import open_scene as open_scene
