@@ -355,21 +355,24 @@ def test_one_batch_at_a_time(tmp_path: Path) -> None:
         geodecloud.decloud_folder(root, out, modell="identity")
 
 
-def test_killed_at_any_moment_it_ends_the_same(twelve: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("own_backend")
+def test_killed_at_any_moment_it_ends_the_same(
+    twelve: Path, toy_model: Path, tmp_path: Path
+) -> None:
     """SIGKILL when some scene is being worked on; no result is ever there in part."""
     reference = tmp_path / "reference"
-    batch(twelve, "--out-dir", reference, "--model", "identity", "--mask", "none")
+    batch(twelve, "--out-dir", reference, "--model", toy_model, "--mask", "none")
     expected = tree(reference)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "geodecloud", "batch", str(twelve), "--out-dir", str(out)]
-    command += ["--model", "identity", "--mask", "none", "-q"]
+    command += ["--model", str(toy_model), "--mask", "none", "-q"]
     rng = random.Random(12)
     for kills in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wanted = 3 * kills + rng.randint(1, 3)
         while process.poll() is None and len(list((out / ".geodecloud").rglob("*.json"))) < wanted:
             time.sleep(0.002)
-        time.sleep(rng.random() * 0.05)
+        time.sleep(rng.random() * 0.1)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert process.returncode == -signal.SIGKILL
@@ -385,11 +388,14 @@ def test_killed_at_any_moment_it_ends_the_same(twelve: Path, tmp_path: Path) -> 
     assert [p for p in out.rglob(".*") if p.name != ".geodecloud"] == []
 
 
-def test_interrupted_it_leaves_nothing_half_done(twelve: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("own_backend")
+def test_interrupted_it_leaves_nothing_half_done(
+    twelve: Path, toy_model: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "geodecloud", "batch", str(twelve), "--out-dir", str(out)]
     process = subprocess.Popen(
-        [*command, "--model", "identity", "--mask", "none"], stderr=subprocess.PIPE, text=True
+        [*command, "--model", str(toy_model), "--mask", "none"], stderr=subprocess.PIPE, text=True
     )
     while process.poll() is None and not list((out / ".geodecloud").rglob("*.json")):
         time.sleep(0.002)
@@ -398,7 +404,7 @@ def test_interrupted_it_leaves_nothing_half_done(twelve: Path, tmp_path: Path) -
     assert process.returncode == 130, told
     assert "Interrupted" in told
     assert [path.name for path in out.rglob(".*")] == [".geodecloud"]
-    again = batch(twelve, "--out-dir", out, "--model", "identity", "--mask", "none")
+    again = batch(twelve, "--out-dir", out, "--model", toy_model, "--mask", "none")
     assert len(list(out.rglob("*_decloud.tif"))) == 10, again.output
 
 
