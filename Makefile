@@ -10,7 +10,7 @@ demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a p
 	$(BIN)/python examples/demo.py demo
 
 test: $(READY)  ## all tests; with GEODECLOUD_TEST_DATA set, also those on real files
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 test-min: build/min/.ready  ## all tests with the lowest versions that pyproject.toml allows
 	build/min/bin/python -m pytest -q

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import functools
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from rasterio.transform import from_origin
 
+import geodecloud
+from geodecloud import options
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import save_weights
@@ -20,8 +23,18 @@ from geodecloud.models.weights import save_weights
 # here are too small to gain from threads
 torch.set_num_threads(1)
 
+# OpenVINO compiles a graph for each size of window, which takes longer than all windows of a small
+# scene; where the backend is not the point, torch runs the network
+geodecloud.config.set(backend="torch")
+#: For what takes its options as they are, without the defaults of the process.
+Options = functools.partial(options.Options, backend="torch")
+
 settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    max_examples=50,  # of which none is new in the next run
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
 # started in the background, this process ignores Ctrl-C, and so would the programs that tests interrupt
@@ -32,6 +45,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def repeatable() -> None:
     """What a test draws without a seed of its own is the same in each run."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def own_backend() -> Iterator[None]:
+    """The backend that is chosen where nobody asks for one."""
+    with geodecloud.config.set(backend="auto"):
+        yield
 
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -46,7 +66,7 @@ def real_data() -> Path:
     return Path(folder)
 
 
-def make_toy_model(path: Path, **options: object) -> Path:
+def make_toy_model(path: Path, **changes: object) -> Path:
     """Weights of a tiny random network; its attention crosses the threshold here and there."""
     torch.manual_seed(4)
     architecture = {
@@ -54,7 +74,7 @@ def make_toy_model(path: Path, **options: object) -> Path:
         "passes": "one-step",
         "direction_weights": True,
         "output": "blend",
-    } | options
+    } | changes
     network = SPANet(4, 4, **architecture)
     with torch.no_grad():
         network.conv_out.weight.abs_()  # reflectance above 0, so that no DN is clipped
@@ -108,13 +128,13 @@ def textured_dn(
 def write_raster(path: Path, dn: np.ndarray, **profile: object) -> Path:
     """Write a small georeferenced GeoTIFF, band names included where there are four bands."""
     count, height, width = dn.shape
-    options = {
+    place = {
         "driver": "GTiff",
         "crs": "EPSG:32719",
         "transform": from_origin(399960, 6300040, 10, 10),
         "dtype": dn.dtype,
     } | profile
-    with rasterio.open(path, "w", count=count, height=height, width=width, **options) as dst:
+    with rasterio.open(path, "w", count=count, height=height, width=width, **place) as dst:
         dst.write(dn)
         if count == len(BANDS):
             dst.descriptions = BANDS

@@ -7,6 +7,8 @@ import geodecloud
 from geodecloud.errors import OptionError
 from geodecloud.options import Options
 
+pytestmark = pytest.mark.usefixtures("own_backend")
+
 
 def test_defaults_hold_within_a_with() -> None:
     with geodecloud.config.set(max_memory="4GB", window=256):

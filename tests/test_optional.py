@@ -10,13 +10,12 @@ import pytest
 import rasterio
 import torch
 import xarray as xr
-from conftest import BANDS, make_toy_model, textured_dn, write_raster
+from conftest import BANDS, Options, make_toy_model, textured_dn, write_raster
 from rasterio.enums import ColorInterp
 
 from geodecloud.errors import BandError, GeodecloudWarning
 from geodecloud.models.catalogue import choose_model
 from geodecloud.models.weights import load_model, read_weights, save_weights
-from geodecloud.options import Options
 from geodecloud.pipeline import decloud
 from geodecloud.raster.reader import read_metadata
 

@@ -17,8 +17,6 @@ import pytest
 import rasterio
 import torch
 from conftest import make_toy_model, textured_dn, write_raster
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from geodecloud.backends import Backend, Margins, choose_backend, open_backend
 from geodecloud.backends.openvino_cpu import OpenVINOBackend, has_bf16
@@ -28,8 +26,11 @@ from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import IDENTITY, get_card, shipped_cards
 from geodecloud.models.weights import load_model
 from geodecloud.restore.declouder import Declouder
+from geodecloud.scene.bands import SENTINEL2_NM
 
 SHIPPED = [name for name, card in shipped_cards().items() if card.kind == "spanet"]
+
+pytestmark = pytest.mark.usefixtures("own_backend")
 
 
 def image_for(card: ModelCard, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -50,8 +51,13 @@ def opened(model: str | Path, backend: str, precision: str = "fp32", threads: in
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-@pytest.mark.parametrize("shape_yx", [(1, 1), (1, 40), (50, 1), (2, 3), (101, 83)])
-@pytest.mark.parametrize("model", [*SHIPPED, "toy"])
+@pytest.mark.parametrize(
+    ("model", "shape_yx"),
+    [
+        *(("toy", shape_yx) for shape_yx in [(1, 1), (1, 40), (50, 1), (2, 3), (101, 83)]),
+        *((model, (45, 61)) for model in SHIPPED),  # other weights of the same graph
+    ],
+)
 def test_scene_of_any_size_in_one_window(
     model: str, shape_yx: tuple[int, int], backend: str, toy_model: Path
 ) -> None:
@@ -63,7 +69,18 @@ def test_scene_of_any_size_in_one_window(
     np.testing.assert_allclose(attention[0], expected[1], atol=2e-5)
 
 
-@pytest.mark.parametrize("sides", list(itertools.product([False, True], repeat=4)))
+#: Sides of a window that lie within its scene. Of any two sides all four cases occur, and a graph
+#: treats no three of them together.
+SIDES = [
+    (False, False, False, False),
+    (False, True, True, True),
+    (True, False, True, True),
+    (True, True, False, True),
+    (True, True, True, False),
+]
+
+
+@pytest.mark.parametrize("sides", SIDES)
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_window_at_every_kind_of_place(
     sides: tuple[bool, ...], backend: str, toy_model: Path
@@ -95,12 +112,14 @@ def published_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_toy_model(path, output="image", direction_weights=False, width=8)
 
 
-@settings(max_examples=40)
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(36, 45), st.integers(0, 2**16))
+@pytest.mark.parametrize(
+    ("height", "width", "halo_px"), [(1, 1, 36), (1, 60, 45), (37, 2, 40), (59, 60, 37)]
+)
 def test_windows_within_a_scene_are_the_whole_image(
-    published_kind: Path, height: int, width: int, halo_px: int, seed: int
+    published_kind: Path, height: int, width: int, halo_px: int
 ) -> None:
-    image = image_for(get_card(str(published_kind)), height + 90, width + 90, seed)
+    """From one pixel to several, with the reach of the network (36 px) as halo and with more."""
+    image = image_for(get_card(str(published_kind)), height + 90, width + 90, height)
     margins = Margins(*(halo_px,) * 4)
     begin = 45 - halo_px
     patch = image[:, begin : 45 + height + halo_px, begin : 45 + width + halo_px]
@@ -109,14 +128,15 @@ def test_windows_within_a_scene_are_the_whole_image(
     np.testing.assert_allclose(restored[0], expected, atol=2e-5)
 
 
-def test_order_and_number_of_windows_do_not_matter(toy_model: Path) -> None:
+def test_order_and_number_of_windows_do_not_matter(
+    toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Graphs of other sides give up their memory for each other, and must come back whole."""
+    monkeypatch.setattr("geodecloud.backends.openvino_cpu._GRAPHS", 2)
     backend = opened(toy_model, "openvino")
     images = np.stack([image_for(get_card(str(toy_model)), 90, 100, seed) for seed in range(3)])
-    places = [Margins(), Margins(40, 40, 40, 40)]
-    places += [
-        Margins(*(40 * (i == side) for i in range(4))) for side in range(4)
-    ]  # more than are kept
+    # one more than are kept
+    places = [Margins(), Margins(40, 40, 40, 40), Margins(right=40)]
     first = [backend.run(images, place) for place in places]
     backend.release()
     for place, before in zip(places[::-1], first[::-1], strict=True):
@@ -124,25 +144,33 @@ def test_order_and_number_of_windows_do_not_matter(toy_model: Path) -> None:
         np.testing.assert_array_equal(again[0][::-1], before[0])
 
 
-def test_windows_share_the_memory_of_one(toy_model: Path) -> None:
+def test_windows_share_the_memory_of_one(toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of many kinds, in any order: bit by bit what they are alone, and the books on memory."""
+    monkeypatch.setattr("geodecloud.backends.openvino_cpu._GRAPHS", 3)
     shared = opened(toy_model, "openvino")
     assert isinstance(shared, OpenVINOBackend)
-    shared._most_px = 90 * 100
-    image = image_for(get_card(str(toy_model)), 90, 100)
-    places = [Margins(*(40 * (i == side) for i in range(4))) for side in range(4)] + [Margins()]
-    for height, width in [(90, 100), (90, 30), (88, 100), (20, 30), (90, 100)]:
+    shared._most_px = 70 * 90
+    image = image_for(get_card(str(toy_model)), 70, 90)
+    large, strip = (70, 90), (70, 30)
+    kinds = [
+        (large, Margins()),
+        (strip, Margins(top=40)),
+        ((20, 30), Margins()),
+        (large, Margins(left=40)),
+    ]
+    alone = []
+    for (height, width), place in kinds:
         patch = np.ascontiguousarray(image[None, :, :height, :width])
-        for place in places:
-            if sum(place[1::2]) >= width or sum(place[::2]) >= height:
-                continue  # nothing but context
-            both = shared.run(patch, place), opened(toy_model, "openvino").run(patch, place)
-            np.testing.assert_array_equal(both[0][0], both[1][0])
-            np.testing.assert_array_equal(both[0][1], both[1][1])
-            held = [height * width for _, (height, width) in shared._requests]
-            assert sum(held) <= 1.1 * shared._most_px
-            assert shared._requests.keys() <= shared._compiled.keys()
-            assert len(shared._compiled) <= 4
+        alone.append((patch, place, opened(toy_model, "openvino").run(patch, place)))
+    for number in (0, 1, 2, 1, 0, 3, 2, 0):
+        patch, place, expected = alone[number]
+        restored, attention = shared.run(patch, place)
+        np.testing.assert_array_equal(restored, expected[0])
+        np.testing.assert_array_equal(attention, expected[1])
+        held = [height * width for _, (height, width) in shared._requests]
+        assert sum(held) <= 1.1 * shared._most_px
+        assert shared._requests.keys() <= shared._compiled.keys()
+        assert len(shared._compiled) <= 3
     shared.release()
     assert not shared._requests
 
@@ -152,7 +180,7 @@ def test_no_digit_depends_on_the_size_of_the_window() -> None:
     backend, margins = opened("s2-10m", "openvino"), Margins(36, 36, 36, 36)
     image = image_for(get_card("s2-10m"), 260, 330)[None]
     large, _ = backend.run(image, margins)
-    for height, width in [(73, 73), (100, 330), (260, 80), (259, 201)]:
+    for height, width in [(73, 73), (100, 330), (259, 80)]:
         small, _ = backend.run(np.ascontiguousarray(image[..., :height, :width]), margins)
         np.testing.assert_array_equal(small, large[..., : height - 72, : width - 72])
 
@@ -201,27 +229,14 @@ def test_bf16_on_real_scenes_is_near_float32(model: str, backend: str, real_data
     if backend == "openvino":
         needs_bf16()
     card = get_card(model)
-    names = [
-        "B01",
-        "B02",
-        "B03",
-        "B04",
-        "B05",
-        "B06",
-        "B07",
-        "B08",
-        "B8A",
-        "B09",
-        "B10",
-        "B11",
-        "B12",
-    ]
-    pairs = read_pairs(real_data / "sen12mscr", card.channel_names, names)[:6]
+    pairs = read_pairs(real_data / "sen12mscr", card.channel_names, tuple(SENTINEL2_NM))[:4]
     half = opened(model, backend, "bf16")
     differences = []
     for pair in pairs:
-        restored, _ = half.run(pair.cloudy[None].copy(), Margins())
-        differences.append((restored[0] - whole(model, pair.cloudy)[0]).ravel())
+        # a part of each: CPUs without instructions for bf16 take their time
+        image = np.ascontiguousarray(pair.cloudy[:, 96:160, 96:160])
+        restored, _ = half.run(image[None], Margins())
+        differences.append((restored[0] - whole(model, image)[0]).ravel())
     difference = np.concatenate(differences).astype(np.float64)
     assert 10 * np.log10(1 / np.mean(difference**2)) >= 54
     assert abs(difference.mean()) <= 0.0005

@@ -541,6 +541,7 @@ def test_one_batch_at_a_time(tmp_path: Path) -> None:
         geodecloud.decloud_folder(root, out, modell="identity")
 
 
+@pytest.mark.usefixtures("own_backend")
 def test_killed_at_any_moment_it_ends_the_same(
     twelve: Path, toy_model: Path, tmp_path: Path
 ) -> None:
@@ -552,7 +553,7 @@ def test_killed_at_any_moment_it_ends_the_same(
     command = [sys.executable, "-m", "geodecloud", "batch", str(twelve), "--out-dir", str(out)]
     command += ["--model", str(toy_model), "--mask", "none", "-q"]
     rng = random.Random(12)
-    for kills in range(3):
+    for kills in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wanted = 3 * kills + rng.randint(1, 3)
         while process.poll() is None and len(list((out / ".geodecloud").rglob("*.json"))) < wanted:
@@ -573,6 +574,7 @@ def test_killed_at_any_moment_it_ends_the_same(
     assert [p for p in out.rglob(".*") if p.name != ".geodecloud"] == []
 
 
+@pytest.mark.usefixtures("own_backend")
 def test_interrupted_it_leaves_nothing_half_done(
     twelve: Path, toy_model: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from geodecloud.bench.measure import REFERENCE, plan_scene_windows
 from geodecloud.bench.scene import Stopwatch, write_scene
 from geodecloud.cli.commands import main
 
+pytestmark = pytest.mark.usefixtures("own_backend")
+
 spans = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 12)), max_size=12)
 
 

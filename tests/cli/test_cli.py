@@ -26,6 +26,7 @@ def invoke(*args: object) -> Result:
     return CliRunner().invoke(main, [str(arg) for arg in args])
 
 
+@pytest.mark.usefixtures("own_backend")
 def test_bare_scene_is_run(scene: Path, tmp_path: Path) -> None:
     for words in ([], ["run"]):
         out = tmp_path / f"clear{len(words)}.tif"
@@ -302,8 +303,9 @@ def test_interrupt_leaves_nothing(
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_to_a_real_process_leave_nothing(sign: int, code: int, tmp_path: Path) -> None:
-    scene = write_raster(tmp_path / "big.tif", textured_dn(4, 1500, 1500))
+    scene = write_raster(tmp_path / "big.tif", textured_dn(4, 700, 800))
     command = [sys.executable, "-m", "geodecloud", str(scene), "--out", str(tmp_path / "out.tif")]
+    command += ["--window", "128"]  # many, and each is soon done
     before = set(tmp_path.iterdir())
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob(".out.tif.*/raw/*.tif")) and process.poll() is None:

@@ -81,7 +81,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 
 @pytest.fixture
 def big(tmp_path: Path) -> Path:
-    return write_raster(tmp_path / "big.tif", textured_dn(4, 1000, 1100, nodata=0), nodata=0)
+    return write_raster(tmp_path / "big.tif", textured_dn(4, 560, 600, nodata=0), nodata=0)
 
 
 def same_pixels(first: Path, second: Path) -> bool:
@@ -94,11 +94,11 @@ def test_a_scene_on_a_cluster_equals_threads(
 ) -> None:
     local, remote = tmp_path / "local.tif", tmp_path / "remote.tif"
     maps = tmp_path / "local_map.tif", tmp_path / "remote_map.tif"
-    geodecloud.decloud_scene(big, local, model=str(toy_model), cloud_map=maps[0], window=256)
+    geodecloud.decloud_scene(big, local, model=str(toy_model), cloud_map=maps[0], window=128)
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere: paths must not depend on it
     command = ["big.tif", "--out", "remote.tif", "--cloud-map", "remote_map.tif"]
     # small windows, for several chunks to share out
-    command += ["--model", str(toy_model), "--window", "256", "--scheduler", cluster.address]
+    command += ["--model", str(toy_model), "--window", "128", "--scheduler", cluster.address]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.stderr
     assert same_pixels(local, remote)
@@ -126,7 +126,7 @@ def test_provenance_from_a_cluster_equals_threads(
     cluster: Processes, big: Path, toy_model: Path, tmp_path: Path
 ) -> None:
     """Its blocks have two takers: the file, and the count in the report."""
-    options = {"model": str(toy_model), "window": 256}
+    options = {"model": str(toy_model), "window": 128}
     reports = [
         geodecloud.decloud_scene(
             *(big, tmp_path / f"{name}.tif"),

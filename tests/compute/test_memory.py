@@ -16,6 +16,8 @@ from geodecloud.options import Options
 from geodecloud.raster.reader import read_metadata
 from geodecloud.restore.decisions import decide
 
+pytestmark = pytest.mark.usefixtures("own_backend")
+
 
 @pytest.mark.parametrize(
     ("text", "amount"), [("4GB", 4e9), ("800 m", 8e8), ("1.5g", 1.5e9), ("2e9", 2e9), ("7", 7)]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from conftest import BANDS, textured_dn, write_raster
+from conftest import BANDS, Options, textured_dn, write_raster
 from products import band_pixels, build_small
 from scipy.ndimage import distance_transform_edt
 
 import geodecloud
 from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.masks.sources import _clouds_of_classes
-from geodecloud.options import FileFormat, Options
+from geodecloud.options import FileFormat
 from geodecloud.pipeline import decloud
 from geodecloud.raster.staging import MaskTarget
 from geodecloud.restore.composite import MARGIN_PX, Provenance

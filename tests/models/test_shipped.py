@@ -14,6 +14,8 @@ from geodecloud.scene.bands import SENTINEL2_NM
 
 RESTORED = [1, 2, 3, 7]  # B02, B03, B04, B08 among the 13 bands
 
+pytestmark = pytest.mark.usefixtures("own_backend")
+
 
 def psnr_db(image: np.ndarray, truth: np.ndarray) -> float:
     """Written out here: the test must not lean on the package's own metric."""
@@ -21,19 +23,25 @@ def psnr_db(image: np.ndarray, truth: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((a - b) ** 2)))
 
 
-def named_copy(source: Path, out: Path) -> Path:
+def middle(source: Path, out: Path, named: bool = False) -> Path:
+    """Half of the sides of a scene: enough of each to judge by, in a quarter of the time."""
     with rasterio.open(source) as src:
-        profile, dn = src.profile, src.read()
+        height, width = src.height // 2, src.width // 2
+        window = rasterio.windows.Window(width // 2, height // 2, width, height)
+        dn, place = src.read(window=window), src.window_transform(window)
+        profile = src.profile | {"width": width, "height": height, "transform": place}
     with rasterio.open(out, "w", **profile) as dst:
         dst.write(dn)
-        dst.descriptions = tuple(SENTINEL2_NM)
+        if named:
+            dst.descriptions = tuple(SENTINEL2_NM)
     return out
 
 
 def test_real_pairs_gain_at_least_4_db(real_data: Path, tmp_path: Path) -> None:
+    """Every second pair; the others are for the model of all bands."""
     gains = []
-    for cloudy in sorted((real_data / "sen12mscr").glob("*_cloudy.tif")):
-        scene = named_copy(cloudy, tmp_path / cloudy.name)
+    for cloudy in sorted((real_data / "sen12mscr").glob("*_cloudy.tif"))[1::2]:
+        scene = middle(cloudy, tmp_path / cloudy.name, named=True)
         out, codes = tmp_path / "clear.tif", tmp_path / "codes.tif"
         options = ["--model", "s2-10m", "--overwrite", "--provenance", str(codes)]
         result = CliRunner().invoke(main, [str(scene), "--out", str(out), *options])
@@ -47,19 +55,21 @@ def test_real_pairs_gain_at_least_4_db(real_data: Path, tmp_path: Path) -> None:
         passed = [i for i in range(13) if i not in RESTORED]
         np.testing.assert_array_equal(before[passed], after[passed])
         np.testing.assert_array_equal(before[:, code == 1], after[:, code == 1])
-        with rasterio.open(str(cloudy).replace("_cloudy", "_clear")) as src:
+        clear = cloudy.with_name(cloudy.name.replace("_cloudy", "_clear"))
+        with rasterio.open(middle(clear, tmp_path / clear.name)) as src:
             truth = src.read()
         gain = psnr_db(after[RESTORED], truth[RESTORED]) - psnr_db(
             before[RESTORED], truth[RESTORED]
         )
         gains.append(gain)
-    assert len(gains) == 22
+    assert len(gains) == 11
     assert np.mean(gains) >= 4
 
 
 def test_thirteen_unnamed_bands_are_taken_in_esa_order(real_data: Path, tmp_path: Path) -> None:
-    cloudy = real_data / "sen12mscr/idx4287_cloudy.tif"
-    named = named_copy(cloudy, tmp_path / "named.tif")
+    source = real_data / "sen12mscr/idx4287_cloudy.tif"
+    cloudy = middle(source, tmp_path / "cloudy.tif")
+    named = middle(source, tmp_path / "named.tif", named=True)
     images = []
     for scene in (cloudy, named):
         out = tmp_path / f"out_{scene.name}"
@@ -71,15 +81,16 @@ def test_thirteen_unnamed_bands_are_taken_in_esa_order(real_data: Path, tmp_path
 
 
 def test_all_bands_gain_and_do_no_harm(real_data: Path, tmp_path: Path) -> None:
-    """Every second pair, by the default command line; no pair may lose more than 1 dB."""
+    """The other pairs, by the default command line; no pair may lose more than 1 dB."""
     gains = []
     for cloudy in sorted((real_data / "sen12mscr").glob("*_cloudy.tif"))[::2]:
-        out = tmp_path / "clear.tif"
-        result = CliRunner().invoke(main, [str(cloudy), "--out", str(out), "--overwrite"])
+        scene, out = middle(cloudy, tmp_path / cloudy.name), tmp_path / "clear.tif"
+        result = CliRunner().invoke(main, [str(scene), "--out", str(out), "--overwrite"])
         assert result.exit_code == 0, result.output
         assert "model s2-all" in result.stderr
+        clear = cloudy.with_name(cloudy.name.replace("_cloudy", "_clear"))
         images = []
-        for path in (cloudy, out, str(cloudy).replace("_cloudy", "_clear")):
+        for path in (scene, out, middle(clear, tmp_path / clear.name)):
             with rasterio.open(path) as src:
                 images.append(src.read())
         gains.append(psnr_db(images[1], images[2]) - psnr_db(images[0], images[2]))
@@ -111,12 +122,13 @@ def test_a_veil_over_a_picture_is_lifted_where_it_is_asked_for(
     """Every third pair of RICE1, of which nothing was trained on, by ``--model rgb``."""
     gains = []
     for cloudy in sorted((real_data / "rice/RICE1/cloud").iterdir())[::3]:
-        out = tmp_path / "clear.tif"
+        scene, out = middle(cloudy, tmp_path / "scene.png"), tmp_path / "clear.tif"
         options = ["--model", "rgb", "--overwrite"]
-        result = CliRunner().invoke(main, [str(cloudy), "--out", str(out), *options])
+        result = CliRunner().invoke(main, [str(scene), "--out", str(out), *options])
         assert result.exit_code == 0, result.output
         images = []
-        for path in (cloudy, out, real_data / "rice/RICE1/label" / cloudy.name):
+        label = real_data / "rice/RICE1/label" / cloudy.name
+        for path in (scene, out, middle(label, tmp_path / "label.png")):
             with rasterio.open(path) as src:
                 images.append(src.read() * (1e4 / 255))
         gains.append(psnr_db(images[1], images[2]) - psnr_db(images[0], images[2]))

@@ -274,7 +274,7 @@ def tiled_network(direction_weights):
     return loud_network("one-step", direction_weights, "blend").float()
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(
     st.integers(1, 110),
     st.integers(1, 110),

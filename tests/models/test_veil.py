@@ -10,7 +10,7 @@ import pytest
 import rasterio
 import torch
 import xarray as xr
-from conftest import textured_dn, write_raster, write_toy
+from conftest import Options, textured_dn, write_raster, write_toy
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -22,7 +22,6 @@ from geodecloud.models.spanet import SPANet
 from geodecloud.models.tensors import read_tensors
 from geodecloud.models.veil import LEAST_OPACITY, NUMBERS, Veil, describe, find_veil, guess
 from geodecloud.models.weights import load_model
-from geodecloud.options import Options
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.restore.composite import Provenance
 from geodecloud.training.chips import Chip

@@ -260,12 +260,14 @@ def from_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarra
     """A scene, and what the command line makes of it with the shipped model."""
     folder = tmp_path_factory.mktemp("file")
     path = write_raster(folder / "scene.tif", textured_dn(4, 260, 340, nodata=0), nodata=0)
-    done = CliRunner().invoke(main, [str(path), "--out", str(folder / "out.tif")])
+    words = [str(path), "--out", str(folder / "out.tif"), "--backend", "auto"]
+    done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     with rasterio.open(folder / "out.tif") as dst:
         return path, dst.read()
 
 
+@pytest.mark.usefixtures("own_backend")
 @pytest.mark.parametrize("chunks", [None, 128, 300, 1024, -1, ((17, 200, 3, 40), (190, 1, 149))])
 def test_accessor_equals_the_command_line(
     chunks: object, from_file: tuple[Path, np.ndarray]

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import textured_dn, write_toy
+from conftest import Options, textured_dn, write_toy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from geodecloud.errors import WeightsError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.spanet import SPANet
-from geodecloud.options import Options
 from geodecloud.pipeline import decloud
 from geodecloud.scene.reflectance import Codec, Tone
 
