@@ -1,0 +1,249 @@
+"""Coefficients that make a scene of its other dates, for every combination of dates and every cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.restore.references.coarse import CoarseField, gather_field
+from geodecloud.restore.references.coefficients import Coefficients
+from geodecloud.restore.references.moments import (
+    CELL_PX,
+    FOLDS,
+    CellGrid,
+    Float,
+    Moments,
+    gather,
+    group_sample,
+    plan_cells,
+    smooth_cells,
+)
+from geodecloud.restore.references.sample import Sample
+from geodecloud.windows.tiler import Window
+
+#: Shares of a band's variance that are tried as penalty; what does best on left-out blocks is taken.
+PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
+#: The whole scene speaks in each cell with the weight of as many pixels per coefficient.
+WHOLE_SCENE_PX = 20
+#: A combination of dates is solved from at least as many pixels per coefficient.
+_LEAST_PX = 4
+#: Residuals beyond as many robust standard deviations are no ground seen in both: left out.
+OUTLIER = 5.0
+_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class _Fits:
+    """Solutions of the combinations (S): see `Coefficients` for the shapes."""
+
+    dates: list[int]
+    beta: Float  # (S, cells, C, 1 + R * B), of values as they are
+    variance: Float  # (S, cells, C) of left-out blocks
+    weight: Float  # (S, cells, R)
+
+
+def solve(
+    sample: Sample, extent: Window, *, cell_px: int = CELL_PX, robust: bool = True
+) -> Coefficients:
+    """Fit the scene by ridge regression on all bands of all dates.
+
+    Parameters
+    ----------
+    sample : of the whole scene, in any order
+    extent : the whole scene
+    cell_px : wished side of a cell: within, one set of coefficients; smoothed over neighbours
+    robust : fit twice, the second time without pixels that cannot be ground in all dates
+
+    Returns
+    -------
+    Coefficients
+        `Coefficients.is_empty` where the sample has no pixel.
+    """
+    sample = sample.in_order()
+    count, bands = sample.references.shape[1:]
+    channels = sample.scene.shape[1]
+    features = 1 + count * bands + channels
+    if len(sample) == 0:
+        return Coefficients.empty(channels, count, bands, extent)
+    all_dates = group_sample(sample)
+    for rest in range(_ROUNDS if robust else 1, 0, -1):
+        groups = group_sample(sample)
+        cells = plan_cells(extent.shape_yx, features, len(np.unique(groups)), cell_px)
+        moments = gather(sample, groups, cells, extent)
+        fits = _fit_all(moments, cells, count, bands, channels)
+        solved = _coefficients(fits, cells, extent, count, bands)
+        residual = sample.scene - solved.at(sample.row, sample.col, sample.references, groups)
+        if rest > 1:
+            keep = _inliers(residual, solved.subset[groups])
+            sample, all_dates = sample.take(keep), all_dates[keep]
+    field = gather_field(sample, residual, extent)
+    return solved.with_field(field)
+
+
+def _inliers(residual: NDArray[np.float32], subset: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Pixels whose residual is not far out in any band, judged among those of the same dates."""
+    keep = np.ones(len(residual), bool)
+    for one in np.unique(subset):
+        some = subset == one
+        part = residual[some]
+        middle = np.median(part, axis=0)
+        spread = 1.4826 * np.median(np.abs(part - middle), axis=0) + 1e-4
+        keep[some] = (np.abs(part - middle) <= OUTLIER * spread).all(axis=1)
+    return keep
+
+
+def _combinations(moments: Moments, count: int) -> list[int]:
+    """Combinations of dates to solve: all of four dates or fewer, else those that occur, and singles."""
+    if count <= 4:
+        return list(range(1 << count))
+    pixels = moments.products[..., 0, 0].sum(axis=(1, 2))
+    often = moments.groups[np.argsort(-pixels, kind="stable")][:32]
+    return sorted({0, *(1 << r for r in range(count)), *(int(dates) for dates in often)})
+
+
+def _fit_all(moments: Moments, cells: CellGrid, count: int, bands: int, channels: int) -> _Fits:
+    """Solve each combination that has enough pixels; that without any date always has."""
+    fits = []
+    for dates in _combinations(moments, count):
+        chosen = [r for r in range(count) if dates >> r & 1]
+        index = np.array([0] + [1 + r * bands + b for r in chosen for b in range(bands)])
+        products = moments.of_dates(dates)
+        pixels = products[..., 0, 0].sum()
+        if dates and pixels < _LEAST_PX * len(index):
+            continue
+        fits.append((dates, *_fit(products, moments.centre, index, cells, channels)))
+    spread = np.sqrt(_variances(moments, count * bands))
+    weight = np.zeros((len(fits), cells.shape_yx[0] * cells.shape_yx[1], count))
+    for number, fit in enumerate(fits):
+        share = np.abs(fit[1][:, :, 1:]) * spread
+        weight[number] = share.sum(axis=1).reshape(-1, count, bands).sum(axis=2) if count else 0
+    return _Fits(
+        [fit[0] for fit in fits],
+        np.stack([fit[1] for fit in fits]),
+        np.stack([fit[2] for fit in fits]),
+        weight,
+    )
+
+
+def _variances(moments: Moments, bands: int) -> Float:
+    """Variance of each band of the dates, over all pixels."""
+    total = moments.products.sum(axis=(0, 1, 2))
+    return np.asarray(np.diagonal(total)[1 : 1 + bands] / max(total[0, 0], 1))
+
+
+def _fit(
+    products: Float, centre: Float, index: NDArray[np.int64], cells: CellGrid, channels: int
+) -> tuple[Float, Float]:
+    """Coefficients (cells, C, 1 + R * B) and left-out variance (cells, C) of one combination."""
+    size = products.shape[-1]
+    whole = products.sum(axis=0)
+    total = whole.sum(axis=0)
+    bands = np.arange(size - channels, size)
+    penalty = _best_penalty(whole, index, bands)
+    share = min(1.0, WHOLE_SCENE_PX * len(index) / max(total[0, 0], 1.0))
+    some_cells = cells.shape_yx != (1, 1)
+
+    def local(left_out: int | None) -> Float:
+        """Moments of each cell with its neighbours and, a little, the whole scene."""
+        kept = [fold for fold in range(FOLDS) if fold != left_out]
+        part = products[:, kept].sum(axis=1)
+        if not some_cells:
+            return part
+        return smooth_cells(part, cells) + share * part.sum(axis=0)
+
+    beta, _ = _ridge(local(None), index, bands, penalty)
+    squares = np.zeros((len(products), channels))
+    for fold in range(FOLDS):
+        left, _ = _ridge(local(fold), index, bands, penalty)
+        squares += _squares(products[:, fold], left, index, bands)
+    pixels = products[..., 0, 0].sum(axis=1)
+    mean = squares.sum(axis=0) / max(pixels.sum(), 1)
+    prior = WHOLE_SCENE_PX * len(index)
+    variance = (squares + prior * mean) / (pixels + prior)[:, None]
+    return _uncentred(beta, centre, index, size - channels), variance
+
+
+def _best_penalty(whole: Float, index: NDArray[np.int64], bands: NDArray[np.int64]) -> float:
+    """The penalty with the least squares on left-out blocks of the whole scene."""
+    if len(index) == 1:
+        return PENALTIES[0]
+    total = whole.sum(axis=0)
+    losses = []
+    for penalty in PENALTIES:
+        loss = 0.0
+        for fold in range(FOLDS):
+            beta, _ = _ridge((total - whole[fold])[None], index, bands, penalty)
+            loss += float(_squares(whole[fold][None], beta, index, bands).sum())
+        losses.append(loss)
+    return PENALTIES[int(np.argmin(losses))]
+
+
+def _ridge(
+    products: Float, index: NDArray[np.int64], bands: NDArray[np.int64], penalty: float
+) -> tuple[Float, Float]:
+    """Coefficients (N, C, K) of centred values; the intercept is not penalised."""
+    pixels = np.maximum(products[:, 0, 0], 1e-9)[:, None, None]
+    means = products[:, 0] / pixels[:, 0]
+    covariance = products / pixels - means[:, :, None] * means[:, None, :]
+    rest = index[1:]
+    beta = np.zeros((len(products), len(bands), len(index)))
+    if len(rest):
+        inner = covariance[:, rest[:, None], rest]
+        spread = np.sqrt(np.maximum(np.diagonal(inner, axis1=1, axis2=2), 1e-10))
+        scaled = inner / spread[:, :, None] / spread[:, None, :]
+        scaled = scaled + penalty * np.eye(len(rest))
+        cross = covariance[:, rest[:, None], bands] / spread[:, :, None]
+        slopes = np.linalg.solve(scaled, cross) / spread[:, :, None]
+        beta[:, :, 1:] = np.swapaxes(slopes, 1, 2)
+    beta[:, :, 0] = means[:, bands] - np.einsum("nck,nk->nc", beta[:, :, 1:], means[:, rest])
+    return beta, means
+
+
+def _squares(
+    products: Float, beta: Float, index: NDArray[np.int64], bands: NDArray[np.int64]
+) -> Float:
+    """Sum of squared residuals (N, C): ``y'y - 2 b'X'y + b'X'X b``, no pixel needed."""
+    inner = products[:, index[:, None], index]
+    cross = products[:, index[:, None], bands]
+    squares = np.diagonal(products[:, bands[:, None], bands], axis1=1, axis2=2)
+    explained = np.einsum("nck,nkc->nc", beta, cross)
+    size = np.einsum("nck,nkj,ncj->nc", beta, inner, beta)
+    return np.maximum(squares - 2 * explained + size, 0)
+
+
+def _uncentred(beta: Float, centre: Float, index: NDArray[np.int64], width: int) -> Float:
+    """Coefficients of values as they are, zero for dates that are not in the combination."""
+    out = np.zeros((*beta.shape[:2], width))
+    out[:, :, index] = beta
+    out[:, :, 0] += centre[width:] - out[:, :, 1:] @ centre[1:width]
+    return out
+
+
+def _coefficients(
+    fits: _Fits, cells: CellGrid, extent: Window, count: int, bands: int
+) -> Coefficients:
+    """Fits as they travel: float32, with the best combination for whatever dates a pixel has."""
+    overall = fits.variance.mean(axis=(1, 2))
+    best = np.zeros(1 << count, np.int16)
+    for dates in range(1 << count):
+        within = [n for n, used in enumerate(fits.dates) if used & dates == used]
+        best[dates] = min(within, key=lambda n: (overall[n], n))
+    heaviest = np.where(
+        np.array(fits.dates)[:, None] > 0,
+        fits.weight.argmax(axis=2) if count else -1,
+        -1,
+    ).astype(np.int8)
+    channels = fits.beta.shape[2]
+    return Coefficients(
+        beta=fits.beta.astype(np.float32),
+        error=np.sqrt(fits.variance).astype(np.float32),
+        heaviest=heaviest,
+        dates=tuple(fits.dates),
+        subset=best,
+        shape=(count, bands),
+        cells=cells,
+        extent=extent,
+        field=CoarseField.zeros(channels, extent),
+    )
