@@ -12,7 +12,7 @@ clear ground around.
 """
 
 from geodecloud.restore.references.coefficients import Coefficients, Prediction
-from geodecloud.restore.references.fill import REACH_PX, Fill, fill
+from geodecloud.restore.references.holes import REACH_PX, Fill, fill
 from geodecloud.restore.references.sample import Sample, merge, plan_stride, take_sample
 from geodecloud.restore.references.solve import solve
 

@@ -8,53 +8,65 @@ depends on what is known within a reach, to the last bit.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.restore.references.sample import Array
 
 #: Weight of the level above, in full blocks of this level.
-STIFFNESS = 0.02
+STIFFNESS = 0.03
 #: A binomial filter of five blocks: a standard deviation of one.
 TAPS = (0.375, 0.25, 0.0625)
 
 
-def carry_levels(
+@dataclass(frozen=True)
+class Carried:
+    """What is known, carried everywhere.
+
+    Attributes
+    ----------
+    values : (C, H, W) float32
+    open_share : (K, H, W) float32, factor on the variance, by each of K models
+    """
+
+    values: Array
+    open_share: Array
+
+
+def carry(
     values: Array,
     weight: Array,
-    prior: Array | None,
-    levels: int | None = None,
-    first: int = 0,
-) -> Array:
-    """Values everywhere, (C, H, W).
+    shares: NDArray[np.float32],
+    above: Carried | None = None,
+) -> Carried:
+    """Carry values from where they are known.
 
     Parameters
     ----------
     values : (C, H, W) float32, already times `weight`
     weight : (H, W) float32 in [0, 1], 0 where nothing is known
-    prior : (C, ...) what is put where no level knows anything, at the resolution of the level above
-        the last; None: zeros, and as many levels as it takes to end in one block
-    levels : number of levels
-    first : of the levels, counted from single pixels, that is the finest to be smoothed
+    shares : (levels, K) float32, factor on the variance where a level knows all
+    above : at twice the side of the coarsest level's blocks; None: zeros, and the
+        factor of the last level
     """
-    height, width = weight.shape
-    if levels is None:
-        levels = max(1, (max(height, width) - 1).bit_length() + 1)
-    stack = [(values, weight)]
-    for _ in range(levels - 1):
-        stack.append((halve(stack[-1][0]), halve(stack[-1][1][None])[0]))
-    if prior is None:
-        above = np.zeros_like(halve(stack[-1][0]))
-    else:
-        above = prior
-    for level in range(levels - 1, -1, -1):
-        total, known = stack[level]
-        above = double(above)[:, : total.shape[1], : total.shape[2]]
-        if level < first:
-            continue
-        total, known = smooth(total), smooth(known[None])[0]
-        above = (total + np.float32(STIFFNESS) * above) / (known + np.float32(STIFFNESS))
-    return above
+    stack = [(values, weight[None])]
+    for _ in shares[1:]:
+        stack.append((halve(stack[-1][0]), halve(stack[-1][1])))
+    if above is None:
+        empty = np.zeros_like(halve(stack[-1][0]))
+        above = Carried(empty, empty[:1] + shares[-1][:, None, None])
+    carried, left = above.values, above.open_share
+    stiff = np.float32(STIFFNESS)
+    for (total, known), share in zip(stack[::-1], shares[::-1], strict=True):
+        height, width = known.shape[1:]
+        carried, left = (double(part)[:, :height, :width] for part in (carried, left))
+        known = smooth(known)
+        sure = np.float32(1) / (known + stiff)
+        carried = (smooth(total) + stiff * carried) * sure
+        left = (known * share[:, None, None] + stiff * left) * sure
+    return Carried(carried, left)
 
 
 def halve(values: Array) -> Array:

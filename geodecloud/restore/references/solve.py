@@ -29,6 +29,8 @@ PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
 WHOLE_SCENE_PX = 20
 #: A combination of dates is solved from at least as many pixels per coefficient.
 _LEAST_PX = 4
+#: A band that varies less than this, in squared reflectance, is constant.
+_LEAST_VARIANCE = 1e-10
 #: Residuals beyond as many robust standard deviations are no ground seen in both: left out.
 OUTLIER = 5.0
 _ROUNDS = 2
@@ -153,10 +155,10 @@ def _fit(
             return part
         return smooth_cells(part, cells) + share * part.sum(axis=0)
 
-    beta, _ = _ridge(local(None), index, bands, penalty)
+    beta = _ridge(local(None), index, bands, penalty)
     squares = np.zeros((len(products), channels))
     for fold in range(FOLDS):
-        left, _ = _ridge(local(fold), index, bands, penalty)
+        left = _ridge(local(fold), index, bands, penalty)
         squares += _squares(products[:, fold], left, index, bands)
     pixels = products[..., 0, 0].sum(axis=1)
     mean = squares.sum(axis=0) / max(pixels.sum(), 1)
@@ -169,36 +171,41 @@ def _best_penalty(whole: Float, index: NDArray[np.int64], bands: NDArray[np.int6
     """The penalty with the least squares on left-out blocks of the whole scene."""
     if len(index) == 1:
         return PENALTIES[0]
-    total = whole.sum(axis=0)
-    losses = []
-    for penalty in PENALTIES:
-        loss = 0.0
-        for fold in range(FOLDS):
-            beta, _ = _ridge((total - whole[fold])[None], index, bands, penalty)
-            loss += float(_squares(whole[fold][None], beta, index, bands).sum())
-        losses.append(loss)
+    rest = whole.sum(axis=0) - whole
+    many = np.tile(rest, (len(PENALTIES), 1, 1))
+    beta = _ridge(many, index, bands, np.repeat(PENALTIES, FOLDS))
+    left_out = np.tile(whole, (len(PENALTIES), 1, 1))
+    losses = _squares(left_out, beta, index, bands).reshape(len(PENALTIES), -1).sum(axis=1)
     return PENALTIES[int(np.argmin(losses))]
 
 
 def _ridge(
-    products: Float, index: NDArray[np.int64], bands: NDArray[np.int64], penalty: float
-) -> tuple[Float, Float]:
-    """Coefficients (N, C, K) of centred values; the intercept is not penalised."""
-    pixels = np.maximum(products[:, 0, 0], 1e-9)[:, None, None]
-    means = products[:, 0] / pixels[:, 0]
-    covariance = products / pixels - means[:, :, None] * means[:, None, :]
+    products: Float, index: NDArray[np.int64], bands: NDArray[np.int64], penalty: float | Float
+) -> Float:
+    """Coefficients (N, C, K) of centred values; the intercept is not penalised.
+
+    Parameters
+    ----------
+    products : (N, D, D)
+    index, bands : rows of the products that are features, the first of them the ones, and bands of the scene
+    penalty : share of each feature's variance, one for all or one for each
+    """
+    pixels = np.maximum(products[:, 0, 0], 1e-9)
+    means = products[:, 0] / pixels[:, None]
     rest = index[1:]
     beta = np.zeros((len(products), len(bands), len(index)))
     if len(rest):
-        inner = covariance[:, rest[:, None], rest]
-        spread = np.sqrt(np.maximum(np.diagonal(inner, axis1=1, axis2=2), 1e-10))
-        scaled = inner / spread[:, :, None] / spread[:, None, :]
-        scaled = scaled + penalty * np.eye(len(rest))
-        cross = covariance[:, rest[:, None], bands] / spread[:, :, None]
-        slopes = np.linalg.solve(scaled, cross) / spread[:, :, None]
+        both = np.concatenate([rest, bands])
+        part = products[:, rest[:, None], both] / pixels[:, None, None]
+        part -= means[:, rest, None] * means[:, None, both]
+        inner, cross = part[:, :, : len(rest)], part[:, :, len(rest) :]
+        spread = np.sqrt(np.maximum(np.diagonal(inner, axis1=1, axis2=2), _LEAST_VARIANCE))
+        scaled = inner / (spread[:, :, None] * spread[:, None, :])
+        scaled += np.asarray(penalty).reshape(-1, 1, 1) * np.eye(len(rest))
+        slopes = np.linalg.solve(scaled, cross / spread[:, :, None]) / spread[:, :, None]
         beta[:, :, 1:] = np.swapaxes(slopes, 1, 2)
-    beta[:, :, 0] = means[:, bands] - np.einsum("nck,nk->nc", beta[:, :, 1:], means[:, rest])
-    return beta, means
+    beta[:, :, 0] = means[:, bands] - (beta[:, :, 1:] @ means[:, rest, None])[..., 0]
+    return beta
 
 
 def _squares(
@@ -206,11 +213,9 @@ def _squares(
 ) -> Float:
     """Sum of squared residuals (N, C): ``y'y - 2 b'X'y + b'X'X b``, no pixel needed."""
     inner = products[:, index[:, None], index]
-    cross = products[:, index[:, None], bands]
+    cross = products[:, bands[:, None], index]
     squares = np.diagonal(products[:, bands[:, None], bands], axis1=1, axis2=2)
-    explained = np.einsum("nck,nkc->nc", beta, cross)
-    size = np.einsum("nck,nkj,ncj->nc", beta, inner, beta)
-    return np.maximum(squares - 2 * explained + size, 0)
+    return np.maximum(squares + ((beta @ inner - 2 * cross) * beta).sum(axis=2), 0)
 
 
 def _uncentred(beta: Float, centre: Float, index: NDArray[np.int64], width: int) -> Float:

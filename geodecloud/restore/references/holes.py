@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.restore.references.coarse import BLOCK_PX, CoarseField
+from geodecloud.restore.references.coarse import BLOCK_PX, OPEN_SHARES, CoarseField
 from geodecloud.restore.references.coefficients import Prediction
-from geodecloud.restore.references.pyramid import carry_levels
+from geodecloud.restore.references.pyramid import carry
 from geodecloud.restore.references.sample import Array, Bool
 from geodecloud.windows.tiler import Window
 
@@ -50,24 +50,31 @@ def fill(
     """
     clear = clear & np.isfinite(scene).all(axis=0)
     residual = np.where(clear, scene - prediction.ground, 0).astype(np.float32)
-    block = BLOCK_PX // 2
-    left, top = (
-        (window.col_off - field.origin[0]) % block,
-        (window.row_off - field.origin[1]) % block,
+    around = _whole_blocks(window, field.origin)
+    before = window.relative_to(around)
+    padding = (
+        (before.row_off, around.height - before.row_off - window.height),
+        (before.col_off, around.width - before.col_off - window.width),
     )
-    bottom, right = -(top + window.height) % BLOCK_PX, -(left + window.width) % BLOCK_PX
-    ext = Window(
-        window.col_off - left,
-        window.row_off - top,
-        left + window.width + right,
-        top + window.height + bottom,
-    )
-    padding = ((top, bottom), (left, right))
     values = np.pad(residual, ((0, 0), *padding))
     weight = np.pad(clear.astype(np.float32), padding)
-    carried = carry_levels(values, weight, field.over(ext, BLOCK_PX), LEVELS, FIRST)
-    inner = (slice(top, top + window.height), slice(left, left + window.width))
-    return Fill(prediction.ground + carried[:, *inner], prediction.error, prediction.date)
+    carried = carry(values, weight, OPEN_SHARES[:LEVELS], field.over(around))
+    rows, cols = before.slices_yx
+    left = np.where(prediction.date >= 0, *carried.open_share[:, rows, cols])
+    return Fill(
+        prediction.ground + carried.values[:, rows, cols],
+        prediction.error * np.sqrt(left),
+        prediction.date,
+    )
 
 
-FIRST = 0
+def _whole_blocks(window: Window, origin: tuple[int, int]) -> Window:
+    """The window grown to the coarse blocks of the scene."""
+    left, top = (window.col_off - origin[0]) % BLOCK_PX, (window.row_off - origin[1]) % BLOCK_PX
+    width, height = left + window.width, top + window.height
+    return Window(
+        window.col_off - left,
+        window.row_off - top,
+        width + -width % BLOCK_PX,
+        height + -height % BLOCK_PX,
+    )
