@@ -20,6 +20,8 @@ from geodecloud.restore.references.moments import (
     plan_cells,
     smooth_cells,
 )
+from geodecloud.restore.references.ridge import ridge, squares_left
+from geodecloud.restore.references.robust import find_ground
 from geodecloud.restore.references.sample import Sample
 from geodecloud.windows.tiler import Window
 
@@ -29,11 +31,6 @@ PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
 WHOLE_SCENE_PX = 20
 #: A combination of dates is solved from at least as many pixels per coefficient.
 _LEAST_PX = 4
-#: A band that varies less than this, in squared reflectance, is constant.
-_LEAST_VARIANCE = 1e-10
-#: Residuals beyond as many robust standard deviations are no ground seen in both: left out.
-OUTLIER = 5.0
-_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def solve(
     sample : of the whole scene, in any order
     extent : the whole scene
     cell_px : wished side of a cell: within, one set of coefficients; smoothed over neighbours
-    robust : fit twice, the second time without pixels that cannot be ground in all dates
+    robust : leave out pixels that cannot be ground in the scene and in its dates
 
     Returns
     -------
@@ -69,31 +66,16 @@ def solve(
     features = 1 + count * bands + channels
     if len(sample) == 0:
         return Coefficients.empty(channels, count, bands, extent)
-    all_dates = group_sample(sample)
-    for rest in range(_ROUNDS if robust else 1, 0, -1):
-        groups = group_sample(sample)
-        cells = plan_cells(extent.shape_yx, features, len(np.unique(groups)), cell_px)
-        moments = gather(sample, groups, cells, extent)
-        fits = _fit_all(moments, cells, count, bands, channels)
-        solved = _coefficients(fits, cells, extent, count, bands)
-        residual = sample.scene - solved.at(sample.row, sample.col, sample.references, groups)
-        if rest > 1:
-            keep = _inliers(residual, solved.subset[groups])
-            sample, all_dates = sample.take(keep), all_dates[keep]
-    field = gather_field(sample, residual, extent)
-    return solved.with_field(field)
-
-
-def _inliers(residual: NDArray[np.float32], subset: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Pixels whose residual is not far out in any band, judged among those of the same dates."""
-    keep = np.ones(len(residual), bool)
-    for one in np.unique(subset):
-        some = subset == one
-        part = residual[some]
-        middle = np.median(part, axis=0)
-        spread = 1.4826 * np.median(np.abs(part - middle), axis=0) + 1e-4
-        keep[some] = (np.abs(part - middle) <= OUTLIER * spread).all(axis=1)
-    return keep
+    if robust:
+        sample = sample.take(find_ground(sample))
+    groups = group_sample(sample)
+    cells = plan_cells(extent.shape_yx, features, len(np.unique(groups)), cell_px)
+    moments = gather(sample, groups, cells, extent)
+    solved = _coefficients(
+        _fit_all(moments, cells, count, bands, channels), cells, extent, count, bands
+    )
+    residual = sample.scene - solved.at(sample.row, sample.col, sample.references, groups)
+    return solved.with_field(gather_field(sample, residual, extent))
 
 
 def _combinations(moments: Moments, count: int) -> list[int]:
@@ -155,11 +137,11 @@ def _fit(
             return part
         return smooth_cells(part, cells) + share * part.sum(axis=0)
 
-    beta = _ridge(local(None), index, bands, penalty)
+    beta = ridge(local(None), index, bands, penalty)
     squares = np.zeros((len(products), channels))
     for fold in range(FOLDS):
-        left = _ridge(local(fold), index, bands, penalty)
-        squares += _squares(products[:, fold], left, index, bands)
+        left = ridge(local(fold), index, bands, penalty)
+        squares += squares_left(products[:, fold], left, index, bands)
     pixels = products[..., 0, 0].sum(axis=1)
     mean = squares.sum(axis=0) / max(pixels.sum(), 1)
     prior = WHOLE_SCENE_PX * len(index)
@@ -173,49 +155,10 @@ def _best_penalty(whole: Float, index: NDArray[np.int64], bands: NDArray[np.int6
         return PENALTIES[0]
     rest = whole.sum(axis=0) - whole
     many = np.tile(rest, (len(PENALTIES), 1, 1))
-    beta = _ridge(many, index, bands, np.repeat(PENALTIES, FOLDS))
+    beta = ridge(many, index, bands, np.repeat(PENALTIES, FOLDS))
     left_out = np.tile(whole, (len(PENALTIES), 1, 1))
-    losses = _squares(left_out, beta, index, bands).reshape(len(PENALTIES), -1).sum(axis=1)
+    losses = squares_left(left_out, beta, index, bands).reshape(len(PENALTIES), -1).sum(axis=1)
     return PENALTIES[int(np.argmin(losses))]
-
-
-def _ridge(
-    products: Float, index: NDArray[np.int64], bands: NDArray[np.int64], penalty: float | Float
-) -> Float:
-    """Coefficients (N, C, K) of centred values; the intercept is not penalised.
-
-    Parameters
-    ----------
-    products : (N, D, D)
-    index, bands : rows of the products that are features, the first of them the ones, and bands of the scene
-    penalty : share of each feature's variance, one for all or one for each
-    """
-    pixels = np.maximum(products[:, 0, 0], 1e-9)
-    means = products[:, 0] / pixels[:, None]
-    rest = index[1:]
-    beta = np.zeros((len(products), len(bands), len(index)))
-    if len(rest):
-        both = np.concatenate([rest, bands])
-        part = products[:, rest[:, None], both] / pixels[:, None, None]
-        part -= means[:, rest, None] * means[:, None, both]
-        inner, cross = part[:, :, : len(rest)], part[:, :, len(rest) :]
-        spread = np.sqrt(np.maximum(np.diagonal(inner, axis1=1, axis2=2), _LEAST_VARIANCE))
-        scaled = inner / (spread[:, :, None] * spread[:, None, :])
-        scaled += np.asarray(penalty).reshape(-1, 1, 1) * np.eye(len(rest))
-        slopes = np.linalg.solve(scaled, cross / spread[:, :, None]) / spread[:, :, None]
-        beta[:, :, 1:] = np.swapaxes(slopes, 1, 2)
-    beta[:, :, 0] = means[:, bands] - (beta[:, :, 1:] @ means[:, rest, None])[..., 0]
-    return beta
-
-
-def _squares(
-    products: Float, beta: Float, index: NDArray[np.int64], bands: NDArray[np.int64]
-) -> Float:
-    """Sum of squared residuals (N, C): ``y'y - 2 b'X'y + b'X'X b``, no pixel needed."""
-    inner = products[:, index[:, None], index]
-    cross = products[:, bands[:, None], index]
-    squares = np.diagonal(products[:, bands[:, None], bands], axis1=1, axis2=2)
-    return np.maximum(squares + ((beta @ inner - 2 * cross) * beta).sum(axis=2), 0)
 
 
 def _uncentred(beta: Float, centre: Float, index: NDArray[np.int64], width: int) -> Float:
