@@ -25,7 +25,7 @@ class Prediction:
     Attributes
     ----------
     ground : (C, H, W) float32, reflectance
-    error : (H, W) float32, expected root mean square error over the bands, reflectance
+    error : (C, H, W) float32, root mean square error of the fit on left-out ground, reflectance
     date : (H, W) int8, number of the reference that weighs most; -1 where none is usable
     """
 
@@ -210,17 +210,16 @@ class Coefficients:
         ]
 
     def _error(self, subset: NDArray[np.int16], window: Window) -> Array:
+        """(C, H, W), between cell middles as the coefficients are."""
         rows, cols = self.cells.shape_yx
-        spread = np.sqrt(np.mean(self.error.astype(np.float64) ** 2, axis=2)).astype(np.float32)
         side = self.cells.side_px
         top, left = window.row_off - self.extent.row_off, window.col_off - self.extent.col_off
         ys = (np.arange(top, top + window.height) - side // 2) / side
         xs = (np.arange(left, left + window.width) - side // 2) / side
-        out = np.zeros(window.shape_yx, np.float32)
+        out = np.zeros((self.error.shape[2], *window.shape_yx), np.float32)
         for number in np.unique(subset):
-            some = subset == number
-            grid = spread[number].reshape(1, rows, cols)
-            out[some] = interpolate_blocks(grid, ys, xs)[0][some]
+            grid = self.error[number].T.reshape(-1, rows, cols)
+            np.copyto(out, interpolate_blocks(grid, ys, xs), where=subset == number)
         return out
 
     def _date(

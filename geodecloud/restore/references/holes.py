@@ -17,6 +17,10 @@ from geodecloud.windows.tiler import Window
 LEVELS = 5
 #: Ground at a pixel depends on pixels within this distance, and on the coarse field.
 REACH_PX = 80
+#: Ground brighter than predicted by as many times the error of the fit counts a quarter.
+DOUBT = 4.0
+#: Errors below this, in reflectance, are the sensor's.
+NOISE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -50,22 +54,32 @@ def fill(
     """
     clear = clear & np.isfinite(scene).all(axis=0)
     residual = np.where(clear, scene - prediction.ground, 0).astype(np.float32)
+    share = trust(residual, prediction.error) * clear
     around = _whole_blocks(window, field.origin)
     before = window.relative_to(around)
     padding = (
         (before.row_off, around.height - before.row_off - window.height),
         (before.col_off, around.width - before.col_off - window.width),
     )
-    values = np.pad(residual, ((0, 0), *padding))
-    weight = np.pad(clear.astype(np.float32), padding)
+    values = np.pad(residual * share, ((0, 0), *padding))
+    weight = np.pad(share, padding)
     carried = carry(values, weight, OPEN_SHARES[:LEVELS], field.over(around))
     rows, cols = before.slices_yx
     left = np.where(prediction.date >= 0, *carried.open_share[:, rows, cols])
     return Fill(
         prediction.ground + carried.values[:, rows, cols],
-        prediction.error * np.sqrt(left),
+        np.sqrt((prediction.error**2).mean(axis=0) * left),
         prediction.date,
     )
+
+
+def trust(residual: Array, error: Array) -> Array:
+    """Weight (H, W) of a residual: a quarter where it is brighter by `DOUBT` times the fit's error.
+
+    A cloud that the mask missed at the rim of a hole would shine into it otherwise.
+    """
+    brighter = (residual / (error + np.float32(NOISE))).mean(axis=0).clip(0)
+    return np.asarray((1 + (brighter / np.float32(DOUBT)) ** 2) ** -2, np.float32)
 
 
 def _whole_blocks(window: Window, origin: tuple[int, int]) -> Window:
