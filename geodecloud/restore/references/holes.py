@@ -54,7 +54,7 @@ def fill(
     """
     clear = clear & np.isfinite(scene).all(axis=0)
     residual = np.where(clear, scene - prediction.ground, 0).astype(np.float32)
-    share = trust(residual, prediction.error) * clear
+    share = np.where(clear, trust(residual, prediction.error), np.float32(0))
     around = _whole_blocks(window, field.origin)
     before = window.relative_to(around)
     padding = (

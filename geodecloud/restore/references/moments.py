@@ -7,6 +7,7 @@ all groups that have at least its dates: every pixel that can speak for a combin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,9 @@ class CellGrid:
     shape_yx: tuple[int, int]
     side_px: int
 
-    def index(self, row: NDArray[np.int32], col: NDArray[np.int32]) -> NDArray[np.int64]:
+    def index(
+        self, row: NDArray[np.integer[Any]], col: NDArray[np.integer[Any]]
+    ) -> NDArray[np.int64]:
         """Flat index of the cell that holds a pixel, counted from the scene's corner."""
         rows, cols = self.shape_yx
         y = np.minimum(row // self.side_px, rows - 1).astype(np.int64)

@@ -81,17 +81,17 @@ def halve(values: Array) -> Array:
 def double(values: Array) -> Array:
     """Linear interpolation at the middles of blocks half as large; the edge goes on as it is."""
     for axis in (1, 2):
-        moved = np.moveaxis(values, axis, 0)
-        fine = np.empty((2 * moved.shape[0], *moved.shape[1:]), np.float32)
-        part = moved * np.float32(0.25)
-        most = moved * np.float32(0.75)
-        fine[0::2], fine[1::2] = most, most
-        fine[2::2] += part[:-1]
-        fine[1:-1:2] += part[1:]
-        fine[0] += part[0]
-        fine[-1] += part[-1]
-        values = np.moveaxis(fine, 0, axis)
-    return np.ascontiguousarray(values)
+        shape = list(values.shape)
+        shape[axis] *= 2
+        out = np.empty(shape, np.float32)
+        fine, coarse = np.moveaxis(out, axis, 0), np.moveaxis(values, axis, 0)
+        part, most = coarse * np.float32(0.25), coarse * np.float32(0.75)
+        np.add(most[1:], part[:-1], out=fine[2::2])
+        np.add(most[:-1], part[1:], out=fine[1:-1:2])
+        np.add(most[0], part[0], out=fine[0])
+        np.add(most[-1], part[-1], out=fine[-1])
+        values = out
+    return values
 
 
 def smooth(values: Array) -> Array:

@@ -174,10 +174,13 @@ def _coefficients(
 ) -> Coefficients:
     """Fits as they travel: float32, with the best combination for whatever dates a pixel has."""
     overall = fits.variance.mean(axis=(1, 2))
+    error = np.sqrt(fits.variance.mean(axis=1))
     best = np.zeros(1 << count, np.int16)
     for dates in range(1 << count):
         within = [n for n, used in enumerate(fits.dates) if used & dates == used]
         best[dates] = min(within, key=lambda n: (overall[n], n))
+    local = (fits.variance / np.maximum(error[:, None], 1e-9) ** 2).mean(axis=2)
+    uneven = np.sqrt(local[best[-1]])
     heaviest = np.where(
         np.array(fits.dates)[:, None] > 0,
         fits.weight.argmax(axis=2) if count else -1,
@@ -186,7 +189,8 @@ def _coefficients(
     channels = fits.beta.shape[2]
     return Coefficients(
         beta=fits.beta.astype(np.float32),
-        error=np.sqrt(fits.variance).astype(np.float32),
+        error=error.astype(np.float32),
+        unevenness=uneven.astype(np.float32),
         heaviest=heaviest,
         dates=tuple(fits.dates),
         subset=best,
