@@ -1,0 +1,119 @@
+"""Carry values from where they are known to where they are not, from fine scales to coarse ones.
+
+Blocks of 1, 2, 4, ... px are averaged where values are known and smoothed with their neighbours. From
+the coarsest on down, each level takes its own mean where it has one, and that of the level above
+where it has little. Every step adds its terms in the same order at each pixel: the result at a pixel
+depends on what is known within a reach, to the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.restore.references.sample import Array
+
+#: Weight of the level above, in full blocks of this level.
+STIFFNESS = 0.03
+#: A binomial filter of five blocks: a standard deviation of one.
+TAPS = (0.375, 0.25, 0.0625)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What is known, carried everywhere.
+
+    Attributes
+    ----------
+    values : (C, H, W) float32
+    open_share : (K, H, W) float32, factor on the variance, by each of K models
+    """
+
+    values: Array
+    open_share: Array
+
+
+def carry(
+    values: Array,
+    weight: Array,
+    shares: NDArray[np.float32],
+    above: Carried | None = None,
+) -> Carried:
+    """Carry values from where they are known.
+
+    Parameters
+    ----------
+    values : (C, H, W) float32, already times `weight`
+    weight : (H, W) float32 in [0, 1], 0 where nothing is known
+    shares : (levels, K) float32, factor on the variance where a level knows all
+    above : at twice the side of the coarsest level's blocks; None: zeros, and the
+        factor of the last level
+    """
+    stack = [(values, weight[None])]
+    for _ in shares[1:]:
+        stack.append((halve(stack[-1][0]), halve(stack[-1][1])))
+    if above is None:
+        empty = np.zeros_like(halve(stack[-1][0]))
+        above = Carried(empty, empty[:1] + shares[-1][:, None, None])
+    carried, left = above.values, above.open_share
+    stiff = np.float32(STIFFNESS)
+    for (total, known), share in zip(stack[::-1], shares[::-1], strict=True):
+        height, width = known.shape[1:]
+        carried, left = (double(part)[:, :height, :width] for part in (carried, left))
+        known = smooth(known)
+        sure = np.float32(1) / (known + stiff)
+        carried = (smooth(total) + stiff * carried) * sure
+        left = (known * share[:, None, None] + stiff * left) * sure
+    return Carried(carried, left)
+
+
+def halve(values: Array) -> Array:
+    """Mean of blocks of 2 x 2, zeros beyond the edge."""
+    height, width = values.shape[-2:]
+    if height % 2 or width % 2:
+        values = np.pad(values, ((0, 0), (0, height % 2), (0, width % 2)))
+    rows = values[:, ::2] + values[:, 1::2]
+    return np.asarray((rows[..., ::2] + rows[..., 1::2]) * np.float32(0.25))
+
+
+def double(values: Array) -> Array:
+    """Linear interpolation at the middles of blocks half as large; the edge goes on as it is."""
+    for axis in (1, 2):
+        shape = list(values.shape)
+        shape[axis] *= 2
+        out = np.empty(shape, np.float32)
+        fine, coarse = np.moveaxis(out, axis, 0), np.moveaxis(values, axis, 0)
+        part, most = coarse * np.float32(0.25), coarse * np.float32(0.75)
+        np.add(most[1:], part[:-1], out=fine[2::2])
+        np.add(most[:-1], part[1:], out=fine[1:-1:2])
+        np.add(most[0], part[0], out=fine[0])
+        np.add(most[-1], part[-1], out=fine[-1])
+        values = out
+    return values
+
+
+def smooth(values: Array) -> Array:
+    """The binomial filter along both axes; nothing is known beyond the edge."""
+    for axis in (1, 2):
+        moved = np.moveaxis(values, axis, 0)
+        out = moved * np.float32(TAPS[0])
+        for step, tap in enumerate(TAPS[1:], 1):
+            part = moved * np.float32(tap)
+            out[step:] += part[:-step]
+            out[:-step] += part[step:]
+        values = np.moveaxis(out, 0, axis)
+    return values
+
+
+def interpolate_blocks(values: Array, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> Array:
+    """Linear interpolation of (C, rows, cols) at fractional indices; the edge goes on as it is."""
+    for axis, at in ((1, ys), (2, xs)):
+        low = np.clip(np.floor(at).astype(np.int64), 0, values.shape[axis] - 1)
+        high = np.minimum(low + 1, values.shape[axis] - 1)
+        share = np.clip(at - low, 0, 1).astype(np.float32)
+        share = share[:, None] if axis == 1 else share
+        below, above = values.take(low, axis), values.take(high, axis)
+        values = below * (1 - share) + above * share
+    return np.asarray(values, np.float32)
