@@ -54,7 +54,7 @@ def decloud_folder(
     provenance: bool = False,
     cloud_map: bool = False,
     format: FileFormat | None = None,
-    told: Callable[[Outcome], None] = lambda outcome: None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     **options: Any,
 ) -> FolderReport:
     """Remove the clouds of all scenes and products in folders; go on where a run was cut off.
@@ -69,7 +69,7 @@ def decloud_folder(
     resolution, s2_offset, layout, stac, format, **options : see `geodecloud.decloud_scene`; with ``aoi``,
         scenes outside it are left out
     provenance, cloud_map : write these too, as ``NAME_provenance.tif``, ``NAME_cloud_map.tif``
-    told : called with each outcome as it is known
+    on_outcome : called with each outcome as it is known
 
     Returns
     -------
@@ -103,8 +103,8 @@ def decloud_folder(
         for path in remove_leftovers(batch.out_dir):
             log.info("removed %s, left by a run that was killed", path)
         jobs = plan_jobs(batch, scenes)
-        outcomes = _do_all(batch, jobs, told)
-        jobs, outcomes = _do_copies(batch, jobs, outcomes, told)
+        outcomes = _do_all(batch, jobs, on_outcome)
+        jobs, outcomes = _do_copies(batch, jobs, outcomes, on_outcome)
         write_summary(batch.out_dir, outcomes)
         write_footprints(batch.out_dir, outcomes, [job.grid for job in jobs])
     return FolderReport(str(out_dir), tuple(outcomes))
@@ -128,12 +128,14 @@ def _nothing_found(roots: Sequence[str | Path], pattern: str, out_dir: Path) -> 
     return message
 
 
-def _do_all(batch: Batch, jobs: Sequence[Job], told: Callable[[Outcome], None]) -> list[Outcome]:
+def _do_all(
+    batch: Batch, jobs: Sequence[Job], on_outcome: Callable[[Outcome], None]
+) -> list[Outcome]:
     """Do what is to be done: here, or on a cluster a scene per thread where there are enough."""
     outcomes = [job.outcome for job in jobs]
     for outcome in outcomes:
         if outcome is not None:
-            told(outcome)
+            on_outcome(outcome)
     to_do = [i for i, outcome in enumerate(outcomes) if outcome is None]
     options = Options.of(batch.options)
     with engine(options.scheduler, options.workers) as computer:
@@ -147,14 +149,14 @@ def _do_all(batch: Batch, jobs: Sequence[Job], told: Callable[[Outcome], None]) 
                     raise result
                 result = _failed(batch, job, reason_of(result))
             outcomes[to_do[place]] = outcome = replace(result, scene=job.scene.path)
-            told(outcome)
+            on_outcome(outcome)
         if spread:  # workers that died could not clean up
             remove_leftovers(batch.out_dir)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
 def _do_copies(
-    batch: Batch, jobs: list[Job], outcomes: list[Outcome], told: Callable[[Outcome], None]
+    batch: Batch, jobs: list[Job], outcomes: list[Outcome], on_outcome: Callable[[Outcome], None]
 ) -> tuple[list[Job], list[Outcome]]:
     """Do the copies of scenes that failed: one of two downloads may be whole."""
     failed = {outcome.scene for outcome in outcomes if outcome.state == "failed"}
@@ -162,7 +164,7 @@ def _do_copies(
     # a record of their own: that of the scene says why it failed
     again = [plan_job(batch, replace(jobs[i].scene, twin=None), ".copy") for i in places]
     jobs, outcomes = list(jobs), list(outcomes)
-    for place, job, outcome in zip(places, again, _do_all(batch, again, told), strict=True):
+    for place, job, outcome in zip(places, again, _do_all(batch, again, on_outcome), strict=True):
         jobs[place], outcomes[place] = job, outcome
     return jobs, outcomes
 

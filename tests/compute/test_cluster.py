@@ -238,7 +238,7 @@ def test_a_folder_on_a_cluster_equals_threads(
             killed.append(cluster.kill_a_worker())
 
     remote = geodecloud.decloud_folder(
-        "in", "remote", scheduler=cluster.address, told=kill, **options
+        "in", "remote", scheduler=cluster.address, on_outcome=kill, **options
     )
     assert killed == [-signal.SIGKILL]
     assert remote.outcomes == local.outcomes
