@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from geodecloud._version import __version__
+from geodecloud.cli.flags import in_flags
 from geodecloud.cli.options import scene_options, verbosity, with_format
 from geodecloud.cli.terminal import remarks
 from geodecloud.cli.training import evaluate, simulate, train
@@ -44,7 +45,7 @@ class DefaultCommand(click.Group):
         try:
             return super().main(*args, **kwargs)
         except GeodecloudError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {in_flags(str(error))}", err=True)
             sys.exit(2 if isinstance(error, OptionError | WindowPlanError) else 1)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -147,7 +148,9 @@ def batch(
             on_outcome=log_outcome,
             **with_format(options, creation_options),
         )
-    click.echo(json.dumps(dataclasses.asdict(report)) if as_json else format_table(report))
+    click.echo(
+        json.dumps(dataclasses.asdict(report)) if as_json else in_flags(format_table(report))
+    )
     if report.failed:
         sys.exit(1)
 

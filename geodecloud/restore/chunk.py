@@ -38,6 +38,10 @@ class Predictor(Protocol):
     ) -> tuple[Array, Array]:
         """Restored reflectance and opacity, see `geodecloud.restore.network.NetworkPredictor`."""
 
+    @property
+    def opaque_threshold(self) -> float:
+        """Opacity above which the ground counts as not visible."""
+
     def find_clouds(self, opacity: Array) -> Bool:
         """Where it sees cloud."""
 
@@ -71,6 +75,11 @@ class ChunkRestorer:
     strict: bool
     extent: Window
     check: bool = False
+
+    @property
+    def opaque_threshold(self) -> float:
+        """Opacity above which the ground counts as not visible."""
+        return self.predictor.opaque_threshold
 
     @property
     def halo_px(self) -> int:
@@ -107,33 +116,59 @@ class ChunkRestorer:
         SceneError
             If the values of the chunk look like DN that were taken for reflectance.
         """
-        has_data, usable = self._validity(dn, valid)
-        if self.check:
-            self._check_values(dn, usable, core, padded)
+        has_data, usable = self.validity(dn, valid)
         region = core.grow(MASK_REACH_PX, self.extent)
         view = region.relative_to(padded).slices_yx
         known = None if clouds is None else clouds[view]
         may_change = np.ones(region.shape_yx, bool) if allowed is None else allowed[view]
-        wanted = usable[view] & may_change
-        if self.mask == "given" and known is not None:
-            wanted &= known > 0
-
-        restored, opacity = self._restore(dn, usable, wanted, region, padded)
+        if self.check:
+            self.check_values(dn, usable, core, padded)
+        restored, opacity = self.look(dn, usable, known, may_change, region, padded)
+        is_cloud, hidden = self.find_clouds(opacity, known)
         # what the network could not compute stays as it was
         can_change = usable[view] & np.isfinite(restored).all(axis=0)
-        # which windows were computed depends on the cut; what is said about a pixel must not
-        opacity = np.where(wanted, opacity, np.nan).astype(np.float32)
-        is_cloud, hidden = self._find_clouds(opacity, known)
         decision = classify_pixels(
             has_data[view], can_change, is_cloud, hidden, may_change, self.strict
         )
         inner = core.relative_to(region).slices_yx
-        out = self._composite(
+        out = self.composite(
             dn[:, *core.relative_to(padded).slices_yx], restored[:, *inner], decision.weight[inner]
         )
         return np.ascontiguousarray(out), opacity[inner], decision.provenance[inner]
 
-    def _validity(self, dn: NDArray[Any], valid: Bool | None) -> tuple[Bool, Bool]:
+    def look(
+        self,
+        dn: NDArray[Any],
+        usable: Bool,
+        known: Codes | None,
+        may_change: Bool,
+        region: Window,
+        padded: Window,
+    ) -> tuple[Array, Array]:
+        """Restored reflectance (C, H, W) and opacity (H, W) over `region`, where wanted.
+
+        Parameters
+        ----------
+        dn, usable : over `padded`
+        known, may_change : over `region`
+
+        Returns
+        -------
+        restored : 0 where not computed
+        opacity : NaN where not computed: what is said about a pixel must not depend on the windows
+        """
+        wanted = usable[region.relative_to(padded).slices_yx] & may_change
+        if self.mask == "given" and known is not None:
+            wanted &= known > 0
+        if not wanted.any():
+            nothing = np.zeros((len(self.channels), *region.shape_yx), np.float32)
+            return nothing, np.full(region.shape_yx, np.nan, np.float32)
+        restored, opacity = self.predictor.restore(
+            self.reflectance(dn), usable, wanted, region, padded
+        )
+        return restored, np.where(wanted, opacity, np.nan).astype(np.float32)
+
+    def validity(self, dn: NDArray[Any], valid: Bool | None) -> tuple[Bool, Bool]:
         """Pixels with data in any band, and pixels the model can read."""
         nodata = self.codec.nodata
         missing = np.zeros(dn.shape, bool)
@@ -149,7 +184,7 @@ class ChunkRestorer:
             has_data, usable = has_data & valid, usable & valid
         return has_data, usable
 
-    def _check_values(self, dn: NDArray[Any], usable: Bool, core: Window, padded: Window) -> None:
+    def check_values(self, dn: NDArray[Any], usable: Bool, core: Window, padded: Window) -> None:
         """Refuse the chunk if its own pixels, without the halo, look like DN."""
         rows, cols = np.nonzero(usable[core.relative_to(padded).slices_yx])
         if rows.size < FEW_PX:
@@ -162,16 +197,7 @@ class ChunkRestorer:
         )
         check_values(pixels[:, None], self.codec, where)
 
-    def _restore(
-        self, dn: NDArray[Any], usable: Bool, wanted: Bool, region: Window, padded: Window
-    ) -> tuple[Array, Array]:
-        """Restored reflectance (C, H, W) and opacity (H, W) over `region`, where wanted."""
-        if wanted.any():
-            return self.predictor.restore(self._reflectance(dn), usable, wanted, region, padded)
-        nothing = np.zeros((len(self.channels), *region.shape_yx), np.float32)
-        return nothing, np.full(region.shape_yx, np.nan, np.float32)
-
-    def _reflectance(self, dn: NDArray[Any]) -> Array:
+    def reflectance(self, dn: NDArray[Any]) -> Array:
         """Reflectance (C, H, W) of the restored bands, in the network's float32."""
         channels = list(self.channels)
         image = np.empty((len(channels), *dn.shape[1:]), np.float32)
@@ -179,7 +205,7 @@ class ChunkRestorer:
             image[:, rows] = self.codec.decode(dn[channels, rows])
         return image
 
-    def _find_clouds(self, opacity: Array, known: Codes | None) -> tuple[Bool, Bool]:
+    def find_clouds(self, opacity: Array, known: Codes | None) -> tuple[Bool, Bool]:
         """The mask, and where the ground was not visible."""
         hidden = self.predictor.find_hidden(opacity)
         if known is not None:
@@ -191,7 +217,7 @@ class ChunkRestorer:
             is_cloud |= self.predictor.find_clouds(opacity)
         return is_cloud, hidden
 
-    def _composite(
+    def composite(
         self, dn: NDArray[Any], restored: Array, weight: NDArray[np.float64]
     ) -> NDArray[Any]:
         """DN with the restored bands put in by weight; a weight of 0 keeps the very same DN."""

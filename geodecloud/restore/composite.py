@@ -33,6 +33,7 @@ class Provenance(IntEnum):
     RESTORED = 2
     SYNTHESISED = 3
     LEFT = 4
+    OTHER_DATE = 5
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ class NetworkPredictor:
         """Context the prediction of one pixel needs."""
         return self.reach_px + self.fill_px
 
+    @property
+    def opaque_threshold(self) -> float:
+        """Opacity above which the ground counts as not visible."""
+        return self.model.card.opaque_threshold
+
     def restore(
         self, image: Array, usable: Bool, wanted: Bool, region: Window, padded: Window
     ) -> tuple[Array, Array]:
@@ -78,7 +83,7 @@ class NetworkPredictor:
 
         A model without a cloud map cannot tell visible ground from hidden: all counts as hidden.
         """
-        hidden: Bool = ~(opacity <= self.model.card.opaque_threshold)
+        hidden: Bool = ~(opacity <= self.opaque_threshold)
         return hidden
 
     def _predict_windows(

@@ -33,6 +33,11 @@ class VeilLifter:
         """Context the prediction of one pixel needs: none."""
         return 0
 
+    @property
+    def opaque_threshold(self) -> float:
+        """The ground shows through everywhere."""
+        return 1.0
+
     def restore(
         self, image: Array, usable: Bool, wanted: Bool, region: Window, padded: Window
     ) -> tuple[Array, Array]:

@@ -1,0 +1,340 @@
+"""Other dates of the same ground on the scene's grid: what they reflect, and where they show ground.
+
+Each reference is brought to reflectance by what it says of itself, then to the scene's grid by odc-geo,
+lazily and window by window. Its clouds are found as those of a scene are: by the classification it
+carries, else by the model's cloud map.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from geodecloud.compute.chunks import map_chunks_with_halo
+from geodecloud.errors import BandError, SceneError
+from geodecloud.masks.classes import Meaning, classify
+from geodecloud.restore.composite import MARGIN_PX, Bool, add_margin
+from geodecloud.restore.network import NetworkPredictor
+from geodecloud.scene.bands import canonical_name
+from geodecloud.scene.cube import Cube
+from geodecloud.scene.gaps import Gaps, gap_rules
+from geodecloud.scene.grid import Grid
+from geodecloud.scene.metadata import SCL, VALID, Metadata
+from geodecloud.scene.reflectance import Codec
+from geodecloud.windows.tiler import Window
+
+Array = NDArray[np.float32]
+
+#: Bands that stand in for each other where a sensor has but one of them.
+_STAND_IN = {"B08": "B8A", "B8A": "B08"}
+#: Names of bands that are classifications, with their kind in `geodecloud.masks.classes`.
+_CLASSES = {"SCL": "scl", "QA_PIXEL": "qa_pixel", "FMASK": "fmask"}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Another date of the same ground, as it was opened.
+
+    Attributes
+    ----------
+    array : (band, y, x), DN or reflectance, following rioxarray's conventions
+    name : for people
+    date : of acquisition; None: it does not say
+    """
+
+    array: xr.DataArray
+    name: str
+    date: datetime.date | None = None
+
+    @classmethod
+    def of(cls, array: xr.DataArray | xr.Dataset, number: int) -> Reference:
+        """A reference given as an array; its time is that of its coordinate ``time``, if it has one."""
+        cube = Cube.of(array)
+        if cube.array.ndim != 3:
+            raise SceneError(
+                f"reference {number} has the dims {cube.array.dims}; give one date at a time, such as "
+                "[stack.isel(time=0), stack.isel(time=2)]"
+            )
+        return cls(cube.array, f"reference {number}", date_of(cube.array))
+
+
+def date_of(array: xr.DataArray) -> datetime.date | None:
+    """The day an array was acquired, by its scalar coordinate ``time``."""
+    time = array.coords.get("time")
+    if time is None or time.ndim or time.dtype.kind != "M" or np.isnat(time.values):
+        return None
+    day: datetime.date = time.values.astype("datetime64[D]").item()
+    return day
+
+
+@dataclass(frozen=True)
+class OtherDates:
+    """Other dates on the scene's grid, lazy.
+
+    Attributes
+    ----------
+    values : (R, B, y, x) float32, reflectance; NaN where there is no data
+    usable : (R, y, x) bool, ground is seen
+    names, days : of each date; days since 1970-01-01, 0 where it is not known
+    bands : names of the B bands
+    """
+
+    values: da.Array
+    usable: da.Array
+    names: tuple[str, ...]
+    days: tuple[int, ...]
+    bands: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def open_other_dates(
+    references: Sequence[Reference],
+    grid: Grid,
+    chunks_yx: Any,
+    bands: Sequence[str],
+    predictor: NetworkPredictor,
+) -> OtherDates:
+    """Bring references to the grid of a scene.
+
+    Parameters
+    ----------
+    grid : of the scene
+    chunks_yx : heights and widths of the chunks to make
+    bands : canonical names of the scene's restored bands
+    predictor : finds the clouds of references that carry no classification
+
+    Raises
+    ------
+    SceneError, BandError
+        If a reference has no place on Earth, does not overlap the scene, has none of the bands, or its DN
+        mean nothing we know.
+    """
+    used = _common_bands(references, bands)
+    values, usable = [], []
+    for reference in references:
+        _check_overlap(reference, grid)
+        pixels = _on_grid(_reflectance(reference, used), grid, chunks_yx, "bilinear")
+        values.append(pixels)
+        usable.append(_usable(reference, pixels, grid, chunks_yx, used, predictor))
+    epoch = datetime.date(1970, 1, 1)
+    return OtherDates(
+        da.stack(values),
+        da.stack(usable),
+        tuple(reference.name for reference in references),
+        tuple(0 if r.date is None else (r.date - epoch).days for r in references),
+        tuple(used),
+    )
+
+
+def _band_of(metadata: Metadata, wanted: str) -> int | None:
+    """0-based band of a reference that shows what a band of the scene does."""
+    names = [canonical_name(name) for name in metadata.names]
+    for name in (wanted, _STAND_IN.get(wanted)):
+        if name is not None and names.count(name) == 1:
+            return names.index(name)
+    return None
+
+
+def _common_bands(references: Sequence[Reference], bands: Sequence[str]) -> list[str]:
+    """Bands of the scene that all references have."""
+    used = list(bands)
+    for reference in references:
+        metadata = Metadata.of_array(reference.array)
+        has = [band for band in used if _band_of(metadata, band) is not None]
+        if not has:
+            raise BandError(
+                f"{reference.name} has none of the scene's bands {' '.join(bands)}: its bands are "
+                f"{', '.join(str(name) for name in metadata.names)}"
+            )
+        used = has
+    return used
+
+
+def _reflectance(reference: Reference, bands: Sequence[str]) -> xr.DataArray:
+    """(B, y, x) float32 reflectance of a reference on its own grid; NaN where there is no data."""
+    array, metadata = reference.array, Metadata.of_array(reference.array)
+    channels = [found for band in bands if (found := _band_of(metadata, band)) is not None]
+    try:
+        codec = metadata.codec(channels)
+    except SceneError as error:
+        raise SceneError(f"{reference.name}: {error}") from error
+    data = da.asarray(array.data)
+    data = data.rechunk({0: -1})
+    valid = Cube.of(array).coordinate(VALID)
+    decode = functools.partial(_decode, codec=codec, gaps=gap_rules(codec, None), channels=channels)
+    args = [data] if valid is None else [data, da.asarray(valid[0].data)[None]]
+    decoded = da.map_blocks(
+        decode,
+        *args,
+        dtype=np.float32,
+        chunks=((len(channels),), *data.chunks[1:]),
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+    kept = array.isel({array.dims[0]: channels}).copy(data=decoded)
+    kept.attrs, kept.encoding = {}, {}
+    return kept
+
+
+def _decode(
+    dn: NDArray[Any],
+    valid: NDArray[np.bool_] | None = None,
+    *,
+    codec: Codec,
+    gaps: Gaps,
+    channels: Sequence[int],
+) -> Array:
+    dn = dn[list(channels)]
+    image = codec.decode(dn).astype(np.float32)
+    missing = gaps.find(dn) | ~np.isfinite(image)
+    if codec.nodata is not None:
+        missing |= dn == codec.nodata
+    if valid is not None:
+        missing |= ~valid.astype(bool)
+    image[np.broadcast_to(missing.any(axis=0), image.shape)] = np.nan
+    return image
+
+
+def _on_grid(array: xr.DataArray, grid: Grid, chunks_yx: Any, resampling: str) -> da.Array:
+    """The pixels of a (band, y, x) array on the grid of the scene, in chunks."""
+    own = Metadata.of_array(array).grid
+    chunks = ((array.shape[0],), *chunks_yx)
+    if own == grid:
+        return da.asarray(array.data).rechunk(chunks, method="tasks")
+    from odc.geo.geobox import GeoBox
+    from odc.geo.xr import xr_reproject
+
+    assert grid.crs is not None
+    target = GeoBox(grid.shape_yx, grid.transform, grid.crs.to_wkt())
+    plain = array.rename(dict(zip(array.dims[-2:], ("y", "x"), strict=True)))
+    nodata = np.nan if array.dtype.kind == "f" else 0
+    plain.attrs["nodata"] = nodata
+    side = max(chunks_yx[0]), max(chunks_yx[1])
+    moved = xr_reproject(plain, target, resampling=resampling, dst_nodata=nodata, chunks=side)
+    return da.asarray(moved.data).rechunk(chunks, method="tasks")
+
+
+def _usable(
+    reference: Reference,
+    pixels: da.Array,
+    grid: Grid,
+    chunks_yx: Any,
+    bands: Sequence[str],
+    predictor: NetworkPredictor,
+) -> da.Array:
+    """Where a reference shows ground (y, x): no cloud, shadow, snow or gap."""
+    seen = da.isfinite(pixels).all(axis=0)
+    classes = _classes(reference)
+    if classes is not None:
+        array, kind = classes
+        there = _on_grid(array, grid, chunks_yx, "nearest")[0]
+        ground = there.map_blocks(_is_ground, kind=kind, dtype=bool)
+        return seen & ground
+    channels = predictor.model.card.channel_names
+    lacking = [name for name in predictor.model.card.needed if name not in bands]
+    if lacking:
+        raise BandError(
+            f"the clouds of {reference.name} cannot be found: model {predictor.model.card.name} needs "
+            f"{' '.join(lacking)}, too, and the reference carries no classification (a band SCL, QA_PIXEL "
+            "or Fmask)"
+        )
+    finder = ClearFinder(predictor, tuple(channels.index(band) for band in bands))
+    (found,) = map_chunks_with_halo(
+        finder, [(pixels, "cyx")], finder.halo_px, [(None, bool)], chunks_yx
+    )
+    return found
+
+
+def _is_ground(values: NDArray[Any], kind: str) -> Bool:
+    meanings = classify(values, kind)
+    cloud = np.isin(meanings, (Meaning.CLOUD, Meaning.OPAQUE, Meaning.SHADOW))
+    ground: Bool = (meanings == Meaning.GROUND) & ~cloud
+    return ground
+
+
+def _classes(reference: Reference) -> tuple[xr.DataArray, str] | None:
+    """The classification a reference carries, (1, y, x), and its kind."""
+    array = reference.array
+    found = Cube.of(array).coordinate(SCL)
+    if found is not None:
+        classes = found[0].expand_dims("band")
+        classes.attrs = {}
+        return classes.rio.write_crs(array.rio.crs).rio.write_transform(
+            array.rio.transform()
+        ), "scl"
+    names = Metadata.of_array(array).names
+    for index, name in enumerate(names):
+        kind = _CLASSES.get(str(name).strip().upper())
+        if kind is not None:
+            return array.isel({array.dims[0]: [index]}), kind
+    return None
+
+
+def _check_overlap(reference: Reference, grid: Grid) -> None:
+    own = Metadata.of_array(reference.array).grid
+    if own == grid or (own.shape_yx == grid.shape_yx and not grid.has_place and not own.has_place):
+        return
+    if not (own.has_place and grid.has_place):
+        raise SceneError(
+            f"{reference.name} is {own} and the scene is {grid}: without a georeference on both they "
+            "must have the same size"
+        )
+    from pyproj import Transformer
+    from shapely import transform
+
+    to_scene = Transformer.from_crs(own.crs.to_wkt(), grid.crs.to_wkt(), always_xy=True)  # type: ignore[union-attr]
+    outline = transform(
+        own.footprint.segmentize(own.footprint.length / 80), to_scene.transform, interleaved=False
+    )
+    if not outline.intersects(grid.footprint):
+        raise SceneError(
+            f"{reference.name} does not overlap the scene: it is {own}, the scene is {grid}"
+        )
+
+
+@dataclass(frozen=True)
+class ClearFinder:
+    """Where a reference that says nothing of its clouds shows ground, by the model's map.
+
+    Attributes
+    ----------
+    predictor : of the scene
+    slots : the model's channel of each band of the reference
+    """
+
+    predictor: NetworkPredictor
+    slots: tuple[int, ...]
+
+    @property
+    def halo_px(self) -> int:
+        """Context a chunk must bring."""
+        return self.predictor.context_px + MARGIN_PX
+
+    def __call__(self, image: Array, *, core: Window, padded: Window) -> tuple[Bool]:
+        """Clear pixels (H, W) of `core`, of reflectance (B, h, w) over `padded`."""
+        usable: Bool = np.asarray(np.isfinite(image).all(axis=0))
+        region = core.grow(MARGIN_PX, padded)
+        wanted = usable[region.relative_to(padded).slices_yx]
+        if not wanted.any():
+            return (np.zeros(core.shape_yx, bool),)
+        own = NetworkPredictor(
+            self.predictor.model,
+            self.slots,
+            self.predictor.window_px,
+            self.predictor.reach_px,
+            self.predictor.fill_px,
+        )
+        _, opacity = own.restore(image, usable, wanted, region, padded)
+        with np.errstate(invalid="ignore"):
+            cloud = add_margin(opacity > self.predictor.model.card.cloud_threshold)
+        clear = wanted & ~cloud
+        return (clear[core.relative_to(region).slices_yx],)
