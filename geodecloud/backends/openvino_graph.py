@@ -149,7 +149,13 @@ class _Builder:
         return ops.concat([_slice(x, axis, 0, 1), _slice(heard, axis, 1, None)], axis)
 
     def wait_for(self, before: Node, kernel: NDArray[Any]) -> Node:
-        """The kernel, as if it depended on a node: what uses it is computed after that node."""
+        """The kernel, as if it depended on a node: what uses it is computed after that node.
+
+        This works around the order OpenVINO's CPU plugin computes in, which nothing documents: the sum adds zeros
+        that the engine does not see through. Measured with OpenVINO 2026.4.1, `s2-10m` in fp32, one window of
+        448 x 448 px on two cores: 107 MiB of memory in place of 153. A test looks whether the maps are still
+        made one at a time, and whether they would not be without this; where the second fails, it can go.
+        """
         corner = ops.slice(before, *(_integers(v) for v in ([0, 0], [1, 1], [1, 1], [2, 3])))
         nothing = ops.reshape(ops.clamp(corner, 0.0, 0.0), _integers([-1, 1, 1, 1, 1]), False)
         return ops.add(ops.constant(kernel), nothing)

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from rasterio._env import del_gdal_config
 from rasterio._err import CPLE_BaseError
 from rasterio.env import get_gdal_config, hasenv, set_gdal_config
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession
 
+# `del_gdal_config` is private in rasterio 1.4: `set_gdal_config` with None makes a setting of None
 #: What GDAL's failures are raised as. Those of `rasterio.shutil` come as GDAL's own classes, which rasterio
 #: 1.4 has in a private module only (tests/raster/test_gdal.py looks whether that still holds).
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)
@@ -46,6 +48,9 @@ _DEFAULTS: dict[str, str] = {
     "GTIFF_POINT_GEO_IGNORE": "NO",
     "GTIFF_HONOUR_NEGATIVE_SCALEY": "NO",
     "GTIFF_IMPORT_FROM_EPSG": "YES",
+    "GTIFF_REPORT_COMPD_CS": "YES",
+    "GTIFF_SRS_SOURCE": "EPSG",
+    "GTIFF_LINEAR_UNITS": "DEFAULT",
     "GTIFF_ESRI_CITATION": "YES",
     "GTIFF_WRITE_TOWGS84": "AUTO",
     "GTIFF_READ_ANGULAR_PARAMS_IN_DEGREE": "NO",
@@ -136,9 +141,16 @@ def gdal_settings(
             yield
     finally:
         _here.listing = outer
-        for name, value in before.items():
-            if _current(name) != value:
-                set_gdal_config(name, value, normalize=False)
+        for name in ours:
+            _give_back(name, before.get(name, _current(name)))
+
+
+def _give_back(name: str, value: Any) -> None:
+    """Let a setting be what it was: one of the environment is there once ours is gone."""
+    if value is None or value == os.environ.get(name):
+        del_gdal_config(name)  # after an Env rasterio would keep a variable's value for good
+    elif _current(name) != value:
+        set_gdal_config(name, value, normalize=False)
 
 
 def _current(name: str) -> Any:

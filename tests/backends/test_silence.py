@@ -43,7 +43,7 @@ if __name__ == "__main__":
     run("openvino")
     child = multiprocessing.get_context("spawn").Process(target=run, args=("spawned",))
     child.start(); child.join()
-    options = dict(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
+    options = dict(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0")
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         run("worker", scheduler=cluster.scheduler_address)
         assert all(client.run(is_loaded).values())
