@@ -18,7 +18,7 @@ test-min: build/min/.ready  ## all tests with the lowest versions that pyproject
 coverage: $(READY)  ## all tests; fails where less than 92 % of lines and branches are run
 	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
 
-check: format lint types test  ## what has to pass before a change lands
+check: format lint types spelling test  ## what has to pass before a change lands
 
 format: $(READY)
 	$(BIN)/ruff format --check .
@@ -68,4 +68,4 @@ build/min/.ready: pyproject.toml .ci/lowest.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .coverage demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
