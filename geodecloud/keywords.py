@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from geodecloud.models.weights import Model
-    from geodecloud.options import FileFormat
+    from geodecloud.options import FileFormat, Scene
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -25,6 +25,8 @@ class OptionKeywords(TypedDict, total=False):
     nodata: float | str | None
     mask: str | Path | None
     strict: bool | None
+    references: Sequence[str | Path | Scene] | str | None
+    synthesis: bool | None
     aoi: str | Path | None
     window: int | str | None
     halo: int | str | None

@@ -19,7 +19,11 @@ from typing import TYPE_CHECKING, Any, Self
 from geodecloud.errors import OptionError
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from geodecloud.models.weights import Model
+
+    Scene = xr.DataArray | xr.Dataset
 
 #: Masks that are asked for by a word; anything else is a path.
 MASK_WORDS = ("auto", "none", "scl", "s2cloudless")
@@ -72,7 +76,10 @@ class Options:
         classification of a Sentinel-2 level 2A product; "scl": the latter alone; "none": every
         valid pixel; "s2cloudless": where that classifier sees cloud in a level 1C scene; a path:
         raster, non-zero = cloud
-    strict : never write a pixel whose ground was not visible
+    strict : never write a pixel whose ground was not visible in the scene itself
+    references : other dates of the same ground, from which holes are filled: paths of files and products
+        (files only), or arrays; "time": each date of a stack from the others
+    synthesis : False: what no other date shows stays as it was
     aoi : vector file; pixels outside stay as they are and are not computed
     window : wished side of a window, px; "auto": what the backend likes (docs/performance.md)
     halo : context around a window, px; "auto": what the model needs
@@ -110,6 +117,15 @@ class Options:
         "auto", "Where pixels may change: auto, none, scl, s2cloudless or a raster."
     )
     strict: bool = _option(False, "Never write a pixel whose ground was not visible.")
+    references: Sequence[str | Path | Scene] | str | None = _option(
+        None,
+        "Another date of the same ground, to fill holes from; may be given more than once.",
+        metavar="PATH",
+        flag="--reference",
+    )
+    synthesis: bool = _option(
+        True, "Other dates may fill holes; what no date shows stays as it was."
+    )
     aoi: str | Path | None = _option(None, "Vector file; outside nothing changes or is computed.")
     window: int | str = _option("auto", "Side of a window, px.", auto=True)
     halo: int | str = _option("auto", "Context around a window, px.", auto=True)
@@ -182,6 +198,10 @@ class Options:
             for name, what in about(type(self)).items()
             if what.changes_result
         }
+        if isinstance(self.references, Sequence) and not isinstance(self.references, str):
+            found["references"] = [
+                str(r) if isinstance(r, str | Path) else "an array" for r in self.references
+            ]
         return found | {"model": getattr(self.model, "model_ref", self.model)}
 
 

@@ -6,7 +6,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import datetime
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import dask.array as da
@@ -15,16 +19,21 @@ from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.compute.engine import engine, is_elsewhere
+from geodecloud.errors import OptionError
 from geodecloud.masks.areas import open_aoi
 from geodecloud.masks.sources import open_clouds, open_data_area
 from geodecloud.options import Options
 from geodecloud.raster.reader import absolute, chunk_px
 from geodecloud.restore.chunk import ChunkRestorer, Predictor
-from geodecloud.restore.context import look_for_veil
+from geodecloud.restore.context import fit_other_dates, look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
+from geodecloud.restore.filler import ChunkFiller, ChunkSeer
 from geodecloud.restore.network import NetworkPredictor
+from geodecloud.restore.other_dates import Reference, date_of, open_other_dates
+from geodecloud.restore.references import BandIndex, Candidate, Sun, pick_references
 from geodecloud.restore.veil_lifter import VeilLifter
+from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube, Scene, SceneT
 from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.metadata import Metadata
@@ -34,6 +43,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from geodecloud.keywords import OptionKeywords
+
+log = logging.getLogger(__name__)
 
 #: Pixels along the longer side of a scene in memory that the sample looks at.
 _SAMPLE_PX = 256
@@ -49,13 +60,19 @@ class Declouded:
     cloud_map : (y, x), or (time, y, x), float32, opacity of cloud and shadow in [0, 1]; NaN where there is no
         data or nothing was computed
     provenance : like `cloud_map`, uint8, codes of `geodecloud.restore.composite.Provenance`
+    source_date : like `provenance`, uint16, days since 1970-01-01 of the date that a filled pixel comes from,
+        0 elsewhere; None where there are no references
+    confidence : like `cloud_map`, expected error of filled pixels in reflectance, NaN elsewhere; None where
+        there are no references
     decisions : what was decided
     """
 
     image: Any
     cloud_map: xr.DataArray
     provenance: xr.DataArray
-    decisions: Decisions
+    source_date: xr.DataArray | None = None
+    confidence: xr.DataArray | None = None
+    decisions: Decisions = field(kw_only=True)
 
 
 def remove_clouds(scene: SceneT, **options: Unpack[OptionKeywords]) -> SceneT:
@@ -88,6 +105,7 @@ def decloud(
     options: Options,
     metadata: Metadata | None = None,
     decisions: Decisions | None = None,
+    references: Sequence[Reference] | None = None,
 ) -> Declouded:
     """Remove clouds and say where: image, cloud map and provenance, see `Declouded`.
 
@@ -96,7 +114,11 @@ def decloud(
     metadata, decisions : what a file says of the scene, and what was decided about it by a sample of its
         pixels. None: what the array itself says; a lazy one keeps its chunks, and each chunk looks
         at its own values
+    references : other dates that were opened for the caller; None: those of the options
     """
+    if isinstance(options.references, str) and options.references == "time" and references is None:
+        return _decloud_series(scene, options)
+    references = _references(options, references)
     cube = Cube.of(scene, options.bands or ())
     data = cube.array.data
     lazy = isinstance(data, da.Array)
@@ -111,25 +133,137 @@ def decloud(
     clouds = open_clouds(cube, (pixels, cube.index), metadata, asked)
     allowed = options.aoi and open_aoi(options.aoi, metadata.grid, pixels.chunks[-2:])
     restorer = _chunk_restorer(pixels, valid, metadata, decisions, options)
+    arrays = [(pixels, cube.index), valid, clouds, None if allowed is None else (allowed, "yx")]
     layout = decisions.layout
-    results: Any = map_chunks_with_halo(
-        restorer,
-        [(pixels, cube.index), valid, clouds, None if allowed is None else (allowed, "yx")],
-        restorer.halo_px,
-        outputs=[(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)],
-        chunks_yx=None if layout is None else (layout.rows, layout.cols),
-    )
+    chunks_yx = None if layout is None else (layout.rows, layout.cols)
+    if references:
+        results = _fill_from(references, restorer, arrays, metadata, decisions, chunks_yx, options)
+    else:
+        image = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
+        results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, image, chunks_yx)
     if not lazy:
         # what is in memory here is computed here, unless a cluster is asked for by name
         with engine(options.scheduler or "threads", options.workers) as computer:
             results = computer.compute(results)
-    image, cloud_map, provenance = results
+    image, *planes = results
+    names = ("cloud_map", "provenance", "source_date", "confidence")
     return Declouded(
-        image=cube.image(image),
-        cloud_map=cube.plane(cloud_map, "cloud_map"),
-        provenance=cube.plane(provenance, "provenance"),
+        cube.image(image),
+        *(cube.plane(plane, name) for plane, name in zip(planes, names, strict=False)),
         decisions=decisions,
     )
+
+
+def _references(options: Options, references: Sequence[Reference] | None) -> Sequence[Reference]:
+    """Other dates as they were opened, or as arrays of the caller's."""
+    asked = options.references
+    if references is not None or asked is None:
+        return references or ()
+    if isinstance(asked, str) or any(isinstance(one, str | Path) for one in asked):
+        raise OptionError(
+            f"references={asked!r} are no arrays: open files first, with geodecloud.open_scene(path); "
+            'references="time" is for a stack of dates'
+        )
+    return [Reference.of(one, n) for n, one in enumerate(asked, 1)]  # type: ignore[arg-type]
+
+
+def _decloud_series(scene: Scene, options: Options) -> Declouded:
+    """Each date of a stack, its holes filled from those of the other dates that are nearest."""
+    import xarray as xr
+
+    cube = Cube.of(scene, options.bands or ())
+    if cube.array.ndim != 4:
+        raise OptionError('references="time" is for a stack of dates, and this scene has one')
+    time = cube.array.dims[0]
+    single = [cube.array.isel({time: i}) for i in range(cube.array.shape[0])]
+    days = [
+        date_of(one) or datetime.date(1970, 1, 1) + datetime.timedelta(i)
+        for i, one in enumerate(single)
+    ]
+    parts = []
+    for i, day in enumerate(days):
+        others = [j for j in range(len(single)) if j != i]
+        chosen = pick_references(day, [Candidate(days[j]) for j in others])
+        named = [
+            Reference(single[others[k]], f"date {others[k] + 1}", days[others[k]]) for k in chosen
+        ]
+        parts.append(decloud(single[i], replace(options, references=None), references=named))
+    image = xr.concat([part.image for part in parts], time, coords="different", compat="override")
+    planes = [
+        xr.concat(
+            [getattr(part, name) for part in parts], time, coords="different", compat="override"
+        ).data
+        for name in ("cloud_map", "provenance", "source_date", "confidence")
+    ]
+    names = ("cloud_map", "provenance", "source_date", "confidence")
+    return Declouded(
+        cube.image(image.data),
+        *(cube.plane(plane, name) for plane, name in zip(planes, names, strict=True)),
+        decisions=parts[0].decisions,
+    )
+
+
+def _fill_from(
+    references: Sequence[Reference],
+    restorer: ChunkRestorer,
+    arrays: list[Indexed | None],
+    metadata: Metadata,
+    decisions: Decisions,
+    chunks_yx: Any,
+    options: Options,
+) -> Any:
+    """Two passes: the network everywhere, then the ground of other dates in its holes."""
+    predictor = restorer.predictor
+    first = arrays[0]
+    if not isinstance(predictor, NetworkPredictor) or first is None or first[1] != "cyx":
+        raise OptionError("references fill one scene at a time, with a model that has a network")
+    pixels = first[0]
+    bands = [canonical_name(metadata.names[i]) or str(i + 1) for i in decisions.channels]
+    dates = open_other_dates(
+        references, metadata.grid, chunks_yx or pixels.chunks[-2:], bands, predictor
+    )
+    log.info("holes are filled from %s", ", ".join(dates.names))
+    seer = ChunkSeer(restorer)
+    outputs = [(len(decisions.channels), np.float32), (None, np.float32)]
+    restored, opacity = map_chunks_with_halo(seer, arrays, seer.halo_px, outputs, chunks_yx)
+    fit = fit_other_dates(restorer, pixels, arrays[1], arrays[2], dates)
+    filler = ChunkFiller(
+        replace(restorer, check=False),
+        BandIndex(
+            bands.index("B02"), *(bands.index(b) if b in bands else None for b in ("B04", "B08"))
+        )
+        if "B02" in bands
+        else None,
+        _sun(metadata),
+        dates.days,
+        options.synthesis,
+    )
+    seen: list[Indexed | None] = [
+        (restored, "cyx"),
+        (opacity, "yx"),
+        (dates.values, "rbyx"),
+        (dates.usable, "ryx"),
+        (fit, ""),
+    ]
+    return map_chunks_with_halo(
+        filler,
+        [*arrays, *seen],
+        filler.halo_px,
+        [
+            (metadata.count, pixels.dtype),
+            (None, np.float32),
+            (None, np.uint8),
+            (None, np.uint16),
+            (None, np.float32),
+        ],
+        chunks_yx,
+    )
+
+
+def _sun(metadata: Metadata) -> Sun | None:
+    """Where the sun stood, as a product's metadata says."""
+    azimuth = metadata.tags.get("", {}).get("SUN_AZIMUTH_DEG")
+    return None if azimuth is None else Sun(float(azimuth))
 
 
 def _chunk_restorer(

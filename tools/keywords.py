@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from geodecloud.models.weights import Model
-    from geodecloud.options import FileFormat
+    from geodecloud.options import FileFormat, Scene
 '''
 
 

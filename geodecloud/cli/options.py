@@ -62,8 +62,16 @@ def _flag(field: dataclasses.Field[Any]) -> Callable[[Command], Command]:
     about: About = field.metadata["about"]
     name = about.flag or "--" + field.name.replace("_", "-")
     said: dict[str, Any] = {"help": about.help, "default": None}
-    if isinstance(field.default, bool):
+    if field.default is True:
+        off = f"--no-{name[2:]}"
+        return click.option(off, field.name, is_flag=True, flag_value=False, **said)
+    if field.default is False:
         return click.option(name, field.name, is_flag=True, **said)
+    if field.name == "references":
+        del said["default"]
+        return click.option(
+            name, field.name, multiple=True, callback=_none_if_empty, metavar=about.metavar, **said
+        )
     if str(field.type).startswith("bool"):
         return click.option(f"{name}/--no-{name[2:]}", field.name, **said)
     if isinstance(field.default, str):
@@ -81,6 +89,10 @@ def _flag(field: dataclasses.Field[Any]) -> Callable[[Command], Command]:
     if about.metavar is not None:
         said["metavar"] = about.metavar
     return click.option(name, field.name, **said)
+
+
+def _none_if_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    return value or None
 
 
 def _to_int(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

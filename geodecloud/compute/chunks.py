@@ -42,8 +42,9 @@ def map_chunks_with_halo(
     Parameters
     ----------
     function : called once per date as ``function(*blocks, core=Window, padded=Window)``
-    arrays : (array, index) with one letter per axis, such as ``(image, "cyx")``: t is dates, c
-        channels; y and x come last, of one size in all of them. None is handed on as None
+    arrays : (array, index) with one letter per axis, such as ``(image, "cyx")``: t is dates, other
+        letters are axes that stay whole; y and x come last, of one size in all of them. An array
+        without axes, index "", goes to every chunk. None is handed on as None
     halo_px : context; at the edge of the scene there is less of it, nothing is invented
     outputs : (channels or None, dtype) of each array returned: (channels, y, x) or (y, x)
     chunks_yx : heights and widths of the chunks; None: those of the first array
@@ -102,8 +103,10 @@ def _with_halo(array: da.Array, index: str, chunks: Any, halo_px: int) -> tuple[
     One task cuts a chunk from the blocks it touches. Dask's own rechunking and overlapping would
     make the pixels of whole rows of chunks over again, twice.
     """
+    if not index:  # one value for the whole scene
+        return array, index
     array = array.rechunk(
-        {i: -1 if axis == "c" else chunks[axis] for i, axis in enumerate(index[:-2])},
+        {i: chunks[axis] if axis == "t" else -1 for i, axis in enumerate(index[:-2])},
         method="tasks",  # else dask imports distributed, a quarter of a second, to look for a client
     )
     starts = [np.cumsum((0, *sizes)) for sizes in array.chunks[-2:]]

@@ -1,15 +1,19 @@
 """What no window can see: computed once for the whole scene, before its chunks.
 
-Today that is the veil over a picture. It is told from pixels of all of the scene, on its pixel grid, so
-it is the same for every chunk however the scene is cut.
+That is the veil over a picture, and the fit of a scene on its other dates. Both are told from pixels of
+all of the scene, at places anchored to its pixel grid, so they are the same for every chunk however the
+scene is cut.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
+from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import Indexed
 from geodecloud.compute.engine import engine
@@ -18,7 +22,11 @@ from geodecloud.models.catalogue import find_weights
 from geodecloud.models.tensors import read_tensors
 from geodecloud.models.veil import SAMPLE_PX, Veil, find_veil
 from geodecloud.options import Options
+from geodecloud.restore.chunk import ChunkRestorer
 from geodecloud.restore.decisions import Decisions
+from geodecloud.restore.other_dates import OtherDates
+from geodecloud.restore.references import Coefficients, Sample, merge, solve, take_sample
+from geodecloud.windows.tiler import Window
 
 log = logging.getLogger(__name__)
 
@@ -66,3 +74,94 @@ def look_for_veil(
 def _tensors(decisions: Decisions) -> dict[str, np.ndarray]:
     model = decisions.model
     return read_tensors(find_weights(model))[1] if isinstance(model, str) else model.tensors()
+
+
+#: Side of the patches that a fit looks at, and how many there are at most along an axis.
+PATCH_PX, _PATCHES = 256, 6
+
+
+def plan_patches(extent: Window) -> list[Window]:
+    """Patches that a fit of the scene looks at: all of a small one, else a lattice of them.
+
+    They depend on the size of the scene alone.
+    """
+    rows, cols = (_places(length) for length in extent.shape_yx)
+    return [Window(x, y, width, height) for y, height in rows for x, width in cols]
+
+
+def _places(length: int) -> list[tuple[int, int]]:
+    """(offset, size) of the patches along an axis."""
+    if length <= 2 * PATCH_PX:
+        return [(0, length)]
+    count = min(_PATCHES, length // (2 * PATCH_PX))
+    step = length / count
+    return [(int(step * (i + 0.5)) - PATCH_PX // 2, PATCH_PX) for i in range(count)]
+
+
+def fit_other_dates(
+    restorer: ChunkRestorer,
+    pixels: da.Array,
+    valid: Indexed | None,
+    clouds: Indexed | None,
+    dates: OtherDates,
+) -> da.Array:
+    """The scene's `Coefficients`, lazily, as the one item of a 0-d array of objects.
+
+    Parameters
+    ----------
+    pixels : (C, H, W) DN
+    valid, clouds : (H, W), see `ChunkRestorer.__call__`
+    """
+    extent, halo = restorer.extent, restorer.predictor.context_px
+    stride = max(1, PATCH_PX // 128)
+    parts = []
+    for core in plan_patches(extent):
+        padded = core.grow(halo, extent)
+        around, own = padded.slices_yx, core.slices_yx
+        parts.append(
+            dask.delayed(_sample_patch, pure=True)(
+                restorer,
+                pixels[:, *around],
+                None if valid is None else valid[0][around],
+                None if clouds is None else clouds[0][around],
+                dates.values[:, :, *own],
+                dates.usable[:, *own],
+                core,
+                padded,
+                1 if core == extent else stride,
+            )
+        )
+    side = max(extent.shape_yx) // _PATCHES
+    fitted = dask.delayed(_solve, pure=True)(parts, extent, side)
+    return da.from_delayed(fitted, shape=(), dtype=object, meta=np.empty((), object))
+
+
+def _sample_patch(
+    restorer: ChunkRestorer,
+    dn: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    clouds: NDArray[np.uint8] | None,
+    values: NDArray[np.float32],
+    usable: NDArray[np.bool_],
+    core: Window,
+    padded: Window,
+    stride: int,
+) -> Sample:
+    """Clear ground of one patch, with what the other dates show there."""
+    _, readable = restorer.validity(dn, valid)
+    view = core.relative_to(padded).slices_yx
+    known = None if clouds is None else clouds[view]
+    everywhere = np.ones(core.shape_yx, bool)
+    _, opacity = restorer.look(dn, readable, known, everywhere, core, padded)
+    cloud = restorer.predictor.find_clouds(opacity)
+    if known is not None:
+        cloud |= known > 0
+    scene = restorer.reflectance(dn)[:, *view]
+    return take_sample(scene, readable[view] & ~cloud, values, usable, core, stride)
+
+
+def _solve(parts: list[Sample], extent: Window, side: int) -> NDArray[Any]:
+    found: Coefficients = solve(merge(parts), extent, cell_px=max(500, side))
+    held = np.empty((), object)
+    held[()] = found
+    return held

@@ -137,7 +137,10 @@ class ChunkFiller:
         hole = usable & (found | shadow)
         is_cloud |= hole
         hidden = (hidden & is_cloud) | hole
-        clear = usable & ~add_margin(is_cloud)
+        cloudy = restorer.predictor.find_clouds(opacity) | hole
+        if clouds is not None:
+            cloudy |= clouds > 0
+        clear = usable & ~add_margin(cloudy)
         filled = fill(scene, clear, prediction, fit.field, padded)
         can_fill = self._can_fill(filled, fit)
 
