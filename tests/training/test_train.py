@@ -59,6 +59,12 @@ TINY = Config(
 )
 
 
+@pytest.fixture(autouse=True)
+def few_choosing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threshold of a tiny network is of no use, and choosing it took most of a run's time."""
+    monkeypatch.setattr("geodecloud.training.sources._CHOOSING", 8)
+
+
 @pytest.fixture
 def clear_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "clear"
