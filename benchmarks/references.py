@@ -43,8 +43,6 @@ from geodecloud.windows.tiler import Window
 CLEAR, HIDING, CLOUD = (2, 4, 5, 6, 7), (3, 8, 9), (8, 9)
 #: Margin around clouds, as a mask has it.
 MARGIN_PX = 3
-#: Skies of the first series over a date of clear ground.
-SKIES = 3
 BANDS = BandIndex(blue=0, red=2, nir=3)
 
 
@@ -98,12 +96,12 @@ def skies_of(series: Series, shape: tuple[int, int]) -> list[np.ndarray]:
     return [mask[: shape[0], : shape[1]] for mask in large]
 
 
-def cases(series: Series, skies: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+def cases(series: Series, skies: list[np.ndarray], count: int) -> Iterator[tuple[int, np.ndarray]]:
     rng = np.random.default_rng(0)
     least = 0.97 if series.classes is not None else 0.8
     for target, clear in enumerate(series.clear):
         if clear.mean() >= least:
-            for sky in rng.choice(len(skies), min(SKIES, len(skies)), replace=False):
+            for sky in rng.choice(len(skies), min(count, len(skies)), replace=False):
                 yield target, skies[sky] & clear
 
 
@@ -144,14 +142,14 @@ def scores(made: np.ndarray, truth: np.ndarray, hole: np.ndarray) -> tuple[float
     return -10 * np.log10(np.mean((a - b) ** 2)), float(np.abs(made - truth)[:, hole].mean())
 
 
-def run_series(series: Series, skies: list[np.ndarray]) -> tuple[dict, dict]:
+def run_series(series: Series, skies: list[np.ndarray], holes: int) -> tuple[dict, dict]:
     """Scores by method, and (expected, squared) errors of pixels with other dates and without."""
     usable = usable_of(series)
     found, errors = defaultdict(list), defaultdict(list)
     height, width = series.clear.shape[1:]
     extent = Window(0, 0, width, height)
     stride = plan_stride((height, width))
-    for target, hole in cases(series, skies):
+    for target, hole in cases(series, skies, holes):
         truth, nearest = series.images[target], nearest_of(series, target)
         clear = series.clear[target] & ~hole
         scene = np.where(hole, 0.7, truth).astype(np.float32)
@@ -272,7 +270,8 @@ def reliability_rows(name: str, errors: dict) -> list[str]:
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--series", "folders", multiple=True, type=click.Path(exists=True, path_type=Path))
-def main(data: Path, folders: tuple[Path, ...]) -> None:
+@click.option("--holes", default=3, show_default=True, help="Skies over each clear date.")
+def main(data: Path, folders: tuple[Path, ...], holes: int) -> None:
     """Print the tables."""
     names = ("romania", "belgium_a", "missouri_hls", "california")
     paths = list(folders) or [data / "series" / name for name in names]
@@ -281,7 +280,7 @@ def main(data: Path, folders: tuple[Path, ...]) -> None:
     results = {}
     for series in many:
         own = series if series.classes is not None else clouds
-        results[series.name] = run_series(series, skies_of(own, series.clear.shape[1:]))
+        results[series.name] = run_series(series, skies_of(own, series.clear.shape[1:]), holes)
     labels = list(dict.fromkeys(label for found, _ in results.values() for label in found))
     counts = [
         f"{name} ({len(found['nearest date copied'])})" for name, (found, _) in results.items()
