@@ -166,9 +166,10 @@ class ChunkFiller:
         codes = decision.provenance[inner].copy()
         other = (codes == Provenance.SYNTHESISED) & can_fill[own]
         codes[other] = Provenance.OTHER_DATE
-        out = restorer.composite(
-            dn[:, *own], ground[:, *own].astype(np.float32), decision.weight[inner]
-        )
+        # hidden ground that a date shows is put in whole: the fill meets what is around, and a ramp would
+        # let the cloud shine through along the mask's edge
+        put_in = np.where(other, 1.0, decision.weight[inner])
+        out = restorer.composite(dn[:, *own], ground[:, *own].astype(np.float32), put_in)
         days = np.asarray((0, *self.days), np.uint16)[filled.date[own].astype(int) + 1]
         return (
             np.ascontiguousarray(out),
