@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -16,14 +18,17 @@ from rasterio.errors import RasterioError
 from geodecloud._version import __version__
 from geodecloud.compute.engine import engine
 from geodecloud.compute.progress import progress_bar
-from geodecloud.errors import SceneIOError
+from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.masks.selection import mask_path
 from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
-from geodecloud.raster.outputs import Outputs, item_path, plan_outputs
+from geodecloud.raster.gdal import gdal_settings
+from geodecloud.raster.outputs import LAYERS, Outputs, item_path, plan_outputs
 from geodecloud.raster.staging import OutputRaster, write_text
 from geodecloud.raster.storage import without_query
-from geodecloud.raster.writer import check_target, write_rasters
+from geodecloud.raster.targets import check_target
+from geodecloud.raster.writer import write_rasters
+from geodecloud.reference_file import ReferenceFile, open_references
 from geodecloud.restore.composite import Provenance
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import release_memory
@@ -40,7 +45,12 @@ Progress = bool | Callable[[int], None]
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one file: paths, decisions, and pixels by provenance code."""
+    """What became of one file: paths, decisions, and pixels by provenance code.
+
+    Attributes
+    ----------
+    references : other dates that were used, with the number of pixels that come from each
+    """
 
     out: str
     provenance: str | None
@@ -51,6 +61,9 @@ class Report:
     grid: str
     pixels: dict[str, int]
     files: tuple[str, ...] = ()
+    source_date: str | None = None
+    confidence: str | None = None
+    references: dict[str, int] = field(default_factory=dict)
 
     def share(self, code: Provenance) -> float:
         """Share of the scene's valid pixels with this code, 0 to 1."""
@@ -64,6 +77,8 @@ def decloud_scene(
     *,
     provenance: str | Path | None = None,
     cloud_map: str | Path | None = None,
+    source_date: str | Path | None = None,
+    confidence: str | Path | None = None,
     progress: Progress = False,
     **options: Unpack[FileKeywords],
 ) -> Report:
@@ -73,6 +88,8 @@ def decloud_scene(
     ----------
     src, dst : paths; `dst` becomes a COG with all of the source's metadata
     provenance, cloud_map : further rasters to write, on the same grid
+    source_date, confidence : with `references`: the day that a filled pixel comes from, and its expected
+        error, see `geodecloud.pipeline.Declouded`
     progress : show a bar, on a terminal or in a notebook; or a function to be called with the
         number of pixels just written
     **options : see `geodecloud.options.FileOptions`
@@ -82,40 +99,59 @@ def decloud_scene(
     GeodecloudError
         If anything is wrong; then nothing is left at `dst`.
     """
-    asked = FileOptions.of(options)
-    return decloud_file(src, dst, asked, provenance, cloud_map, progress)
+    layers = {
+        "provenance": provenance,
+        "cloud_map": cloud_map,
+        "source_date": source_date,
+        "confidence": confidence,
+    }
+    return decloud_file(src, dst, FileOptions.of(options), layers, progress)
 
 
 def decloud_file(
     src: str | Path,
     dst: str | Path,
     asked: FileOptions,
-    provenance: str | Path | None = None,
-    cloud_map: str | Path | None = None,
+    layers: Mapping[str, str | Path | None],
     progress: Progress = False,
 ) -> Report:
-    """The story of one scene from file to file; see `decloud_scene` for the parameters."""
-    source = open_source(src, asked.resolution, asked.s2_offset)
-    outputs = _plan_outputs(source, dst, provenance, cloud_map, asked)
-    decisions = decide(source.metadata, source.sample(), asked)
-    _log_decisions(source, decisions)
-    result = decloud(source.open(decisions.chunk_px), asked, source.metadata, decisions)
-    pixels = _write(source, outputs, result, asked, progress)
-    return _report(source, outputs, decisions, pixels)
+    """The story of one scene from file to file.
+
+    Parameters
+    ----------
+    layers : files of further rasters, by the names of `geodecloud.raster.outputs.LAYERS`
+    src, dst, progress : see `decloud_scene`
+    """
+    with gdal_settings():
+        source = open_source(src, asked.resolution, asked.s2_offset)
+        references = open_references(source, asked)
+        outputs = _plan_outputs(source, references, dst, layers, asked)
+        decisions = decide(source.metadata, source.sample(), asked)
+        _log_decisions(source, decisions)
+        scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
+        result = decloud(scene, asked, source.metadata, decisions, dates)
+        counts = _write(source, outputs, result, asked, progress)
+        return _report(source, references, outputs, decisions, counts)
 
 
 def _plan_outputs(
     source: Source,
+    references: Sequence[ReferenceFile],
     dst: str | Path,
-    provenance: str | Path | None,
-    cloud_map: str | Path | None,
+    layers: Mapping[str, str | Path | None],
     asked: FileOptions,
 ) -> Outputs:
     """Where everything goes; nothing that is read, or written, is written over."""
+    for name in ("source_date", "confidence"):
+        if layers.get(name) is not None and not references:
+            raise OptionError(
+                f"{name} is about pixels that other dates filled; give references, too"
+            )
     is_dated = source.facts is not None and source.facts.time is not None
     item = item_path(source.path, is_dated, dst, asked.layout, asked.stac)
-    inputs = [*source.files, mask_path(asked.mask), asked.aoi, asked.model_path]
-    return plan_outputs(dst, asked.layout, source.band_names, provenance, cloud_map, item, inputs)
+    others = [file for reference in references for file in reference.source.files]
+    inputs = [*source.files, *others, mask_path(asked.mask), asked.aoi, asked.model_path]
+    return plan_outputs(dst, asked.layout, source.band_names, layers, item, inputs)
 
 
 def _log_decisions(source: Source, decisions: Decisions) -> None:
@@ -136,15 +172,19 @@ def _write(
     result: Declouded,
     asked: FileOptions,
     progress: Progress,
-) -> dict[str, int]:
-    """Compute and write all files in one pass; the number of pixels of each provenance code."""
-    layers = {"provenance": result.provenance.data, "cloud_map": result.cloud_map.data}
+) -> Counts:
+    """Compute and write all files in one pass; what its pixels are."""
+    found = {name: getattr(result, name) for name in LAYERS}
+    layers = {name: layer.data for name, layer in found.items() if layer is not None}
     metadata = _tagged(source, result.decisions, asked)
     mask = source.file_mask(result.decisions.chunk_px)
     if asked.layout == "bands" and metadata.has_alpha:  # no band file has an alpha band
         mask = result.image.coords[VALID].data
     rasters = outputs.rasters(result.image.data, layers, metadata, mask)
-    counter = CodeCounter()
+    counts = Counts()
+    also: list[tuple[Any, Any]] = [(layers["provenance"], counts.codes)]
+    if "source_date" in layers:
+        also.append((layers["source_date"], counts.days))
     with outputs.folder(), ExitStack() as stack:
         if outputs.item is not None:
             check_target(outputs.item, asked.overwrite)
@@ -159,7 +199,7 @@ def _write(
                 computer,
                 overwrite=asked.overwrite,
                 progress=progress or None,
-                also=[(result.provenance.data, counter)],
+                also=also,
                 computed=release_memory,
             )
         except RasterioError as error:
@@ -167,10 +207,9 @@ def _write(
             raise SceneIOError(
                 f"{source.path} cannot be read, it may be cut off or damaged: {detail}"
             ) from error
-        pixels = {code.name.lower(): int(counter.counts[code]) for code in Provenance}
         if outputs.item is not None:
-            _write_item(outputs.item, source, rasters, result.decisions, pixels, asked)
-    return pixels
+            _write_item(outputs.item, source, rasters, result.decisions, counts.pixels, asked)
+    return counts
 
 
 def _write_item(
@@ -189,14 +228,34 @@ def _write_item(
     write_text(item, describe_item(item, *about, is_cog=asked.file_format.name == "cog"))
 
 
-class CodeCounter:
-    """Takes chunks of provenance codes and counts them; nothing is kept in memory."""
+class Counter:
+    """Takes chunks of numbers and counts how often each occurs; nothing else is kept in memory."""
 
     def __init__(self) -> None:
-        self.counts = np.zeros(len(Provenance), np.int64)
+        self.found: collections.Counter[int] = collections.Counter()
 
-    def __setitem__(self, key: Any, codes: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        self.counts += np.bincount(codes.ravel(), minlength=len(Provenance))
+    def __setitem__(self, key: Any, numbers: np.ndarray[Any, Any]) -> None:
+        values, counts = np.unique(numbers, return_counts=True)
+        self.found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the pixels of a result are.
+
+    Attributes
+    ----------
+    codes : provenance codes
+    days : days since 1970-01-01 of the dates that filled pixels come from; 0: none
+    """
+
+    codes: Counter = field(default_factory=Counter)
+    days: Counter = field(default_factory=Counter)
+
+    @property
+    def pixels(self) -> dict[str, int]:
+        """Number of pixels by the name of their provenance code."""
+        return {code.name.lower(): self.codes.found[code] for code in Provenance}
 
 
 def _tagged(source: Source, decisions: Decisions, asked: FileOptions) -> Metadata:
@@ -216,18 +275,31 @@ def _tagged(source: Source, decisions: Decisions, asked: FileOptions) -> Metadat
 
 
 def _report(
-    source: Source, outputs: Outputs, decisions: Decisions, pixels: dict[str, int]
+    source: Source,
+    references: Sequence[ReferenceFile],
+    outputs: Outputs,
+    decisions: Decisions,
+    counts: Counts,
 ) -> Report:
-    layers = (outputs.provenance, outputs.cloud_map)
-    provenance, cloud_map = (None if path is None else str(path) for path in layers)
+    layers = {name: str(path) for name, path in outputs.layers.items()}
+    epoch = datetime.date(1970, 1, 1)
+    filled = {
+        reference.source.path: counts.days.found[(reference.date - epoch).days]
+        if reference.date
+        else 0
+        for reference in references
+    }
     return Report(
         out=str(outputs.dst),
-        provenance=provenance,
-        cloud_map=cloud_map,
+        provenance=layers.get("provenance"),
+        cloud_map=layers.get("cloud_map"),
         model=decisions.card.name,
         why=decisions.why,
         radiometry=decisions.codec.reason,
         grid=str(source.metadata.grid),
-        pixels=pixels,
+        pixels=counts.pixels,
         files=tuple(str(path) for path in outputs.paths),
+        source_date=layers.get("source_date"),
+        confidence=layers.get("confidence"),
+        references=filled,
     )

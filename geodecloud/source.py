@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
 import os
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,15 +11,8 @@ from numpy.typing import NDArray
 
 from geodecloud.errors import OptionError, SceneError
 from geodecloud.raster.archives import HOW_WITH_ZARR, is_archive, is_zarr, raster_path
-from geodecloud.raster.reader import (
-    open_array,
-    open_file_mask,
-    open_raster,
-    read_metadata,
-    read_sample,
-    source_files,
-)
-from geodecloud.raster.storage import local_path, without_query
+from geodecloud.raster.raster_file import RasterFile
+from geodecloud.raster.storage import local_path
 from geodecloud.scene.metadata import Metadata
 from geodecloud.sentinel2.documents import ProductFacts
 from geodecloud.sentinel2.files import find_products
@@ -55,6 +47,10 @@ class Source(Protocol):
         """What the documents of a product say; None: it is no product."""
 
     @property
+    def date(self) -> datetime.date | None:
+        """The day it was acquired, where anything says so."""
+
+    @property
     def band_names(self) -> list[str]:
         """Names for files of single bands."""
 
@@ -69,65 +65,6 @@ class Source(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Facts only this kind of source has, for people."""
-
-
-@dataclass(frozen=True)
-class RasterFile:
-    """A raster that GDAL opens by its name.
-
-    Attributes
-    ----------
-    path : what GDAL opens
-    archive : the file on disk that it lies in, ``scene.zip``; None: it lies in none
-    """
-
-    path: str
-    archive: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        name = Path(without_query(self.path)).name
-        return name[:-3] if self.path.startswith("/vsigzip/") else name  # scene.tif.gz
-
-    @property
-    def files(self) -> list[str]:
-        """The file, and for a VRT those it is made of."""
-        return source_files(self.path) if self.archive is None else [self.archive]
-
-    @cached_property
-    def metadata(self) -> Metadata:
-        """Everything the file says besides its pixels."""
-        return read_metadata(self.path)
-
-    @property
-    def facts(self) -> ProductFacts | None:
-        """A raster file has no documents."""
-        return None
-
-    @property
-    def band_names(self) -> list[str]:
-        """The file's name with those of its bands, or their numbers."""
-        stem = Path(self.name).stem
-        names = self.metadata.descriptions
-        return [f"{stem}_{name or number}" for number, name in enumerate(names, start=1)]
-
-    def open(self, side: int | None = None) -> xr.DataArray:
-        """The scene, lazily."""
-        return open_array(self.path, self.metadata, side)
-
-    def file_mask(self, side: int) -> da.Array | None:
-        """The file's own mask."""
-        return open_file_mask(self.path, self.metadata, side)
-
-    def sample(self) -> NDArray[Any]:
-        """Some of its pixels, without those its mask leaves out."""
-        return read_sample(self.path)
-
-    def describe(self) -> dict[str, Any]:
-        """GDAL's driver."""
-        with open_raster(self.path) as src:
-            return {"driver": src.driver}
 
 
 def open_source(

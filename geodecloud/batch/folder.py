@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import filelock
 
+from geodecloud.batch.dates import count_references
 from geodecloud.batch.discovery import find_scenes, suffixes_below
 from geodecloud.batch.jobs import (
     SCENE_ERRORS,
@@ -35,6 +36,7 @@ from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.masks.selection import absolute_selection
 from geodecloud.options import FileOptions
 from geodecloud.raster.archives import ARCHIVES, RASTERS
+from geodecloud.raster.outputs import LAYERS
 from geodecloud.raster.reader import absolute
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ def decloud_folder(
     dry_run: bool = False,
     provenance: bool = False,
     cloud_map: bool = False,
+    source_date: bool = False,
+    confidence: bool = False,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     **options: Unpack[FileKeywords],
 ) -> FolderReport:
@@ -63,9 +67,10 @@ def decloud_folder(
         ``summary.csv`` and ``footprints.gpkg``
     pattern : of the names of files and products, such as ``S2A_*``
     dry_run : only say what would be done
-    provenance, cloud_map : write these too, as ``NAME_provenance.tif``, ``NAME_cloud_map.tif``
+    provenance, cloud_map, source_date, confidence : write these too, as ``NAME_provenance.tif`` and so on
     on_outcome : called with each outcome as it is known
-    **options : see `geodecloud.options.FileOptions`; with ``aoi``, scenes outside it are left out
+    **options : see `geodecloud.options.FileOptions`; with ``aoi``, scenes outside it are left out.
+        ``references`` is "auto", "none" or how many: the nearest dates of the same ground among the scenes
 
     Returns
     -------
@@ -82,7 +87,9 @@ def decloud_folder(
     """
     asked = FileOptions.of(options)
     several = [roots] if isinstance(roots, str | Path) else list(roots)
-    layers = ("provenance",) * provenance + ("cloud_map",) * cloud_map
+    wanted = (provenance, cloud_map, source_date, confidence)
+    layers = tuple(name for name, on in zip(LAYERS, wanted, strict=True) if on)
+    count_references(asked.references)
     if any(Path(root).resolve() == Path(out_dir).resolve() for root in several):
         raise OptionError(f"{out_dir} holds the scenes; give another folder for the results")
     batch = Batch(Path(out_dir), asked, layers)
@@ -155,7 +162,10 @@ def _do_copies(
     failed = {outcome.scene for outcome in outcomes if outcome.state == "failed"}
     places = [i for i, job in enumerate(jobs) if job.scene.twin in failed]
     # a record of their own: that of the scene says why it failed
-    again = [plan_job(batch, replace(jobs[i].scene, twin=None), ".copy") for i in places]
+    again = [
+        plan_job(batch, replace(jobs[i].scene, twin=None), jobs[i].references, ".copy")
+        for i in places
+    ]
     jobs, outcomes = list(jobs), list(outcomes)
     for place, job, outcome in zip(places, again, _do_all(batch, again, on_outcome), strict=True):
         jobs[place], outcomes[place] = job, outcome
@@ -178,7 +188,12 @@ def _for_a_worker(batch: Batch) -> Batch:
 
 def _absolute(job: Job) -> Job:
     targets = {name: path.absolute() for name, path in job.targets.items()}
-    return replace(job, scene=replace(job.scene, path=absolute(job.scene.path)), targets=targets)
+    return replace(
+        job,
+        scene=replace(job.scene, path=absolute(job.scene.path)),
+        targets=targets,
+        references=tuple(absolute(path) for path in job.references),
+    )
 
 
 def _do(batch: Batch, job: Job) -> Outcome:
@@ -195,7 +210,7 @@ def _do(batch: Batch, job: Job) -> Outcome:
         begun = known | batch.journal.names(list(job.targets.values()))
         batch.journal.write(job.key, Record("running", job.made_from, begun))
         job.targets["out"].parent.mkdir(parents=True, exist_ok=True)
-        report = decloud_file(job.scene.path, job.targets["out"], asked, **layers)
+        report = _decloud(job, asked, layers)
         outcome = _outcome(batch, job, report)
         figures = {k: v for k, v in asdict(outcome).items() if k not in ("scene", "state")}
         outputs = batch.journal.sign([Path(path) for path in report.files])
@@ -206,6 +221,21 @@ def _do(batch: Batch, job: Job) -> Outcome:
         log.debug("%s", job.scene.path, exc_info=True)
         return _failed(batch, job, reason_of(error))
     return outcome
+
+
+def _decloud(job: Job, asked: FileOptions, layers: dict[str, Any]) -> Report:
+    """Do one scene with its other dates; without them, where one of them cannot be used."""
+    out = job.targets["out"]
+    if job.references:
+        try:
+            with_dates = replace(asked, references=job.references)
+            return decloud_file(job.scene.path, out, with_dates, layers)
+        except SCENE_ERRORS as error:
+            log.warning("%s is done without other dates: %s", job.scene.path, reason_of(error))
+    alone = {
+        name: path for name, path in layers.items() if name not in ("source_date", "confidence")
+    }
+    return decloud_file(job.scene.path, out, replace(asked, references=None), alone)
 
 
 def _failed(batch: Batch, job: Job, reason: str) -> Outcome:
@@ -232,7 +262,7 @@ def _outcome(batch: Batch, job: Job, report: Report) -> Outcome:
     valid = sum(pixels.values()) - pixels["nodata"]
     shares = {
         name: round(pixels[name] / valid, 6) if valid else 0.0
-        for name in ("observed", "restored", "synthesised", "left")
+        for name in ("observed", "restored", "synthesised", "left", "other_date")
     }
     out = job.targets["out"].relative_to(batch.out_dir).as_posix()
     return Outcome(

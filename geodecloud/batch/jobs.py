@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
+from geodecloud.batch.dates import DatedScene, choose_references, count_references
 from geodecloud.batch.discovery import FoundScene
 from geodecloud.batch.journal import Journal, fingerprint
 from geodecloud.batch.summary import Outcome
@@ -36,6 +38,7 @@ class Job:
     targets: dict[str, Path]
     grid: Grid | None = None
     made_from: str = ""
+    references: tuple[str, ...] = ()
     outcome: Outcome | None = None
 
 
@@ -62,7 +65,25 @@ class Batch:
 
 def plan_jobs(batch: Batch, scenes: Sequence[FoundScene]) -> list[Job]:
     """Look at the scenes of a batch without their pixels: what is to be done, and what is not."""
-    return [plan_job(batch, scene) for scene in _without_clashes(scenes)]
+    scenes = list(_without_clashes(scenes))
+    others = _other_dates(batch, scenes)
+    return [plan_job(batch, scene, others.get(scene.path, ())) for scene in scenes]
+
+
+def _other_dates(batch: Batch, scenes: Sequence[FoundScene]) -> Mapping[str, tuple[str, ...]]:
+    """The other dates that fill each scene, by their paths."""
+    count = count_references(batch.options.references)
+    if not count or len(scenes) < 2:
+        return {}
+    dated: list[DatedScene] = []
+    for scene in scenes:
+        if scene.twin is not None or scene.problem is not None:
+            continue
+        with suppress(*SCENE_ERRORS):  # it will be told when its own turn comes
+            asked = options_for(batch, scene.path)
+            source = open_source(scene.path, asked.resolution, asked.s2_offset)
+            dated += filter(None, [DatedScene.of(scene.path, source)])
+    return choose_references(dated, count)
 
 
 def _without_clashes(scenes: Sequence[FoundScene]) -> Iterator[FoundScene]:
@@ -80,15 +101,22 @@ def _without_clashes(scenes: Sequence[FoundScene]) -> Iterator[FoundScene]:
         yield scene
 
 
-def plan_job(batch: Batch, scene: FoundScene, key_end: str = "") -> Job:
-    """Look at a scene without its pixels: is there anything to do."""
+def plan_job(
+    batch: Batch, scene: FoundScene, references: tuple[str, ...] = (), key_end: str = ""
+) -> Job:
+    """Look at a scene without its pixels: is there anything to do.
+
+    Parameters
+    ----------
+    references : other dates that fill its holes
+    """
     key = (scene.place / scene.name).as_posix() + key_end
     ends = {"out": "decloud", **{layer: layer for layer in batch.layers}}
     folder = batch.out_dir / scene.place
     targets = {name: folder / f"{scene.name}_{end}.tif" for name, end in ends.items()}
     if batch.options.layout == "bands":
         targets["out"] = targets["out"].with_suffix("")
-    job = Job(scene, key, targets)
+    job = Job(scene, key, targets, references=references)
     if scene.twin is not None:
         reason = f"the same as {scene.twin}"
         return replace(job, outcome=Outcome(scene.path, "copy", reason=reason))
@@ -101,7 +129,8 @@ def plan_job(batch: Batch, scene: FoundScene, key_end: str = "") -> Job:
         aoi = asked.aoi
         if aoi is not None and not touches_aoi(aoi, source.metadata.grid):
             return replace(job, outcome=Outcome(scene.path, "outside", reason=f"outside {aoi}"))
-        made_from = _made_from(batch, source.files)
+        files = [*source.files, *(f for path in references for f in open_source(path).files)]
+        made_from = _made_from(batch, files)
         record = batch.journal.read(key)
         if batch.journal.is_current(record, made_from) and record is not None:
             return replace(job, outcome=Outcome(scene.path, "skipped", **record.report))

@@ -25,7 +25,7 @@ class Outcome:
     state : "done"; "skipped": was done before and has not changed; "failed"; "copy" of another
         scene; "outside" the area of interest; "to do" in a dry run
     valid_px : pixels with data
-    observed, restored, synthesised, left : shares of them, 0 to 1
+    observed, restored, synthesised, left, other_date : shares of them, 0 to 1
     """
 
     scene: str
@@ -39,6 +39,7 @@ class Outcome:
     restored: float | None = None
     synthesised: float | None = None
     left: float | None = None
+    other_date: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def write_footprints(
 
 def format_table(report: FolderReport) -> str:
     """The outcomes as a table for people."""
-    shares = ("observed", "restored", "synthesised", "left")
+    shares = ("observed", "restored", "other_date", "synthesised", "left")
     lines = [f"{'state':<8} {'  '.join(f'{name:>11}' for name in shares)}  scene"]
     for outcome in report.outcomes:
         values = [getattr(outcome, name) for name in shares]

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ import click
 
 from geodecloud._version import __version__
 from geodecloud.cli.flags import in_flags
-from geodecloud.cli.options import scene_options, verbosity, with_format
+from geodecloud.cli.options import batch_options, scene_options, verbosity, with_format
 from geodecloud.cli.terminal import remarks
 from geodecloud.cli.training import evaluate, simulate, train
 from geodecloud.errors import GeodecloudError, OptionError, WindowPlanError
@@ -39,6 +40,11 @@ class DefaultCommand(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, with one message instead of a traceback for what a user can cure."""
+        try:
+            os.getcwd()
+        except OSError:
+            click.echo("Error: the working folder is gone; cd to one that exists", err=True)
+            sys.exit(1)
         # what schedulers of clusters send: clean up as for Ctrl-C
         with contextlib.suppress(ValueError):  # only the main thread may listen
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -78,6 +84,11 @@ def main() -> None:
     help="Write where each pixel comes from (uint8).",
 )
 @click.option("--cloud-map", help="Write the opacity, 0-1 (float32).")
+@click.option(
+    "--source-date",
+    help="Write the date a filled pixel comes from, days since 1970-01-01 (uint16).",
+)
+@click.option("--confidence", help="Write the expected error of filled pixels (float32).")
 @scene_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
@@ -119,7 +130,14 @@ def run(
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--provenance", is_flag=True, help="Write NAME_provenance.tif too.")
 @click.option("--cloud-map", is_flag=True, help="Write NAME_cloud_map.tif too.")
-@scene_options
+@click.option("--source-date", is_flag=True, help="Write NAME_source_date.tif too.")
+@click.option("--confidence", is_flag=True, help="Write NAME_confidence.tif too.")
+@click.option(
+    "--references",
+    metavar="auto|none|N",
+    help="Other dates that holes are filled from: up to 4, N or none of those in the folders.  [default: auto]",
+)
+@batch_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
 def batch(
@@ -160,10 +178,12 @@ def summary(report: Any) -> str:
     from geodecloud.restore.composite import Provenance
 
     shares = {code: 100 * report.share(code) for code in Provenance}
+    other = shares[Provenance.OTHER_DATE]
     return (
         f"{shares[Provenance.OBSERVED]:.1f} % observed and untouched, "
         f"{shares[Provenance.RESTORED]:.1f} % restored, "
-        f"{shares[Provenance.SYNTHESISED]:.1f} % synthesised (ground was not visible), "
+        + (f"{other:.1f} % from other dates, " if other else "")
+        + f"{shares[Provenance.SYNTHESISED]:.1f} % synthesised (ground was not visible), "
         f"{shares[Provenance.LEFT]:.1f} % cloud left as it was"
     )
 

@@ -99,14 +99,19 @@ def _to_int(ctx: click.Context, param: click.Parameter, value: str | None) -> in
     return None if value is None else int(value)
 
 
-def scene_options(command: Command) -> Command:
-    """Add all of `geodecloud.options.FileOptions`, and ``--co``."""
+def scene_options(command: Command, without: tuple[str, ...] = ()) -> Command:
+    """Add all of `geodecloud.options.FileOptions` but for some, and ``--co``."""
     command = click.option(
         "--co", "creation_options", multiple=True, metavar="KEY=VALUE", help="GDAL creation option."
     )(command)
     for field in reversed(dataclasses.fields(FileOptions)):
-        command = _flag(field)(command)
+        command = command if field.name in without else _flag(field)(command)
     return command
+
+
+def batch_options(command: Command) -> Command:
+    """Those of a scene, but for the references of one."""
+    return scene_options(command, without=("references",))
 
 
 def verbosity(command: Command) -> Command:

@@ -68,7 +68,7 @@ def map_chunks_with_halo(
         start = np.cumsum((0, *chunks[axis]))[:-1]
         for values in (start, np.asarray(chunks[axis])):
             edges += [da.from_array(values, chunks=1), axis]
-    dates = first_index.partition("c")[0]
+    dates = "t" if "t" in first_index else ""
     packed = da.blockwise(
         partial(_call, function, halo_px, shape_yx, [item and "t" in item[1] for item in arrays]),
         dates + "yx",

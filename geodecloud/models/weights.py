@@ -24,6 +24,7 @@ from geodecloud.models.catalogue import IDENTITY, SHIPPED, find_weights
 from geodecloud.models.spanet import DIRECTIONS, SPANet
 from geodecloud.models.tensors import CARD_KEY, hash_tensors, read_tensors
 from geodecloud.models.veil import PREFIX
+from geodecloud.raster.targets import check_file
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def save_weights(
     ----------
     veil : tensors of `geodecloud.models.veil`, for a model that lifts veils
     """
+    check_file(path)
     whole = network.state_dict() | (veil or {})
     tensors = {name: t.detach().cpu().contiguous() for name, t in whole.items()}
     card = dataclasses.replace(card, sha256=tensor_hash(tensors), lifts_veil=bool(veil))

@@ -6,9 +6,9 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dask.array as da
@@ -17,9 +17,18 @@ from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.raster.reader import source_files
 from geodecloud.raster.staging import OutputRaster
 from geodecloud.raster.storage import is_remote
+from geodecloud.raster.targets import make_folder
 from geodecloud.scene.metadata import Metadata
 
 PathLike = str | Path
+
+#: Further rasters: dtype, nodata, resampling of the overviews.
+LAYERS: dict[str, tuple[str, float | None, str]] = {
+    "provenance": ("uint8", 0, "nearest"),
+    "cloud_map": ("float32", float("nan"), "average"),
+    "source_date": ("uint16", 0, "nearest"),
+    "confidence": ("float32", float("nan"), "average"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,22 +39,20 @@ class Outputs:
     ----------
     dst : the image: a file, or the folder of single bands
     bands : the file of each band; None: `dst` is one file of all bands
-    provenance, cloud_map : further rasters on the same grid, or None
+    layers : further rasters on the same grid, by the name of what they hold, see `LAYERS`
     item : the STAC Item, or None
     """
 
     dst: PathLike
     bands: tuple[Path, ...] | None = None
-    provenance: PathLike | None = None
-    cloud_map: PathLike | None = None
+    layers: Mapping[str, PathLike] = field(default_factory=dict)
     item: Path | None = None
 
     @property
     def paths(self) -> list[PathLike]:
         """All files that will be written."""
         images: Sequence[PathLike] = [self.dst] if self.bands is None else self.bands
-        others = (self.provenance, self.cloud_map, self.item)
-        return [*images, *(path for path in others if path is not None)]
+        return [*images, *self.layers.values(), *([] if self.item is None else [self.item])]
 
     def rasters(
         self,
@@ -59,7 +66,7 @@ class Outputs:
         Parameters
         ----------
         image : (band, y, x)
-        layers : (y, x) "provenance" and "cloud_map"
+        layers : (y, x) by name, at least those of `self.layers`
         metadata : of the image
         mask : (y, x) bool, for files whose metadata says that they have a mask of their own
         """
@@ -70,12 +77,10 @@ class Outputs:
                 _image(path, image[i : i + 1], metadata.one_band(i), mask)
                 for i, path in enumerate(self.bands)
             ]
-        if self.provenance is not None:
-            about = metadata.single_band("uint8", 0, "provenance")
-            rasters.append(OutputRaster(self.provenance, layers["provenance"], about, "nearest"))
-        if self.cloud_map is not None:
-            about = metadata.single_band("float32", float("nan"), "cloud_map")
-            rasters.append(OutputRaster(self.cloud_map, layers["cloud_map"], about))
+        for name, path in self.layers.items():
+            dtype, nodata, resampling = LAYERS[name]
+            about = metadata.single_band(dtype, nodata, name)
+            rasters.append(OutputRaster(path, layers[name], about, resampling))
         return rasters
 
     @contextmanager
@@ -97,8 +102,7 @@ def plan_outputs(
     dst: PathLike,
     layout: str,
     band_names: Sequence[str],
-    provenance: PathLike | None,
-    cloud_map: PathLike | None,
+    layers: Mapping[str, PathLike | None],
     item: Path | None,
     inputs: Sequence[PathLike | None],
 ) -> Outputs:
@@ -108,6 +112,7 @@ def plan_outputs(
     ----------
     layout : "stack": `dst` is one file of all bands; "bands": a folder with a file per band
     band_names : names of the files of single bands. Bands of one name have their number in it, too
+    layers : files of further rasters, by name; None where one is not wanted
     inputs : files, masks, areas of interest and models that are read; None is skipped
 
     Raises
@@ -123,7 +128,8 @@ def plan_outputs(
             raise OptionError(f"--layout bands writes a local folder, and {dst} is an address")
         names = [_short(re.sub(r"[^\w.-]+", "_", name)) for name in band_names]
         bands = tuple(Path(dst) / f"{name}.tif" for name in _distinct(names))
-    outputs = Outputs(dst, bands, provenance, cloud_map, item)
+    wanted = {name: path for name, path in layers.items() if path is not None}
+    outputs = Outputs(dst, bands, wanted, item)
     _refuse_clashes(inputs, [*([] if bands is None else [dst]), *outputs.paths])
     return outputs
 
@@ -184,9 +190,11 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def _refuse_clashes(inputs: Sequence[PathLike | None], targets: Sequence[PathLike]) -> None:
     """No target may be an input, under whatever name, or another target."""
-    taken = [Path(f).resolve() for path in inputs if path is not None for f in source_files(path)]
+    taken = [
+        Path(os.path.realpath(f)) for path in inputs if path is not None for f in source_files(path)
+    ]
     for target in targets:
-        path = Path(target).resolve()
+        path = Path(os.path.realpath(target))
         # os.path, not Path: it takes a name that is too long for one that is not there
         there = [f for f in taken if os.path.exists(f)] if os.path.exists(path) else []
         if path in taken or any(path.samefile(f) for f in there):
@@ -199,7 +207,4 @@ def _make_folder(folder: Path) -> None:
         raise SceneIOError(f"{folder} is a file; --layout bands needs a folder to write to")
     if not os.path.isdir(folder.parent):
         raise SceneIOError(f"the folder {folder.parent} does not exist; make it first")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise SceneIOError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    make_folder(folder)

@@ -24,9 +24,10 @@ from geodecloud.source import open_source
 if TYPE_CHECKING:
     from geodecloud.keywords import FileKeywords
 
-#: Colours of the provenance codes in pictures: nodata, observed, restored, synthesised, left.
+#: Colours of the provenance codes in pictures: nodata, observed, restored, synthesised, left, other date.
 PROVENANCE_RGB = np.array(
-    [(0, 0, 0), (70, 70, 70), (90, 180, 235), (240, 150, 40), (235, 235, 235)], np.uint8
+    [(0, 0, 0), (70, 70, 70), (90, 180, 235), (240, 150, 40), (235, 235, 235), (120, 200, 90)],
+    np.uint8,
 )
 
 

@@ -75,7 +75,9 @@ def describe_item(
 def _properties(
     facts: ProductFacts, metadata: Metadata, pixels: Mapping[str, int], lineage: str
 ) -> dict[str, Any]:
-    masked = sum(_percent(pixels, name) for name in ("restored", "synthesised", "left"))
+    masked = sum(
+        _percent(pixels, name) for name in ("restored", "other_date", "synthesised", "left")
+    )
     zenith, grid = facts.sun_zenith_deg, metadata.grid
     epsg = grid.crs.to_epsg() if grid.crs else None
     known = {

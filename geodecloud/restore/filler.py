@@ -141,7 +141,9 @@ class ChunkFiller:
         if clouds is not None:
             cloudy |= clouds > 0
         clear = usable & ~add_margin(cloudy)
-        filled = fill(scene, clear, prediction, fit.field, padded)
+        filled = self._fill(
+            scene, clear, prediction, fit, hidden | (self._share(opacity) > 0), padded
+        )
         can_fill = self._can_fill(filled, fit)
 
         view = core.grow(MASK_REACH_PX, restorer.extent).relative_to(padded).slices_yx
@@ -178,6 +180,34 @@ class ChunkFiller:
             np.where(other, days, 0).astype(np.uint16),
             np.where(other, filled.error[own], np.nan).astype(np.float32),
         )
+
+    @staticmethod
+    def _fill(
+        scene: Array,
+        clear: Bool,
+        prediction: Prediction,
+        fit: Coefficients,
+        hole: Bool,
+        padded: Window,
+    ) -> Fill:
+        """Fill the holes of a window; elsewhere the ground is the prediction, of no use to anybody."""
+        if not hole.any():
+            return Fill(prediction.ground, prediction.error[0], prediction.date)
+        rows, cols = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
+        around = Window(
+            padded.col_off + int(cols[0]),
+            padded.row_off + int(rows[0]),
+            int(cols[-1] - cols[0]) + 1,
+            int(rows[-1] - rows[0]) + 1,
+        ).grow(REACH_PX, padded)
+        view = around.relative_to(padded).slices_yx
+        part = Prediction(
+            prediction.ground[:, *view], prediction.error[:, *view], prediction.date[view]
+        )
+        filled = fill(scene[:, *view], clear[view], part, fit.field, around)
+        ground, error = prediction.ground.copy(), prediction.error[0].copy()
+        ground[:, *view], error[view] = filled.ground, filled.error
+        return Fill(ground, error, prediction.date)
 
     def _missed(self, scene: Array, prediction: Prediction, is_cloud: Bool) -> tuple[Bool, Bool]:
         """Clouds that the mask missed, and shadows."""

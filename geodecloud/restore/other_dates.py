@@ -237,7 +237,9 @@ def _usable(
     if classes is not None:
         array, kind = classes
         there = _on_grid(array, grid, chunks_yx, "nearest")[0]
-        ground = there.map_blocks(_is_ground, kind=kind, dtype=bool)
+        (ground,) = map_chunks_with_halo(
+            GroundOf(kind), [(there, "yx")], MARGIN_PX, [(None, bool)], chunks_yx
+        )
         return seen & ground
     channels = predictor.model.card.channel_names
     lacking = [name for name in predictor.model.card.needed if name not in bands]
@@ -254,11 +256,18 @@ def _usable(
     return found
 
 
-def _is_ground(values: NDArray[Any], kind: str) -> Bool:
-    meanings = classify(values, kind)
-    cloud = np.isin(meanings, (Meaning.CLOUD, Meaning.OPAQUE, Meaning.SHADOW))
-    ground: Bool = (meanings == Meaning.GROUND) & ~cloud
-    return ground
+@dataclass(frozen=True)
+class GroundOf:
+    """Where a classification of a kind says that ground is seen, away from the rims of clouds."""
+
+    kind: str
+
+    def __call__(self, values: NDArray[Any], *, core: Window, padded: Window) -> tuple[Bool]:
+        """Ground (H, W) of `core`, of classes (h, w) over `padded`."""
+        meanings = classify(values, self.kind)
+        cloud = np.isin(meanings, (Meaning.CLOUD, Meaning.OPAQUE, Meaning.SHADOW))
+        ground: Bool = (meanings == Meaning.GROUND) & ~add_margin(cloud)
+        return (ground[core.relative_to(padded).slices_yx],)
 
 
 def _classes(reference: Reference) -> tuple[xr.DataArray, str] | None:

@@ -6,6 +6,7 @@ rule of `geodecloud.sentinel2.resampling`; the scene classification (SCL) of a l
 
 from __future__ import annotations
 
+import datetime
 import logging
 import re
 import warnings
@@ -78,6 +79,11 @@ class Sentinel2Product:
     def facts(self) -> ProductFacts:
         """What the documents say."""
         return read_facts(self.product)
+
+    @property
+    def date(self) -> datetime.date | None:
+        """The day of acquisition."""
+        return None if self.facts.time is None else self.facts.time.date()
 
     @cached_property
     def resolution_m(self) -> int:

@@ -1,0 +1,80 @@
+"""References named by path: files and products of other dates of the same ground."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from geodecloud.errors import OptionError, SceneError
+from geodecloud.options import FileOptions
+from geodecloud.restore.other_dates import Reference
+from geodecloud.restore.references import MAX_REFERENCES
+from geodecloud.source import Source, open_source
+
+#: Files of a folder that may be other dates.
+_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".zip", ".safe")
+
+
+@dataclass(frozen=True)
+class ReferenceFile:
+    """Another date of the same ground, on disk."""
+
+    source: Source
+
+    @property
+    def date(self) -> datetime.date | None:
+        """The day of acquisition, where anything says so."""
+        return self.source.date
+
+    def open(self) -> Reference:
+        """The reference, lazily."""
+        return Reference(self.source.open(), self.source.path, self.date)
+
+
+def open_references(scene: Source, asked: FileOptions) -> list[ReferenceFile]:
+    """Find the references that are asked for; nothing is read of their pixels.
+
+    Raises
+    ------
+    OptionError
+        If they are no paths, or too many.
+    SceneError, SceneIOError
+        If one cannot be read, or is the scene itself.
+    """
+    named = asked.references
+    if named is None:
+        return []
+    if isinstance(named, str) or not all(isinstance(one, str | Path) for one in named):
+        raise OptionError(f"references of a file are paths of other dates, not {named!r}")
+    found = [ReferenceFile(source) for path in named for source in _sources(str(path))]
+    if len(found) > MAX_REFERENCES:
+        raise OptionError(
+            f"{len(found)} references are more than can be fitted at once; give the {MAX_REFERENCES} that are "
+            "nearest in time and clearest"
+        )
+    own = {os.path.realpath(file) for file in scene.files}
+    for reference in found:
+        if own & {os.path.realpath(file) for file in reference.source.files}:
+            raise SceneError(
+                f"reference {reference.source.path} is the scene itself; give other dates of its ground"
+            )
+    return found
+
+
+def _sources(path: str) -> Iterator[Source]:
+    """The sources at a path: itself, or what a folder of scenes holds."""
+    folder = Path(path)
+    try:
+        source = open_source(path)
+    except SceneError:
+        inside = [] if not folder.is_dir() else sorted(folder.iterdir())
+        children = [child for child in inside if child.suffix.lower() in _SUFFIXES]
+        if not children:
+            raise
+        for child in children:
+            yield open_source(child)
+        return
+    yield source
