@@ -261,9 +261,14 @@ def _fill_from(
 
 
 def _sun(metadata: Metadata) -> Sun | None:
-    """Where the sun stood, as a product's metadata says."""
-    azimuth = metadata.tags.get("", {}).get("SUN_AZIMUTH_DEG")
-    return None if azimuth is None else Sun(float(azimuth))
+    """Where the sun stood, as the scene's tags say; None: nothing says so, or the grid is turned."""
+    tags = {key.upper(): value for key, value in metadata.tags.get("", {}).items()}
+    said = tags.get("SUN_AZIMUTH_DEG", tags.get("SUN_AZIMUTH"))
+    upright = metadata.grid.transform.b == 0 and metadata.grid.transform.e < 0
+    try:
+        return Sun(float(said)) if said is not None and upright else None
+    except ValueError:
+        return None
 
 
 def _chunk_restorer(

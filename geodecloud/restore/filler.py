@@ -80,7 +80,7 @@ class ChunkFiller:
     ----------
     restorer : what the first pass ran
     bands : which of the restored bands is which
-    sun : where shadows fall; None: not known
+    sun : where shadows fall; None: not known, and shadows are not looked for
     days : of each other date, since 1970-01-01; 0 where not known
     synthesis : whether the network's guess fills what no date shows
     """
@@ -215,8 +215,9 @@ class ChunkFiller:
             nothing = np.zeros(is_cloud.shape, bool)
             return nothing, nothing
         missed = find_missed_clouds(scene, prediction, self.bands) & ~is_cloud
-        shadow = find_shadows(scene, prediction, is_cloud | missed, self.bands, self.sun)
-        return missed, shadow
+        if self.sun is None:  # dark ground anywhere around a cloud is too often something else
+            return missed, np.zeros(is_cloud.shape, bool)
+        return missed, find_shadows(scene, prediction, is_cloud | missed, self.bands, self.sun)
 
     @staticmethod
     def _can_fill(filled: Fill, fit: Coefficients) -> Bool:

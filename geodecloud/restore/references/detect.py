@@ -14,6 +14,8 @@ from geodecloud.restore.references.sample import Array, Bool
 
 #: Brighter in the blue than predicted, by as many errors of the fit and by as much reflectance: cloud.
 CLOUD_ERRORS, CLOUD_STEP = 5.0, 0.02
+#: Missed clouds are at least about as wide.
+CLOUD_PX = 7
 #: Darker in the near infrared, by as many errors and down to this share of what is predicted: shadow.
 SHADOW_ERRORS, SHADOW_SHARE = 2.0, 0.8
 #: A shadow lies at most this far from its cloud; further ones are for the scene's own mask.
@@ -66,7 +68,8 @@ def find_missed_clouds(scene: Array, prediction: Prediction, bands: BandIndex) -
         found = (change > least) & (prediction.date >= 0)
         if bands.red is not None:
             found &= change > 0.5 * (scene[bands.red] - prediction.ground[bands.red])
-    return _grown(_most(found))
+    # narrow finds are edges of fields and banks that moved: a cloud fills most of what is around it
+    return _grown(found & _grown(_most(found, CLOUD_PX)))
 
 
 def find_shadows(
@@ -143,9 +146,9 @@ def _shifted(values: Bool, down: int, right: int) -> Bool:
     return out
 
 
-def _most(found: Bool) -> Bool:
-    """Where at least five of the nine pixels around are found."""
-    share: NDArray[np.float32] = uniform_filter(found.astype(np.float32), 3, mode="constant")
+def _most(found: Bool, side_px: int = 3) -> Bool:
+    """Where more than half of the square of pixels around is found."""
+    share: NDArray[np.float32] = uniform_filter(found.astype(np.float32), side_px, mode="constant")
     return share > 0.5
 
 
