@@ -16,7 +16,6 @@ import numpy as np
 from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
-from geodecloud.compute.engine import engine
 from geodecloud.compute.progress import progress_bar
 from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.masks.selection import mask_path
@@ -124,14 +123,15 @@ def decloud_file(
     """
     with gdal_settings():
         source = open_source(src, asked.resolution, asked.s2_offset)
-        references = open_references(source, asked)
+        references = open_references(source, asked) if asked.references else []
         outputs = _plan_outputs(source, references, dst, layers, asked)
         decisions = decide(source.metadata, source.sample(), asked)
         _log_decisions(source, decisions)
+        metadata = _tagged(source, decisions, asked)
         scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
         result = decloud(scene, asked, source.metadata, decisions, dates)
-        counts = _write(source, outputs, result, asked, progress)
-        return _report(source, references, outputs, decisions, counts)
+        files, counts = _write(source, metadata, outputs, result, asked, progress)
+        return _report(source, references, outputs, decisions, files, counts)
 
 
 def _plan_outputs(
@@ -147,10 +147,11 @@ def _plan_outputs(
             raise OptionError(
                 f"{name} is about pixels that other dates filled; give references, too"
             )
+    own = [mask_path(asked.mask), asked.aoi, asked.model_path]
+    others = [file for reference in references for file in reference.source.files]
     is_dated = source.facts is not None and source.facts.time is not None
     item = item_path(source.path, is_dated, dst, asked.layout, asked.stac)
-    others = [file for reference in references for file in reference.source.files]
-    inputs = [*source.files, *others, mask_path(asked.mask), asked.aoi, asked.model_path]
+    inputs = [*source.files, *others, *own]
     return plan_outputs(dst, asked.layout, source.band_names, layers, item, inputs)
 
 
@@ -168,15 +169,15 @@ def _log_decisions(source: Source, decisions: Decisions) -> None:
 
 def _write(
     source: Source,
+    metadata: Metadata,
     outputs: Outputs,
     result: Declouded,
     asked: FileOptions,
     progress: Progress,
-) -> Counts:
-    """Compute and write all files in one pass; what its pixels are."""
+) -> tuple[tuple[str, ...], Counts]:
+    """Compute and write all files in one pass; their paths, and what the pixels are."""
     found = {name: getattr(result, name) for name in LAYERS}
     layers = {name: layer.data for name, layer in found.items() if layer is not None}
-    metadata = _tagged(source, result.decisions, asked)
     mask = source.file_mask(result.decisions.chunk_px)
     if asked.layout == "bands" and metadata.has_alpha:  # no band file has an alpha band
         mask = result.image.coords[VALID].data
@@ -188,7 +189,6 @@ def _write(
     with outputs.folder(), ExitStack() as stack:
         if outputs.item is not None:
             check_target(outputs.item, asked.overwrite)
-        computer = stack.enter_context(engine(asked.scheduler, asked.workers))
         if progress is True:
             height, width = metadata.grid.shape_yx
             progress = stack.enter_context(progress_bar(height * width))
@@ -196,7 +196,8 @@ def _write(
             write_rasters(
                 rasters,
                 asked.file_format,
-                computer,
+                asked.scheduler,
+                asked.workers,
                 overwrite=asked.overwrite,
                 progress=progress or None,
                 also=also,
@@ -209,7 +210,8 @@ def _write(
             ) from error
         if outputs.item is not None:
             _write_item(outputs.item, source, rasters, result.decisions, counts.pixels, asked)
-    return counts
+    written = [raster.path for raster in rasters] + ([outputs.item] if outputs.item else [])
+    return tuple(str(path) for path in written), counts
 
 
 def _write_item(
@@ -279,6 +281,7 @@ def _report(
     references: Sequence[ReferenceFile],
     outputs: Outputs,
     decisions: Decisions,
+    files: tuple[str, ...],
     counts: Counts,
 ) -> Report:
     layers = {name: str(path) for name, path in outputs.layers.items()}
@@ -298,7 +301,7 @@ def _report(
         radiometry=decisions.codec.reason,
         grid=str(source.metadata.grid),
         pixels=counts.pixels,
-        files=tuple(str(path) for path in outputs.paths),
+        files=files,
         source_date=layers.get("source_date"),
         confidence=layers.get("confidence"),
         references=filled,

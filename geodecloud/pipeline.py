@@ -23,7 +23,7 @@ from geodecloud.errors import OptionError
 from geodecloud.masks.areas import open_aoi
 from geodecloud.masks.sources import open_clouds, open_data_area
 from geodecloud.options import Options
-from geodecloud.raster.reader import absolute, chunk_px
+from geodecloud.raster.reader import absolute
 from geodecloud.restore.chunk import ChunkRestorer, Predictor
 from geodecloud.restore.context import fit_other_dates, look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
@@ -37,7 +37,7 @@ from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube, Scene, SceneT
 from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.metadata import Metadata
-from geodecloud.windows.tiler import Window
+from geodecloud.windows.tiler import Window, chunk_px
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from geodecloud.errors import OptionError, SceneError
-from geodecloud.raster.archives import HOW_WITH_ZARR, is_archive, is_zarr, raster_path
+from geodecloud.raster.archives import HOW_WITH_ZARR, is_zarr
 from geodecloud.raster.raster_file import RasterFile
 from geodecloud.raster.storage import local_path
 from geodecloud.scene.metadata import Metadata
@@ -88,14 +88,14 @@ def open_source(
         If an option is for products and this is none.
     """
     path = local_path(path)
+    if is_zarr(path):
+        raise SceneError(f"{path} is a Zarr store; {HOW_WITH_ZARR}")
     products = find_products(path) if "://" not in path else []
     if len(products) > 1:
         inside = "\n".join(f"  {product.path}" for product in products)
         raise SceneError(f"{path} holds {len(products)} tiles. Give one of them:\n{inside}")
     if products:
         return Sentinel2Product(products[0], resolution, s2_offset)
-    if is_zarr(path):
-        raise SceneError(f"{path} is a Zarr store; {HOW_WITH_ZARR}")
     if os.path.isdir(path):
         raise SceneError(
             f"{path} is a folder without bands of a Sentinel-2 product (B02.jp2 and the like). For "
@@ -110,9 +110,7 @@ def open_source(
                 f"{option}={value!r} is for Sentinel-2 products, and {path} is a raster file; for its "
                 "DN there are scale=0.0001 and offset=0"
             )
-    if is_archive(path):
-        return RasterFile(raster_path(path), path)
-    return RasterFile(raster_path(path))
+    return RasterFile.at(path)
 
 
 def open_scene(

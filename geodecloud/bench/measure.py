@@ -28,11 +28,17 @@ from geodecloud.compute.engine import threads_here
 from geodecloud.errors import DeviceError, OptionError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import get_card, shipped_cards
-from geodecloud.raster.reader import chunk_px
 from geodecloud.restore.composite import MASK_REACH_PX
 from geodecloud.restore.declouder import Declouder
 from geodecloud.restore.network import margins_of
-from geodecloud.windows.tiler import ChunkLayout, PaddedWindow, Window, plan_chunks, plan_windows
+from geodecloud.windows.tiler import (
+    ChunkLayout,
+    PaddedWindow,
+    Window,
+    chunk_px,
+    plan_chunks,
+    plan_windows,
+)
 
 log = logging.getLogger(__name__)
 

@@ -177,7 +177,8 @@ def summary(report: Any) -> str:
     """One line: how much of the scene is observed, restored, invented, left."""
     from geodecloud.restore.composite import Provenance
 
-    shares = {code: 100 * report.share(code) for code in Provenance}
+    valid = sum(report.pixels.values()) - report.pixels["nodata"]
+    shares = {code: 100 * report.pixels[code.name.lower()] / max(valid, 1) for code in Provenance}
     other = shares[Provenance.OTHER_DATE]
     return (
         f"{shares[Provenance.OBSERVED]:.1f} % observed and untouched, "

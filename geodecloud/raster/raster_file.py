@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from geodecloud.raster.archives import is_archive, raster_path
 from geodecloud.raster.reader import (
     open_array,
     open_file_mask,
@@ -43,6 +44,12 @@ class RasterFile:
 
     path: str
     archive: str | None = None
+
+    @classmethod
+    def at(cls, path: str) -> RasterFile:
+        """The raster at a path, also the only one of an archive."""
+        inside = raster_path(path)
+        return cls(inside, path) if is_archive(path) else cls(inside)
 
     @property
     def name(self) -> str:

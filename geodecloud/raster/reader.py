@@ -23,6 +23,7 @@ from geodecloud.raster.lazy import LazyWindows
 from geodecloud.raster.side_files import read_side_facts
 from geodecloud.raster.storage import is_remote, local_path
 from geodecloud.scene.metadata import VALID, Metadata
+from geodecloud.windows.tiler import chunk_px
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,14 +47,6 @@ def reading(path: str | Path) -> Iterator[None]:
         raise SceneIOError(
             f"{path} cannot be read, it may be cut off or damaged: {detail}"
         ) from error
-
-
-def chunk_px(shape_yx: tuple[int, int]) -> int:
-    """Side of the dask chunks for a scene: a multiple of most files' blocks.
-
-    Small scenes get small chunks, so that every core has one to work on.
-    """
-    return 1024 if max(shape_yx) > 2048 else 512
 
 
 @contextmanager

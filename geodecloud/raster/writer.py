@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import dask.array as da
 import numpy as np
 
-from geodecloud.compute.engine import Engine, engine
+from geodecloud.compute.engine import engine
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.options import FileFormat
 from geodecloud.raster.gdal import gdal_settings
@@ -80,15 +80,15 @@ def write_scene(
     valid = cube.coordinate(VALID) if metadata.has_mask else None
     mask = None if valid is None else da.asarray(valid[0].data).astype(bool)
     raster = OutputRaster(path, da.asarray(array.data), metadata, mask=mask)
-    with engine(None, workers) as computer:
-        write_rasters([raster], FileFormat.of(format), computer, overwrite=overwrite)
+    write_rasters([raster], FileFormat.of(format), workers=workers, overwrite=overwrite)
     return path
 
 
 def write_rasters(
     rasters: Sequence[OutputRaster],
     format: FileFormat,
-    computer: Engine,
+    scheduler: str | None = None,
+    workers: int | None = None,
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -100,7 +100,7 @@ def write_rasters(
     Parameters
     ----------
     rasters : their pixels are computed together and share the work
-    computer : threads or a cluster
+    scheduler, workers : what computes, see `geodecloud.compute.engine.engine`
     overwrite : replace files that exist
     progress : called with the number of pixels of the first raster just written
     also : further arrays of the same pass, with what takes their blocks
@@ -118,6 +118,7 @@ def write_rasters(
             raise SceneIOError(f"{raster.path} is to be a GeoTIFF; end its name in .tif")
         check_target(raster.path, overwrite, _raw_bytes(raster.metadata))
     with ExitStack() as stack:
+        computer = stack.enter_context(engine(scheduler, workers))
         stack.enter_context(gdal_settings(GDAL_CACHEMAX=CACHE_BYTES))
         staged = [stack.enter_context(Staging(raster, format, overwrite)) for raster in rasters]
         targets = [stage.open() for stage in staged]

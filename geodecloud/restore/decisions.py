@@ -22,12 +22,12 @@ from geodecloud.errors import GeodecloudWarning, OptionError, SceneError, Window
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
 from geodecloud.options import Options
-from geodecloud.raster.reader import chunk_px
 from geodecloud.restore.channels import choose_channels
 from geodecloud.restore.composite import MASK_REACH_PX
 from geodecloud.scene.bands import SENTINEL2_NM, are_sentinel2, match_bands
 from geodecloud.scene.gaps import Gaps, gap_rules
 from geodecloud.scene.metadata import Metadata
+from geodecloud.scene.offset_doubts import doubt_offset
 from geodecloud.scene.reflectance import (
     KNOWN,
     PLAIN,
@@ -36,8 +36,7 @@ from geodecloud.scene.reflectance import (
     check_values,
     is_scaled_already,
 )
-from geodecloud.sentinel2.offsets import doubt_offset
-from geodecloud.windows.tiler import ChunkLayout, check_window, plan_chunks
+from geodecloud.windows.tiler import ChunkLayout, check_window, chunk_px, plan_chunks
 
 if TYPE_CHECKING:
     from geodecloud.models.weights import Model
@@ -163,11 +162,11 @@ def decide(
     mask = _choose_mask(metadata, card, options)
     if pixels is not None:
         _check_sample(pixels, metadata, codec, gaps, channels)
-    elsewhere = is_elsewhere(options.scheduler)
+    elsewhere, workers = is_elsewhere(options.scheduler), options.workers or cpu_count()
     backend = choose_backend(card, options.device, options.precision, options.backend, model)
     device, precision = choose_device_name(backend, options.device, options.precision)
     liked_px, cost = window_cost(backend, precision, device)
-    room = _fit_memory(metadata, options, liked_px, cost)
+    room = _fit_memory(metadata, options, liked_px, cost, workers)
     side = room.window_px if options.window != "auto" or room.window_px != liked_px else None
     return Decisions(
         card=card,
@@ -402,12 +401,12 @@ def _warn_of_gaps(pixels: NDArray[Any], undeclared: NDArray[np.bool_]) -> None:
 
 
 def _fit_memory(
-    metadata: Metadata, options: Options, liked_px: int, cost: WindowCost
+    metadata: Metadata, options: Options, liked_px: int, cost: WindowCost, workers: int
 ) -> MemoryEstimate:
     """Workers, window and chunk, within the limit if there is one; the result depends on none of them."""
     window_px = liked_px if options.window == "auto" else int(options.window)
     side = chunk_px(metadata.grid.shape_yx)
-    wish = MemoryEstimate(options.workers or cpu_count(), side, window_px, cost)
+    wish = MemoryEstimate(workers, side, window_px, cost)
     if options.max_memory is None:
         return wish
     itemsize = np.dtype(metadata.dtypes[0]).itemsize

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneError
-from geodecloud.raster.reader import chunk_px, open_raster, reading
+from geodecloud.raster.reader import open_raster, reading
 from geodecloud.scene.bands import SENTINEL2_NM
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.metadata import SCL, Metadata
@@ -33,6 +33,8 @@ from geodecloud.sentinel2.pixels import NODATA, BandPixels, ClassPixels
 
 if TYPE_CHECKING:
     import xarray as xr
+
+from geodecloud.windows.tiler import chunk_px
 
 log = logging.getLogger(__name__)
 

@@ -110,6 +110,14 @@ class ChunkLayout:
     ends: Ends = ((), ())
 
 
+def chunk_px(shape_yx: tuple[int, int]) -> int:
+    """Side of the dask chunks for a scene: a multiple of most files' blocks.
+
+    Small scenes get small chunks, so that every core has one to work on.
+    """
+    return 1024 if max(shape_yx) > 2048 else 512
+
+
 def plan_chunks(
     shape_yx: tuple[int, int], window_px: int, halo_px: int, margin_px: int
 ) -> ChunkLayout:
