@@ -169,8 +169,6 @@ def _references(options: Options, references: Sequence[Reference] | None) -> Seq
 
 def _decloud_series(scene: Scene, options: Options) -> Declouded:
     """Each date of a stack, its holes filled from those of the other dates that are nearest."""
-    import xarray as xr
-
     cube = Cube.of(scene, options.bands or ())
     if cube.array.ndim != 4:
         raise OptionError('references="time" is for a stack of dates, and this scene has one')
@@ -188,19 +186,13 @@ def _decloud_series(scene: Scene, options: Options) -> Declouded:
             Reference(single[others[k]], f"date {others[k] + 1}", days[others[k]]) for k in chosen
         ]
         parts.append(decloud(single[i], replace(options, references=None), references=named))
-    image = xr.concat([part.image for part in parts], time, coords="different", compat="override")
-    planes = [
-        xr.concat(
-            [getattr(part, name) for part in parts], time, coords="different", compat="override"
-        ).data
+    stack = da.stack if isinstance(cube.array.data, da.Array) else np.stack
+    planes = {
+        name: cube.plane(stack([getattr(part, name).data for part in parts]), name)
         for name in ("cloud_map", "provenance", "source_date", "confidence")
-    ]
-    names = ("cloud_map", "provenance", "source_date", "confidence")
-    return Declouded(
-        cube.image(image.data),
-        *(cube.plane(plane, name) for plane, name in zip(planes, names, strict=True)),
-        decisions=parts[0].decisions,
-    )
+    }
+    image = cube.image(stack([part.image.data for part in parts]))
+    return Declouded(image, **planes, decisions=parts[0].decisions)
 
 
 def _fill_from(
@@ -290,7 +282,7 @@ def _chunk_restorer(
         gaps=decisions.gaps,
         channels=decisions.channels,
         alpha=metadata.alpha,
-        mask=decisions.mask,
+        mask=decisions.mask_kind,
         strict=options.strict,
         extent=Window(0, 0, width, height),
         check=not decisions.checked,
@@ -324,7 +316,7 @@ def _network(
         # the card's reach, not the halo asked for: the result must not depend on the halo
         fill_px=(decisions.card.halo_px or 0) if has_gaps else 0,
         # under a mask few windows are whole, and strips along the edge are not worth their graphs
-        ends=((), ()) if layout is None or decisions.mask == "given" else layout.ends,
+        ends=((), ()) if layout is None or decisions.mask_kind == "given" else layout.ends,
     )
 
 

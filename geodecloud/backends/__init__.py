@@ -156,7 +156,7 @@ def choose_backend(
         return "torch"
     hindrance = _hindrance(card, device, precision, model)
     if backend == "openvino" and hindrance:
-        raise DeviceError(f"OpenVINO cannot run this: {hindrance}; use --backend torch")
+        raise DeviceError(f'OpenVINO cannot run this: {hindrance}; use backend="torch"')
     return "torch" if hindrance else "openvino"
 
 

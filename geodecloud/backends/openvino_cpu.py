@@ -64,7 +64,7 @@ class OpenVINOBackend:
         self._blends = card.architecture.get("output", "image") == "blend"
         self._core, self._turn = ov.Core(), threading.Lock()
         if self.precision == "bf16" and not has_bf16():
-            raise DeviceError("this CPU has no instructions for bf16; use --precision fp32")
+            raise DeviceError('this CPU has no instructions for bf16; use precision="fp32"')
         self._config = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             "INFERENCE_NUM_THREADS": threads,

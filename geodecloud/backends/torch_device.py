@@ -82,7 +82,7 @@ class TorchBackend:
             if len(patches) == 1:
                 raise DeviceError(
                     f"{self.device} has too little memory for one window of "
-                    f"{patches.shape[-1]} x {patches.shape[-2]} px; use a smaller --window"
+                    f"{patches.shape[-1]} x {patches.shape[-2]} px; use a smaller window, such as window=256"
                 ) from None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -187,10 +187,10 @@ def choose_device(wish: str) -> torch.device:
         if (device.index or 0) >= count:
             raise DeviceError(
                 f"device {wish!r} was asked for, but this machine has {count} CUDA devices; "
-                "use --device auto or --device cpu"
+                'use device="auto" or device="cpu"'
             )
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device 'mps' was asked for, but is not available; use --device auto")
+        raise DeviceError("device 'mps' was asked for, but is not available; use device=\"auto\"")
     elif device.type not in ("cpu", "mps"):
         raise DeviceError(f"device {wish!r} is not supported; use auto, cpu, cuda, cuda:N or mps")
     return device

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -57,10 +58,20 @@ class DefaultCommand(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Let Ctrl-C reach `main` under its own name: click would exit with 1."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or isinstance(error, GeodecloudError):
+                raise
+            click.echo(f"Error: the answer cannot be written to stdout: {error.strerror}", err=True)
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # nothing is flushed at exit
+            ctx.exit(1)
 
 
 @click.group(cls=DefaultCommand, context_settings={"help_option_names": ["-h", "--help"]})

@@ -75,7 +75,7 @@ class Cluster:
         except KilledWorker as error:
             raise ClusterError(
                 f"{RETRIES + 1} workers died one after the other while computing; most often they "
-                f"have too little memory: use a smaller --window, or fewer threads per worker ({error})"
+                f"have too little memory: use a smaller window, such as window=256, or fewer threads per worker ({error})"
             ) from error
         except BaseException:
             self.client.cancel(futures)  # Ctrl-C, too, ends the cluster's work

@@ -61,7 +61,7 @@ def parse_limit(text: str) -> float:
     except ValueError:
         amount = 0
     if amount <= 0:
-        raise OptionError(f"{text!r} is no amount of memory; write one like --max-memory 4GB")
+        raise OptionError(f'{text!r} is no amount of memory; write one like max_memory="4GB"')
     return float(amount)
 
 
@@ -102,5 +102,5 @@ def fit(
     least = smaller[-1].bytes(bands, itemsize, halo_px)
     raise WindowPlanError(
         f"a limit of {limit / 1e9:.2f} GB is too low for this scene and model: about "
-        f"{least / 1e9:.2f} GB is the least. Give --max-memory {-(-least // 1e8) / 10:.1f}GB"
+        f'{least / 1e9:.2f} GB is the least. Give max_memory="{-(-least // 1e8) / 10:.1f}GB"'
     )

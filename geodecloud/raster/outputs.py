@@ -125,7 +125,7 @@ def plan_outputs(
     bands = None
     if layout == "bands":
         if is_remote(dst):
-            raise OptionError(f"--layout bands writes a local folder, and {dst} is an address")
+            raise OptionError(f'layout="bands" writes a local folder, and {dst} is an address')
         names = [_short(re.sub(r"[^\w.-]+", "_", name)) for name in band_names]
         bands = tuple(Path(dst) / f"{name}.tif" for name in _distinct(names))
     wanted = {name: path for name, path in layers.items() if path is not None}
@@ -151,7 +151,7 @@ def item_path(
     """
     if stac and not is_dated:
         raise OptionError(
-            f"a STAC Item says when a scene was taken, and {path} does not; leave --stac out"
+            f"a STAC Item says when a scene was taken, and {path} does not; leave stac=True out"
         )
     if stac and is_remote(dst):
         raise OptionError(f"a STAC Item is written beside a local result, and {dst} is an address")
@@ -204,7 +204,7 @@ def _refuse_clashes(inputs: Sequence[PathLike | None], targets: Sequence[PathLik
 
 def _make_folder(folder: Path) -> None:
     if os.path.exists(folder) and not os.path.isdir(folder):
-        raise SceneIOError(f"{folder} is a file; --layout bands needs a folder to write to")
+        raise SceneIOError(f'{folder} is a file; layout="bands" needs a folder to write to')
     if not os.path.isdir(folder.parent):
         raise SceneIOError(f"the folder {folder.parent} does not exist; make it first")
     make_folder(folder)

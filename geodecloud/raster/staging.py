@@ -123,7 +123,7 @@ class Staging:
         if difference:
             raise SceneIOError(
                 f"{self.raster.path} did not come out as computed ({difference}): the disk may be "
-                "full, or a creation option (--co) changes or drops something. Nothing was kept"
+                "full, or a creation option changes or drops something. Nothing was kept"
             )
 
     def _copy(self, raw: Path, final: Path) -> None:

@@ -39,9 +39,7 @@ def check_target(path: str | Path, overwrite: bool, raw_bytes: int = 0) -> None:
         there = check_file(path)
         folder = Path(os.path.realpath(path)).parent  # a link is written through
     if there and not overwrite:
-        raise SceneIOError(
-            f"{path} exists; give --overwrite, or overwrite=True in Python, to replace it"
-        )
+        raise SceneIOError(f"{path} exists; give overwrite=True to replace it")
     try:
         tempfile.TemporaryFile(dir=folder).close()  # os.access does not know network shares
     except OSError as error:

@@ -45,11 +45,11 @@ def _by_name(metadata: Metadata, card: ModelCard) -> list[str]:
     known = {canonical_name(name) for name in metadata.names}
     lacking = set(card.channel_names) - known
     if not lacking <= set(card.optional) and metadata.count == len(card.channels):
-        every = ",".join(str(i + 1) for i in range(metadata.count))
+        every = ", ".join(f'"{i + 1}"' for i in range(metadata.count))
         raise BandError(
             f"model {card.name} takes {' '.join(card.channel_names)}, and the scene's "
             f"{metadata.count} bands are {describe(metadata.names)}. Say which is which, in the "
-            f"model's order, such as --bands {every}"
+            f"model's order, such as bands=[{every}]"
         )
     optional = lacking & set(card.optional)
     return [name for name in card.channel_names if name not in optional]

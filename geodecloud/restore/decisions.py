@@ -63,7 +63,7 @@ class Decisions:
     formula : scale and offset that win over what the scene says; None: its own word holds
     codec : DN <-> reflectance of these bands
     gaps : which of their numbers are no measurements, besides nodata
-    mask : "auto": where the model sees cloud, and where `geodecloud.masks` knows of it; "given": the
+    mask_kind : "auto": where the model sees cloud, and where `geodecloud.masks` knows of it; "given": the
         latter alone; "none": every valid pixel
     device, precision, backend : what runs the network; on a cluster "auto" is left to each worker
     window_px : side of a window; None: as the backend of each worker likes it
@@ -82,7 +82,7 @@ class Decisions:
     formula: tuple[float | None, float | None]
     codec: Codec
     gaps: Gaps
-    mask: str
+    mask_kind: str
     device: str
     precision: str
     backend: str
@@ -107,7 +107,7 @@ class Decisions:
             "bands": [channel + 1 for channel in self.channels],
             "radiometry": self.codec.reason,
             "nodata": None if self.codec.nodata is None else str(self.codec.nodata),
-            "mask": self.mask,
+            "mask": self.mask_kind,
             "device": self.device,
             "precision": self.precision,
             "backend": self.backend,
@@ -177,7 +177,7 @@ def decide(
         formula=formula,
         codec=codec,
         gaps=gaps,
-        mask=mask,
+        mask_kind=mask,
         device=options.device if elsewhere else device,
         precision=options.precision if elsewhere else precision,
         backend=options.backend if elsewhere else backend,
@@ -240,7 +240,7 @@ def _choose_formula(
         _warn(
             f"the scene declares a scale of {declared[0]:g}, but its {pixels.dtype.name} values are "
             "reflectance already: they are taken as they are. To have them scaled, say so: "
-            f"--scale {declared[0]:g}"
+            f"scale={declared[0]:g}"
         )
         return 1.0, 0.0 if offset is None else offset
     return scale, offset
@@ -300,12 +300,12 @@ def _choose_halo(card: ModelCard, options: Options) -> int:
     if halo_px > MAX_HALO_PX:
         raise WindowPlanError(
             f"a halo of {options.halo} px would have each window read far more than it computes; "
-            f"the most is {MAX_HALO_PX}, and --halo auto is what the model needs"
+            f'the most is {MAX_HALO_PX}, and halo="auto" is what the model needs'
         )
     if halo_px < card.halo_px:
         raise WindowPlanError(
             f"a halo of {options.halo} px is less than the {card.halo_px} px that one pixel of model "
-            f"{card.name} depends on: seams would show. Use --halo auto or --halo {card.halo_px}"
+            f'{card.name} depends on: seams would show. Use halo="auto" or halo={card.halo_px}'
         )
     return halo_px
 
@@ -329,13 +329,13 @@ def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
     """Which kind of mask it is to be, after checking that the model can do it."""
     if options.strict and not card.has_cloud_map:
         raise OptionError(
-            f"--strict keeps pixels whose ground was not visible, but model {card.name} makes no cloud "
+            f"strict=True keeps pixels whose ground was not visible, but model {card.name} makes no cloud "
             "map and cannot tell; use a model that does (geodecloud models list)"
         )
     if str(options.mask) == "scl" and not metadata.has_classes:
         raise OptionError(
-            "--mask scl needs the scene classification of a Sentinel-2 L2A product, and a single "
-            "raster has none; use --mask auto, or give a raster of your own: --mask FILE"
+            'mask="scl" needs the scene classification of a Sentinel-2 L2A product, and a single '
+            'raster has none; use mask="auto", or give a raster of your own: mask="FILE"'
         )
     if str(options.mask) == "none":
         return "none"
@@ -346,8 +346,8 @@ def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
     if metadata.has_classes:
         return "given"
     _warn(
-        f"model {card.name} makes no cloud map, so --mask auto replaces every valid pixel, clear "
-        "ground too; give --mask FILE to say where the clouds are"
+        f'model {card.name} makes no cloud map, so mask="auto" replaces every valid pixel, clear '
+        'ground too; give mask="FILE" to say where the clouds are'
     )
     return "none"
 
@@ -376,9 +376,9 @@ def _check_sample(
     measured = pixels[:, ~undeclared.any(axis=0)][:, None]
     check_values(measured, codec, "the scene")
     documented = metadata.radiometry is not None
-    options = ("--s2-offset none", "--s2-offset -1000")
+    options = ('s2_offset="none"', "s2_offset=-1000")
     if not documented:
-        options = ("--offset 0", "--scale 0.0001 --offset -0.1")
+        options = ("offset=0", "scale=0.0001, offset=-0.1")
     names = [metadata.descriptions[i] for i in channels]
     for doubt in doubt_offset(measured, codec.scales, codec.offsets, names, codec.nodata, options):
         if documented:
@@ -395,8 +395,8 @@ def _warn_of_gaps(pixels: NDArray[Any], undeclared: NDArray[np.bool_]) -> None:
     _warn(
         f"{100 * share:.2g} % of the pixels looked at hold numbers that are no measurements (most often "
         f"{number:g}), and nothing declares them as no data. They are left as they are and kept from the "
-        f"ground beside them. Say so with --nodata {number:g}; or, if all numbers are measurements, "
-        "--nodata none"
+        f"ground beside them. Say so with nodata={number:g}; or, if all numbers are measurements, "
+        'nodata="none"'
     )
 
 
@@ -414,7 +414,7 @@ def _fit_memory(
     found = fit(wish, limit, metadata.count, itemsize, _ESTIMATED_HALO_PX)
     if found != wish:
         log.info(
-            "--max-memory %s: %d workers, windows of %d px, chunks of %d px",
+            "max_memory=%s: %d workers, windows of %d px, chunks of %d px",
             *(options.max_memory, found.workers, found.window_px, found.chunk_px),
         )
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -219,7 +220,9 @@ def _on_grid(array: xr.DataArray, grid: Grid, chunks_yx: Any, resampling: str) -
     nodata = np.nan if array.dtype.kind == "f" else 0
     plain.attrs["nodata"] = nodata
     side = max(chunks_yx[0]), max(chunks_yx[1])
-    moved = xr_reproject(plain, target, resampling=resampling, dst_nodata=nodata, chunks=side)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # odc-geo 0.5 beside shapely 2.2
+        moved = xr_reproject(plain, target, resampling=resampling, dst_nodata=nodata, chunks=side)
     return da.asarray(moved.data).rechunk(chunks, method="tasks")
 
 

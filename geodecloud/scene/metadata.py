@@ -26,7 +26,7 @@ from geodecloud.scene.array_metadata import (
     kept_values,
     spatial,
 )
-from geodecloud.scene.bands import SENTINEL2_NM
+from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
 from geodecloud.scene.encoding import Encoding
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.reflectance import Codec, decide_codec
@@ -205,7 +205,7 @@ class Metadata:
         """
         return decide_codec(
             np.dtype(self.dtypes[0]),
-            [self.names[i] for i in channels],
+            [self._radiometry_name(i) for i in channels],
             [self.scales[i] for i in channels],
             [self.offsets[i] for i in channels],
             self.nodata,
@@ -213,6 +213,11 @@ class Metadata:
             offset,
             self.radiometry,
         )
+
+    def _radiometry_name(self, index: int) -> str | None:
+        """A band's name as evidence of its radiometry: only Sentinel-2 scenes have an SCL."""
+        name = self.names[index]
+        return canonical_name(name) if self.has_classes else name
 
     def single_band(self, dtype: str, nodata: float | None, description: str) -> Metadata:
         """Metadata of a one-band raster on the same grid, such as a provenance raster."""

@@ -203,7 +203,7 @@ def decide_codec(
     if not np.isfinite([*found.scales, *found.offsets]).all() or 0 in found.scales:
         raise SceneError(
             f"{found} has no inverse; give finite numbers and a scale other than 0, such as "
-            "--scale 0.0001 --offset 0"
+            "scale=0.0001, offset=0"
         )
     return Codec(found.scales, found.offsets, dtype.name, nodata, f"{found}, {why}")
 
@@ -246,7 +246,7 @@ def _formula_of_scene(
     if scale != 1 and (far := [o for o in offsets if 1 < abs(o) < np.inf]):
         raise SceneError(
             f"the scene declares an offset of {far[0]:g} and no scale, and no reflectance is off by "
-            "more than 1: it may be in DN. Give both, such as --scale 0.0001 --offset -0.1"
+            "more than 1: it may be in DN. Give both, such as scale=0.0001, offset=-0.1"
         )
     return found, f"offset as the scene declares, scale {why.split(';')[0]}"
 
@@ -261,14 +261,14 @@ def _scale_by_kind(dtype: np.dtype[Any], descriptions: Sequence[str | None]) -> 
     if dtype in (np.uint16, np.int16) and are_sentinel2(descriptions):
         return 1e-4, (
             "as for Sentinel-2 bands; products of baseline 04.00 and later have an offset, "
-            "give --offset -0.1 unless your provider removed it"
+            "give offset=-0.1 unless your provider removed it"
         )
     if np.issubdtype(dtype, np.floating):
         return 1.0, f"{dtype.name} values are taken as reflectance"
     raise SceneError(
         f"nothing says what a {dtype.name} DN means in reflectance: the scene declares no scale and "
-        "its bands are not named as Sentinel-2's. Give --scale and --offset, such as --scale 0.0001, or the "
-        f"name of a known one: --radiometry {'|'.join(KNOWN)}"
+        "its bands are not named as Sentinel-2's. Give them, such as scale=0.0001, offset=0, or the "
+        f'name of a known way, such as radiometry="landsat-c2-l2" (known: {", ".join(KNOWN)})'
     )
 
 
@@ -320,13 +320,13 @@ def check_values(dn: NDArray[Any], codec: Codec, where: str) -> None:
     if (top := float(np.percentile(values, 90))) > codec.most:
         raise SceneError(
             f"a tenth of the reflectance of {where} is above {top:.4g}, and clouds reach about 1.2: "
-            f"these look like DN ({codec.reason}). Give their scale, such as --scale 0.0001 "
-            "--offset 0; if they stand for no data, say so: --nodata VALUE"
+            f"these look like DN ({codec.reason}). Give their scale, such as scale=0.0001, "
+            "offset=0; if they stand for no data, say so, such as nodata=-9999"
         )
     bright = float(np.percentile(np.abs(values), 99))
     if bright < LEAST_BRIGHT and values.shape[1] >= FEW_PX:
         raise SceneError(
             f"99 % of the reflectance of {where} is below {bright:.2g}, and no ground is as dark: these look "
             f"as if they had been scaled already ({codec.reason}). If the values are reflectance, say so: "
-            "--radiometry reflectance"
+            'radiometry="reflectance"'
         )

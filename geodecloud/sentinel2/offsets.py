@@ -37,20 +37,20 @@ def decide_offsets(
         looked = f"; {', '.join(others[:5])} is none" if others else ""
         raise SceneError(
             f"{files.path} has lost its product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml{looked}), which "
-            "says how DN are to be read. Download it again, or say it: --s2-offset -1000 (baseline "
-            "04.00 and later) or --s2-offset none"
+            "says how DN are to be read. Download it again, or say it: s2_offset=-1000 (baseline "
+            '04.00 and later) or s2_offset="none"'
         )
     if facts.offsets_dn is not None:
         if missing := [band for band in bands if band not in facts.offsets_dn]:
             raise SceneError(
                 f"{files.path}: {facts.why}, but nothing for {', '.join(missing)}. Say it for all "
-                "bands: --s2-offset -1000 or --s2-offset none"
+                'bands: s2_offset=-1000 or s2_offset="none"'
             )
         return {band: facts.offsets_dn[band] for band in bands}, facts.why
     if facts.baseline is None:
         return dict.fromkeys(bands, 0.0), (
             "no document says what DN mean, taken as without offset; if the product is of baseline "
-            "04.00 or later, give --s2-offset -1000"
+            "04.00 or later, give s2_offset=-1000"
         )
     numbers = tuple(int(part) for part in re.findall(r"\d+", facts.baseline)[:2])
     offset = USUAL_OFFSET_DN if numbers >= FIRST_BASELINE_WITH_OFFSET else 0.0

@@ -85,10 +85,10 @@ def check_window(window_px: int, halo_px: int) -> None:
     """
     if not 1 <= window_px <= MAX_WINDOW_PX:
         raise WindowPlanError(
-            f"a window of {window_px} px cannot work; choose 1 to {MAX_WINDOW_PX}, such as --window 256"
+            f"a window of {window_px} px cannot work; choose 1 to {MAX_WINDOW_PX}, such as window=256"
         )
     if halo_px < 0 or halo_px > MAX_WINDOW_PX:
-        raise WindowPlanError(f"a halo of {halo_px} px cannot work; use --halo auto")
+        raise WindowPlanError(f'a halo of {halo_px} px cannot work; use halo="auto"')
 
 
 #: Rows, and columns.
