@@ -24,7 +24,7 @@ from geodecloud.models.veil import SAMPLE_PX, Veil, find_veil
 from geodecloud.options import Options
 from geodecloud.restore.chunk import ChunkRestorer
 from geodecloud.restore.decisions import Decisions
-from geodecloud.restore.other_dates import OtherDates
+from geodecloud.restore.other_dates import OtherDates, unpack
 from geodecloud.restore.references import Coefficients, Sample, merge, solve, take_sample
 from geodecloud.windows.tiler import Window
 
@@ -141,7 +141,7 @@ def _sample_patch(
     dn: NDArray[Any],
     valid: NDArray[np.bool_] | None,
     clouds: NDArray[np.uint8] | None,
-    values: NDArray[np.float32],
+    values: NDArray[np.int16],
     usable: NDArray[np.bool_],
     core: Window,
     padded: Window,
@@ -157,7 +157,7 @@ def _sample_patch(
     if known is not None:
         cloud |= known > 0
     scene = restorer.reflectance(dn)[:, *view]
-    return take_sample(scene, readable[view] & ~cloud, values, usable, core, stride)
+    return take_sample(scene, readable[view] & ~cloud, unpack(values), usable, core, stride)
 
 
 def _solve(parts: list[Sample], extent: Window, side: int) -> NDArray[Any]:

@@ -21,7 +21,10 @@ from geodecloud.restore.composite import (
     add_margin,
     classify_pixels,
 )
+from geodecloud.restore.network import around_wanted
+from geodecloud.restore.other_dates import unpack
 from geodecloud.restore.references import (
+    CLOUD_REACH_PX,
     DETECT_REACH_PX,
     REACH_PX,
     BandIndex,
@@ -92,9 +95,21 @@ class ChunkFiller:
     synthesis: bool = True
 
     @property
+    def detect_px(self) -> int:
+        """Distance from which it depends whether a pixel is cloud or shadow that the mask missed."""
+        if not self.detects:
+            return 0
+        return CLOUD_REACH_PX if self.sun is None else DETECT_REACH_PX
+
+    @property
+    def detects(self) -> bool:
+        """Whether clouds and shadows that the mask missed are looked for."""
+        return self.bands is not None and self.restorer.mask == "auto"
+
+    @property
     def halo_px(self) -> int:
         """Context a chunk must bring: of the fill, of what is found, and of the mask's soft edge."""
-        return REACH_PX + DETECT_REACH_PX + MASK_REACH_PX
+        return REACH_PX + self.detect_px + MASK_REACH_PX
 
     def __call__(
         self,
@@ -104,7 +119,7 @@ class ChunkFiller:
         allowed: Bool | None,
         restored: Array,
         opacity: Array,
-        references: Array,
+        references: NDArray[np.int16],
         seen: Bool,
         coefficients: NDArray[Any],
         *,
@@ -117,7 +132,7 @@ class ChunkFiller:
         ----------
         dn, valid, clouds, allowed : see `ChunkRestorer.__call__`
         restored, opacity : (C, h, w) and (h, w) float32 over `padded`, of the first pass
-        references : (R, B, h, w) float32 reflectance over `padded`
+        references : (R, B, h, w) packed reflectance over `padded`, see `geodecloud.restore.other_dates.unpack`
         seen : (R, h, w), a date shows ground
         coefficients : 0-d array that holds the scene's `Coefficients`
 
@@ -129,103 +144,95 @@ class ChunkFiller:
         """
         restorer, fit = self.restorer, coefficients.item()
         has_data, usable = restorer.validity(dn, valid)
-        scene = restorer.reflectance(dn)
-        scene[:, ~usable] = np.nan
         is_cloud, hidden = restorer.find_clouds(opacity, clouds)
-        prediction = fit.predict(references, seen, padded)
-        found, shadow = self._missed(scene, prediction, is_cloud & usable)
-        hole = usable & (found | shadow)
-        is_cloud |= hole
-        hidden = (hidden & is_cloud) | hole
-        cloudy = restorer.predictor.find_clouds(opacity) | hole
-        if clouds is not None:
-            cloudy |= clouds > 0
-        clear = usable & ~add_margin(cloudy)
-        filled = self._fill(
-            scene, clear, prediction, fit, hidden | (self._share(opacity) > 0), padded
+        region = core.grow(MASK_REACH_PX, restorer.extent)
+        view = region.relative_to(padded).slices_yx
+        found = self._find(
+            dn, clouds, opacity, usable, hidden & is_cloud, references, seen, fit, region, padded
         )
-        can_fill = self._can_fill(filled, fit)
-
-        view = core.grow(MASK_REACH_PX, restorer.extent).relative_to(padded).slices_yx
-        may_change = np.ones(usable.shape, bool) if allowed is None else allowed
-        weight = np.where(can_fill & hidden, np.float32(1), self._share(opacity) * can_fill)
-        ground = (
-            np.where(np.isfinite(restored), restored, 0) * (1 - weight) + weight * filled.ground
-        )
-        possible = usable & (np.isfinite(restored).all(axis=0) | (weight == 1))
+        is_cloud, hidden = is_cloud[view] | found.hole, (hidden & is_cloud)[view] | found.hole
+        weight = np.where(hidden & found.can_fill, 1, self._share(opacity[view]) * found.can_fill)
+        ground = restored[:, *view]
+        possible = usable[view] & (np.isfinite(ground).all(axis=0) | (weight == 1))
         if not self.synthesis:
-            possible &= ~(hidden & ~can_fill)
+            possible &= ~(hidden & ~found.can_fill)
+        ground = np.where(np.isfinite(ground), ground, 0) * (1 - weight) + weight * found.ground
+        may_change = np.ones(region.shape_yx, bool) if allowed is None else allowed[view]
         decision = classify_pixels(
-            has_data[view],
-            possible[view],
-            is_cloud[view],
-            hidden[view],
-            may_change[view],
-            restorer.strict,
+            has_data[view], possible, is_cloud, hidden, may_change, restorer.strict
         )
-        inner = core.relative_to(core.grow(MASK_REACH_PX, restorer.extent)).slices_yx
+        inner = core.relative_to(region).slices_yx
         own = core.relative_to(padded).slices_yx
         codes = decision.provenance[inner].copy()
-        other = (codes == Provenance.SYNTHESISED) & can_fill[own]
+        other = (codes == Provenance.SYNTHESISED) & found.can_fill[inner]
         codes[other] = Provenance.OTHER_DATE
         # hidden ground that a date shows is put in whole: the fill meets what is around, and a ramp would
         # let the cloud shine through along the mask's edge
         put_in = np.where(other, 1.0, decision.weight[inner])
-        out = restorer.composite(dn[:, *own], ground[:, *own].astype(np.float32), put_in)
-        days = np.asarray((0, *self.days), np.uint16)[filled.date[own].astype(int) + 1]
+        out = restorer.composite(dn[:, *own], ground[:, *inner].astype(np.float32), put_in)
+        days = np.asarray((0, *self.days), np.uint16)[found.date[inner].astype(int) + 1]
         return (
             np.ascontiguousarray(out),
             opacity[own],
             codes,
             np.where(other, days, 0).astype(np.uint16),
-            np.where(other, filled.error[own], np.nan).astype(np.float32),
+            np.where(other, found.error[inner], np.nan).astype(np.float32),
         )
 
-    @staticmethod
-    def _fill(
-        scene: Array,
-        clear: Bool,
-        prediction: Prediction,
+    def _find(
+        self,
+        dn: NDArray[Any],
+        clouds: Codes | None,
+        opacity: Array,
+        usable: Bool,
+        hidden: Bool,
+        references: NDArray[np.int16],
+        seen: Bool,
         fit: Coefficients,
-        hole: Bool,
+        region: Window,
         padded: Window,
-    ) -> Fill:
-        """Fill the holes of a window; elsewhere the ground is the prediction, of no use to anybody."""
-        if not hole.any():
-            return Fill(prediction.ground, prediction.error[0], prediction.date)
-        rows, cols = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
-        around = Window(
-            padded.col_off + int(cols[0]),
-            padded.row_off + int(rows[0]),
-            int(cols[-1] - cols[0]) + 1,
-            int(rows[-1] - rows[0]) + 1,
-        ).grow(REACH_PX, padded)
-        view = around.relative_to(padded).slices_yx
-        part = Prediction(
-            prediction.ground[:, *view], prediction.error[:, *view], prediction.date[view]
-        )
-        filled = fill(scene[:, *view], clear[view], part, fit.field, around)
-        ground, error = prediction.ground.copy(), prediction.error[0].copy()
-        ground[:, *view], error[view] = filled.ground, filled.error
-        return Fill(ground, error, prediction.date)
+    ) -> _Found:
+        """Ground of other dates over `region`, and what the mask missed; the other arrays lie over `padded`."""
+        view = region.relative_to(padded).slices_yx
+        wanted = (hidden | (self._share(opacity) > 0))[view]
+        if self.detects:
+            window = padded
+        elif wanted.any():
+            window = around_wanted(wanted, region).grow(REACH_PX, padded)
+        else:
+            return _Found.nothing(len(self.restorer.channels), region.shape_yx)
+        part = window.relative_to(padded).slices_yx
+        usable, seen, opacity = usable[part], seen[:, *part], opacity[part]
+        scene = self.restorer.reflectance(dn[:, *part])
+        scene[:, ~usable] = np.nan
+        prediction = fit.predict(unpack(references[:, :, *part]), seen, window)
+        cloudy = self.restorer.predictor.find_clouds(opacity)
+        if clouds is not None:
+            cloudy |= clouds[part] > 0
+        hole = self._missed(scene, prediction, cloudy & usable) & usable
+        clear = usable & ~add_margin(cloudy | hole)
+        inside = region.relative_to(window).slices_yx
+        if window == padded:  # the fill is dear: only where there is something to fill
+            wanted |= hole[inside]
+            if not wanted.any():
+                return _Found.nothing(len(scene), region.shape_yx)
+            around = around_wanted(wanted, region).grow(REACH_PX, padded)
+            part = around.relative_to(window).slices_yx
+            prediction = Prediction(
+                prediction.ground[:, *part], prediction.error[:, *part], prediction.date[part]
+            )
+            scene, clear, hole, window = scene[:, *part], clear[part], hole[part], around
+        filled = fill(scene, clear, prediction, fit.field, window)
+        return _Found.over(region, window, filled, hole, not fit.is_empty)
 
-    def _missed(self, scene: Array, prediction: Prediction, is_cloud: Bool) -> tuple[Bool, Bool]:
+    def _missed(self, scene: Array, prediction: Prediction, is_cloud: Bool) -> Bool:
         """Clouds that the mask missed, and shadows."""
-        if self.bands is None or self.restorer.mask != "auto":
-            nothing = np.zeros(is_cloud.shape, bool)
-            return nothing, nothing
+        if self.bands is None or not self.detects:
+            return np.zeros(is_cloud.shape, bool)
         missed = find_missed_clouds(scene, prediction, self.bands) & ~is_cloud
         if self.sun is None:  # dark ground anywhere around a cloud is too often something else
-            return missed, np.zeros(is_cloud.shape, bool)
-        return missed, find_shadows(scene, prediction, is_cloud | missed, self.bands, self.sun)
-
-    @staticmethod
-    def _can_fill(filled: Fill, fit: Coefficients) -> Bool:
-        """Where another date shows the ground, and the fit can be trusted to say what it looks like."""
-        if fit.is_empty:
-            return np.zeros(filled.date.shape, bool)
-        good: Bool = (filled.date >= 0) & (filled.error < WORST_FILL)
-        return good & np.isfinite(filled.ground).all(axis=0)
+            return missed
+        return missed | find_shadows(scene, prediction, is_cloud | missed, self.bands, self.sun)
 
     def _share(self, opacity: Array) -> Array:
         """Weight of other dates under cloud that nearly hides the ground: no edge where it begins to."""
@@ -234,3 +241,52 @@ class ChunkFiller:
         opaque = self.restorer.opaque_threshold
         ramp = np.clip((np.nan_to_num(opacity) - (opaque - _BLEND)) / _BLEND, 0, 1)
         return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What other dates say of a region.
+
+    Attributes
+    ----------
+    ground : (C, H, W) float32
+    error : (H, W) float32, expected
+    date : (H, W) int8, number of the date, -1 where there is none
+    can_fill : (H, W), the ground can be used
+    hole : (H, W), cloud or shadow that the mask missed
+    """
+
+    ground: Array
+    error: Array
+    date: NDArray[np.int8]
+    can_fill: Bool
+    hole: Bool
+
+    @classmethod
+    def nothing(cls, channels: int, shape_yx: tuple[int, int]) -> _Found:
+        """There is nothing to fill."""
+        nowhere = np.zeros(shape_yx, bool)
+        return cls(
+            np.zeros((channels, *shape_yx), np.float32),
+            np.full(shape_yx, np.nan, np.float32),
+            np.full(shape_yx, -1, np.int8),
+            nowhere,
+            nowhere,
+        )
+
+    @classmethod
+    def over(
+        cls, region: Window, window: Window, filled: Fill, hole: Bool, is_fitted: bool
+    ) -> _Found:
+        """A fill of `window`, brought to `region`; they share all that there is to fill."""
+        found = cls.nothing(len(filled.ground), region.shape_yx)
+        both = window.grow(0, region)
+        to, here = both.relative_to(region).slices_yx, both.relative_to(window).slices_yx
+        hole_there = found.hole.copy()
+        hole_there[to] = hole[here]
+        found.ground[:, *to] = filled.ground[:, *here]
+        found.error[to], found.date[to] = filled.error[here], filled.date[here]
+        with np.errstate(invalid="ignore"):
+            can_fill = is_fitted & (found.date >= 0) & (found.error < WORST_FILL)
+        can_fill &= np.isfinite(found.ground).all(axis=0)
+        return cls(found.ground, found.error, found.date, can_fill, hole_there)

@@ -91,7 +91,7 @@ class NetworkPredictor:
     ) -> Iterator[tuple[PaddedWindow, Array, Array]]:
         """Predict the windows that hold a wanted pixel; yields (window, core patch, opacity)."""
         declouder = self.model.load()
-        area = _around(wanted, region)
+        area = around_wanted(wanted, region)
         # strips are worth their graphs where all of the chunk is wanted, as of its neighbours
         ends = self.ends if area == region else ((), ())
         side = self.window_px or declouder.window_px
@@ -129,7 +129,7 @@ def margins_of(window: PaddedWindow) -> Margins:
     )
 
 
-def _around(wanted: Bool, region: Window) -> Window:
+def around_wanted(wanted: Bool, region: Window) -> Window:
     """The smallest window around the wanted pixels of a region; there is at least one."""
     (top, bottom), (left, right) = (
         (int(found[0]), int(found[-1]) + 1)

@@ -82,7 +82,7 @@ class OtherDates:
 
     Attributes
     ----------
-    values : (R, B, y, x) float32, reflectance; NaN where there is no data
+    values : (R, B, y, x) int16, packed reflectance, see `unpack`
     usable : (R, y, x) bool, ground is seen
     names, days : of each date; days since 1970-01-01, 0 where it is not known
     bands : names of the B bands
@@ -125,7 +125,7 @@ def open_other_dates(
     for reference in references:
         _check_overlap(reference, grid)
         pixels = _on_grid(_reflectance(reference, used), grid, chunks_yx, "bilinear")
-        values.append(pixels)
+        values.append(pixels.map_blocks(pack, dtype=np.int16))
         usable.append(_usable(reference, pixels, grid, chunks_yx, used, predictor))
     epoch = datetime.date(1970, 1, 1)
     return OtherDates(
@@ -135,6 +135,21 @@ def open_other_dates(
         tuple(0 if r.date is None else (r.date - epoch).days for r in references),
         tuple(used),
     )
+
+
+#: Reflectance of one unit of a packed value, and what stands for no data: half the memory of floats.
+_UNIT, _GAP = 1e-4, -32768
+
+
+def pack(reflectance: Array) -> NDArray[np.int16]:
+    """Reflectance as whole ten-thousandths, as sensors have it; NaN becomes a number of its own."""
+    units = np.clip(np.rint(np.nan_to_num(reflectance / np.float32(_UNIT))), -32767, 32767)
+    return np.where(np.isfinite(reflectance), units, _GAP).astype(np.int16)
+
+
+def unpack(values: NDArray[np.int16]) -> Array:
+    """The other way round."""
+    return np.where(values == _GAP, np.float32(np.nan), values * np.float32(_UNIT))
 
 
 def _band_of(metadata: Metadata, wanted: str) -> int | None:

@@ -14,6 +14,7 @@ clear ground around.
 
 from geodecloud.restore.references.coefficients import Coefficients, Prediction
 from geodecloud.restore.references.detect import (
+    CLOUD_REACH_PX,
     DETECT_REACH_PX,
     BandIndex,
     Sun,
@@ -33,6 +34,7 @@ from geodecloud.restore.references.sample import (
 from geodecloud.restore.references.solve import solve
 
 __all__ = [
+    "CLOUD_REACH_PX",
     "DETECT_REACH_PX",
     "MAX_REFERENCES",
     "REACH_PX",

@@ -24,6 +24,8 @@ SHADOW_PX = 96
 RIM_PX = 2
 #: What these functions say of a pixel depends on pixels within this distance.
 DETECT_REACH_PX = SHADOW_PX + 2 * RIM_PX + 4
+#: The same, of clouds alone.
+CLOUD_REACH_PX = CLOUD_PX + 3 * RIM_PX
 #: Ground that is cloud on so many dates, and looks alike on them, is bright ground.
 _BRIGHT_DATES, _BRIGHT_SHARE, _BRIGHT_STEP = 3, 0.8, 0.05
 #: A rim this wide around the line from a cloud away from the sun, for clouds have a height.
