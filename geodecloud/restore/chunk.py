@@ -122,7 +122,7 @@ class ChunkRestorer:
         known = None if clouds is None else clouds[view]
         may_change = np.ones(region.shape_yx, bool) if allowed is None else allowed[view]
         if self.check:
-            self.check_values(dn, usable, core, padded)
+            self.check_values(dn, valid, core, padded)
         restored, opacity = self.look(dn, usable, known, may_change, region, padded)
         is_cloud, hidden = self.find_clouds(opacity, known)
         # what the network could not compute stays as it was
@@ -168,15 +168,22 @@ class ChunkRestorer:
         )
         return restored, np.where(wanted, opacity, np.nan).astype(np.float32)
 
-    def validity(self, dn: NDArray[Any], valid: Bool | None) -> tuple[Bool, Bool]:
-        """Pixels with data in any band, and pixels the model can read."""
+    def validity(
+        self, dn: NDArray[Any], valid: Bool | None, rules: Gaps | None = None
+    ) -> tuple[Bool, Bool]:
+        """Pixels with data in any band, and pixels the model can read.
+
+        Parameters
+        ----------
+        rules : which numbers are no measurements; None: those of the scene
+        """
         nodata = self.codec.nodata
         missing = np.zeros(dn.shape, bool)
         if nodata is not None and np.isfinite(nodata):
             missing = dn == nodata
         if np.issubdtype(dn.dtype, np.floating):
             missing |= ~np.isfinite(dn)
-        gaps = self.gaps.find(dn[list(self.channels)])
+        gaps = (rules or self.gaps).find(dn[list(self.channels)])
         data_bands = [i for i in range(len(dn)) if i != self.alpha] or [0]
         has_data: Bool = ~(np.all(missing[data_bands], axis=0) | np.all(gaps, axis=0))
         usable: Bool = ~np.any(missing[list(self.channels)] | gaps, axis=0)
@@ -184,8 +191,11 @@ class ChunkRestorer:
             has_data, usable = has_data & valid, usable & valid
         return has_data, usable
 
-    def check_values(self, dn: NDArray[Any], usable: Bool, core: Window, padded: Window) -> None:
+    def check_values(
+        self, dn: NDArray[Any], valid: Bool | None, core: Window, padded: Window
+    ) -> None:
         """Refuse the chunk if its own pixels, without the halo, look like DN."""
+        _, usable = self.validity(dn, valid, self.gaps.with_bright(self.codec))
         rows, cols = np.nonzero(usable[core.relative_to(padded).slices_yx])
         if rows.size < FEW_PX:
             return

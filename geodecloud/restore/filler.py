@@ -68,7 +68,7 @@ class ChunkSeer:
         """Restored reflectance (C, H, W) and opacity (H, W) of `core`; see `ChunkRestorer`."""
         _, usable = self.restorer.validity(dn, valid)
         if self.restorer.check:
-            self.restorer.check_values(dn, usable, core, padded)
+            self.restorer.check_values(dn, valid, core, padded)
         view = core.relative_to(padded).slices_yx
         may_change = np.ones(core.shape_yx, bool) if allowed is None else allowed[view]
         known = None if clouds is None else clouds[view]

@@ -7,13 +7,13 @@ network's reach.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.scene.reflectance import LEAST_REFLECTANCE, Codec
+from geodecloud.scene.reflectance import LEAST_REFLECTANCE, Codec, is_too_bright
 
 Bool = NDArray[np.bool_]
 
@@ -39,15 +39,20 @@ class Gaps:
     numbers: tuple[float, ...] = ()
 
     def find(self, dn: NDArray[Any]) -> Bool:
-        """Which values (C, H, W) are no measurement."""
+        """Which values (C, H, W) are no measurement; NaN and infinity, which never are, are not looked for."""
         found = np.zeros(dn.shape, bool)
         if self.low:
             low, high = (np.asarray(v)[:, None, None] for v in (self.low, self.high))
             with np.errstate(invalid="ignore"):
-                found |= (dn < low) | (dn > high)
+                found |= np.isfinite(dn) & ((dn < low) | (dn > high))
         for number in (*self.numbers, *((0,) if self.zeros else ())):
             found |= (dn == number).all(axis=0)
         return found
+
+    def with_bright(self, codec: Codec) -> Gaps:
+        """The rules without the limit to brightness: DN taken for reflectance must not pass for gaps."""
+        low, high = _limits(codec, np.inf)
+        return replace(self, low=low, high=high) if self.low else self
 
 
 def gap_rules(codec: Codec, sample: NDArray[Any] | None) -> Gaps:
@@ -56,16 +61,29 @@ def gap_rules(codec: Codec, sample: NDArray[Any] | None) -> Gaps:
     Parameters
     ----------
     sample : (C, H, W) DN of the restored bands; None: nothing may be read yet, and repeated numbers are
-        not looked for
+        not looked for. Where a tenth of it is too bright for reflectance, these are no gaps but DN of
+        which nobody knows the scale, and what is too bright is none
     """
     if np.dtype(codec.dtype) == np.uint8:  # of a picture every number may be one
         return Gaps()
+    low, high = _limits(codec, codec.most)
+    if sample is None:
+        return Gaps(low, high, True)
+    rules = Gaps(low, high, True, _repeated(codec, sample))
+    open_above = rules.with_bright(codec)
+    missing = open_above.find(sample) | (sample == codec.nodata)
+    usable = sample[:, ~missing.any(axis=0)][:, None]
+    return open_above if is_too_bright(codec.decode(usable), codec) else rules
+
+
+def _limits(codec: Codec, most: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """DN of each band between which reflectance lies."""
     ends = [
-        sorted(((LEAST_REFLECTANCE - offset) / scale, (codec.most - offset) / scale))
+        sorted(((LEAST_REFLECTANCE - offset) / scale, (most - offset) / scale))
         for scale, offset in zip(codec.scales, codec.offsets, strict=True)
     ]
     low, high = zip(*ends, strict=True)
-    return Gaps(low, high, True, () if sample is None else _repeated(codec, sample))
+    return low, high
 
 
 def _repeated(codec: Codec, sample: NDArray[Any]) -> tuple[float, ...]:

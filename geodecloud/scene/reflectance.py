@@ -297,6 +297,12 @@ def is_scaled_already(dn: NDArray[Any], scales: Sequence[float], nodata: float |
     return bool(plausible and np.percentile(np.abs(scaled), 99) < 0.01)
 
 
+def is_too_bright(values: Floats, codec: Codec) -> bool:
+    """Whether a tenth of some reflectance is beyond anything the Sun can light: DN, most likely."""
+    real = values[np.isfinite(values)]
+    return real.size > 0 and float(np.percentile(real, 90)) > codec.most
+
+
 def check_values(dn: NDArray[Any], codec: Codec, where: str) -> None:
     """Refuse pixels that were taken for reflectance and cannot be.
 
@@ -317,7 +323,8 @@ def check_values(dn: NDArray[Any], codec: Codec, where: str) -> None:
     values = values[:, real]
     if not values.size:
         return
-    if (top := float(np.percentile(values, 90))) > codec.most:
+    if is_too_bright(values, codec):
+        top = float(np.percentile(values, 90))
         raise SceneError(
             f"a tenth of the reflectance of {where} is above {top:.4g}, and clouds reach about 1.2: "
             f"these look like DN ({codec.reason}). Give their scale, such as scale=0.0001, "

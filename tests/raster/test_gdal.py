@@ -21,9 +21,9 @@ from rasterio.errors import RasterioError
 
 import geodecloud
 from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.options import FileFormat
 from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 from geodecloud.raster.reader import open_raster, read_metadata
-from geodecloud.raster.staging import FileFormat
 
 #: What people set, and what else GDAL knows that results depend on.
 HOSTILE = [

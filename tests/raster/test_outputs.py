@@ -162,7 +162,7 @@ def test_folder_of_bands_that_cannot_be(product: Path, scene: Path, tmp_path: Pa
         geodecloud.decloud_scene(scene, tmp_path / "file", layout="bands", model="identity")
     with pytest.raises(SceneIOError, match="does not exist"):
         geodecloud.decloud_scene(scene, tmp_path / "a" / "b", layout="bands", model="identity")
-    with pytest.raises(OptionError, match="use stack or bands"):
+    with pytest.raises(OptionError, match="use one of stack, bands"):
         geodecloud.decloud_scene(scene, tmp_path / "c.tif", layout="files")
     band = next(product.rglob("*_B08_10m.jp2"))
     band.write_bytes(band.read_bytes()[:9000])

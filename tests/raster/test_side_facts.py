@@ -14,8 +14,8 @@ from conftest import textured_dn, write_raster
 
 import geodecloud
 from geodecloud.errors import SceneIOError
+from geodecloud.options import FileFormat
 from geodecloud.raster.reader import read_metadata
-from geodecloud.raster.staging import FileFormat
 from geodecloud.raster.writer import write_scene
 
 CATEGORIES = """<CategoryNames><Category>ground &amp; ü</Category><Category></Category>

@@ -18,7 +18,7 @@ from products import build_small
 import geodecloud
 from geodecloud.cli.commands import main
 from geodecloud.errors import SceneIOError
-from geodecloud.raster.staging import FileFormat, write_text
+from geodecloud.raster.staging import write_text
 from geodecloud.raster.targets import check_target, make_folder
 
 
@@ -202,7 +202,7 @@ def test_a_folder_that_comes_while_it_runs_stays(tmp_path: Path) -> None:
     lazy = da.from_array(dn).map_blocks(meddle, meta=dn[:0])
     array = xr.DataArray(lazy, dims=("band", "y", "x"), attrs={"long_name": BANDS})
     with pytest.raises(SceneIOError, match="is a folder"):
-        geodecloud.raster.writer.write_scene(array, out, format=FileFormat(overwrite=True))
+        geodecloud.raster.writer.write_scene(array, out, overwrite=True)
     assert list(tmp_path.rglob("*")) == [out]
 
 

@@ -262,6 +262,8 @@ def test_a_copy_that_went_wrong_is_not_published(
 
     def cut_off(src: Path, dst: Path, **options: str) -> None:
         copy(src, dst, **options)
+        if options["driver"] == "VRT":  # a description, which is read only
+            return
         Path(dst).write_bytes(Path(dst).read_bytes()[:-20_000])
 
     target = tmp_path / "target.tif"

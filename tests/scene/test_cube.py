@@ -369,9 +369,9 @@ def test_names_of_variables_that_are_bands(form: str) -> None:
     dn = textured_dn(4, 20, 30)
     names = [form.format(name) for name in BANDS]
     scene = xr.Dataset({n: (("y", "x"), dn[i]) for i, n in enumerate(names)})
-    said = repr(scene[names[::-1]].geodecloud.plan())
-    assert "model s2-10m" in said
-    assert "bands 4, 3, 2, 1" in said
+    said = str(scene[names[::-1]].geodecloud.plan())
+    assert "model: s2-10m" in said
+    assert "bands: [4, 3, 2, 1]" in said
     array = scene.to_dataarray("band").geodecloud.plan()
     assert array.channels == (0, 1, 2, 3)
 
@@ -489,7 +489,7 @@ def eopf_product(path: Path, dn: np.ndarray, classes: np.ndarray) -> Path:
     }
     tree = xr.DataTree.from_dict(
         {
-            "/": xr.Dataset(attrs={"stac_discovery": {"properties": {"proj:code": "EPSG:32633"}}}),
+            "/": xr.Dataset(attrs={"other_metadata": {"horizontal_CRS_code": "EPSG:32633"}}),
             "measurements/reflectance/r10m": bands,
             "conditions/mask/l2a_classification/r20m": xr.Dataset(
                 {"scl": (("y", "x"), classes)}, coarse
