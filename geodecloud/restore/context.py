@@ -76,8 +76,9 @@ def _tensors(decisions: Decisions) -> dict[str, np.ndarray]:
     return read_tensors(find_weights(model))[1] if isinstance(model, str) else model.tensors()
 
 
-#: Side of the patches that a fit looks at, and how many there are at most along an axis.
-PATCH_PX, _PATCHES = 256, 6
+#: Side of the patches that a fit looks at, how many there are at most along an axis, and the share of an axis
+#: that they cover: the network runs on them once more.
+PATCH_PX, _PATCHES, _SHARE = 256, 6, 0.2
 
 
 def plan_patches(extent: Window) -> list[Window]:
@@ -93,7 +94,7 @@ def _places(length: int) -> list[tuple[int, int]]:
     """(offset, size) of the patches along an axis."""
     if length <= 2 * PATCH_PX:
         return [(0, length)]
-    count = min(_PATCHES, length // (2 * PATCH_PX))
+    count = min(_PATCHES, max(2, round(_SHARE * length / PATCH_PX)), length // (2 * PATCH_PX))
     step = length / count
     return [(int(step * (i + 0.5)) - PATCH_PX // 2, PATCH_PX) for i in range(count)]
 
@@ -151,11 +152,13 @@ def _sample_patch(
     _, readable = restorer.validity(dn, valid)
     view = core.relative_to(padded).slices_yx
     known = None if clouds is None else clouds[view]
-    everywhere = np.ones(core.shape_yx, bool)
-    _, opacity = restorer.look(dn, readable, known, everywhere, core, padded)
-    cloud = restorer.predictor.find_clouds(opacity)
-    if known is not None:
-        cloud |= known > 0
+    cloud = np.zeros(core.shape_yx, bool) if known is None else known > 0
+    if (
+        restorer.mask != "given"
+    ):  # else the mask has the last word, and the network need not be asked
+        everywhere = np.ones(core.shape_yx, bool)
+        _, opacity = restorer.look(dn, readable, known, everywhere, core, padded)
+        cloud |= restorer.predictor.find_clouds(opacity)
     scene = restorer.reflectance(dn)[:, *view]
     return take_sample(scene, readable[view] & ~cloud, unpack(values), usable, core, stride)
 
