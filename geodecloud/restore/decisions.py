@@ -393,7 +393,7 @@ def _warn_of_gaps(pixels: NDArray[Any], undeclared: NDArray[np.bool_]) -> None:
     number = numbers[counts.argmax()]
     share = undeclared.any(axis=0).mean()
     _warn(
-        f"{100 * share:.2g} % of the pixels looked at hold numbers that are no measurements (most often "
+        f"{100 * share:.3g} % of the pixels looked at hold numbers that are no measurements (most often "
         f"{number:g}), and nothing declares them as no data. They are left as they are and kept from the "
         f"ground beside them. Say so with nodata={number:g}; or, if all numbers are measurements, "
         'nodata="none"'
