@@ -332,7 +332,15 @@ def test_a_model_for_pictures_learns_to_see_veils_too(
 ) -> None:
     monkeypatch.setattr("geodecloud.training.veil._STEPS", 3)
     path = ROOT / "examples/train_rgb.toml"
-    small = {"width": 4, "steps": 1, "batch": 1, "loaders": 0, "composites": (), "crop_px": 32, "veil_pictures": 4}
+    small = {
+        "width": 4,
+        "steps": 1,
+        "batch": 1,
+        "loaders": 0,
+        "composites": (),
+        "crop_px": 32,
+        "veil_pictures": 4,
+    }
     small |= {"veil_from": "", "init_from": ""}
     config = dataclasses.replace(Config.read(path), **small)
     sources = read_sources(config, clear_folder, None, None)
