@@ -268,6 +268,7 @@ def test_a_model_without_a_cloud_map_has_no_score_for_one(
     assert iou[str(bare)] == iou["do nothing"] == "-"
 
 
+@pytest.mark.filterwarnings("ignore:.* hold numbers that are no measurements")
 @pytest.mark.usefixtures("own_backend")
 @pytest.mark.parametrize("kind", ["offset", "nodata", "float"])
 def test_a_pair_is_declouded_as_its_file_is(kind: str, toy_model: Path, tmp_path: Path) -> None:
