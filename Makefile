@@ -50,6 +50,9 @@ wheel: $(READY)  ## sdist and wheel in dist/, and the wheel tried in an environm
 
 results: $(READY)  ## docs/results.md and its pictures, from the data in GEODECLOUD_TEST_DATA
 	$(BIN)/python benchmarks/results.py "$(GEODECLOUD_TEST_DATA)"
+	{ echo "# Other dates: what was measured"; echo; \
+	  $(BIN)/python benchmarks/references.py "$(GEODECLOUD_TEST_DATA)" --holes 1; } > docs/references_measured.md
+	$(BIN)/python benchmarks/references_picture.py "$(GEODECLOUD_TEST_DATA)/series/romania" docs/images/references.jpg
 
 benchmark: $(READY)  ## a full Sentinel-2 tile through the identity model, against GDAL's own copy
 	$(BIN)/python benchmarks/identity.py
