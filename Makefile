@@ -29,7 +29,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
-	$(BIN)/mypy examples
+	$(BIN)/mypy examples tests/typed_doors.py
 
 spelling: $(READY)
 	$(BIN)/codespell

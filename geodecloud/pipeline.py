@@ -25,15 +25,14 @@ from geodecloud.masks.sources import open_clouds, open_data_area
 from geodecloud.options import Options
 from geodecloud.raster.reader import absolute
 from geodecloud.restore.chunk import ChunkRestorer, Predictor
-from geodecloud.restore.context import fit_other_dates, look_for_veil
+from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
-from geodecloud.restore.filler import ChunkFiller, ChunkSeer
 from geodecloud.restore.network import NetworkPredictor
-from geodecloud.restore.other_dates import Reference, date_of, open_other_dates
-from geodecloud.restore.references import BandIndex, Candidate, Sun, pick_references
+from geodecloud.restore.other_dates import Reference, date_of
+from geodecloud.restore.references import Candidate, pick_references
+from geodecloud.restore.second_pass import fill_from_dates
 from geodecloud.restore.veil_lifter import VeilLifter
-from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube, Scene, SceneT
 from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.metadata import Metadata
@@ -137,7 +136,9 @@ def decloud(
     layout = decisions.layout
     chunks_yx = None if layout is None else (layout.rows, layout.cols)
     if references:
-        results = _fill_from(references, restorer, arrays, metadata, decisions, chunks_yx, options)
+        results = fill_from_dates(
+            references, restorer, arrays, metadata, decisions, chunks_yx, options
+        )
     else:
         image = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
         results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, image, chunks_yx)
@@ -193,74 +194,6 @@ def _decloud_series(scene: Scene, options: Options) -> Declouded:
     }
     image = cube.image(stack([part.image.data for part in parts]))
     return Declouded(image, **planes, decisions=parts[0].decisions)
-
-
-def _fill_from(
-    references: Sequence[Reference],
-    restorer: ChunkRestorer,
-    arrays: list[Indexed | None],
-    metadata: Metadata,
-    decisions: Decisions,
-    chunks_yx: Any,
-    options: Options,
-) -> Any:
-    """Two passes: the network everywhere, then the ground of other dates in its holes."""
-    predictor = restorer.predictor
-    first = arrays[0]
-    if not isinstance(predictor, NetworkPredictor) or first is None or first[1] != "cyx":
-        raise OptionError("references fill one scene at a time, with a model that has a network")
-    pixels = first[0]
-    bands = [canonical_name(metadata.names[i]) or str(i + 1) for i in decisions.channels]
-    dates = open_other_dates(
-        references, metadata.grid, chunks_yx or pixels.chunks[-2:], bands, predictor
-    )
-    log.info("holes are filled from %s", ", ".join(dates.names))
-    seer = ChunkSeer(restorer)
-    outputs = [(len(decisions.channels), np.float32), (None, np.float32)]
-    restored, opacity = map_chunks_with_halo(seer, arrays, seer.halo_px, outputs, chunks_yx)
-    fit = fit_other_dates(restorer, pixels, arrays[1], arrays[2], dates)
-    filler = ChunkFiller(
-        replace(restorer, check=False),
-        BandIndex(
-            bands.index("B02"), *(bands.index(b) if b in bands else None for b in ("B04", "B08"))
-        )
-        if "B02" in bands
-        else None,
-        _sun(metadata),
-        dates.days,
-        options.synthesis,
-    )
-    seen: list[Indexed | None] = [
-        (restored, "cyx"),
-        (opacity, "yx"),
-        (dates.values, "rbyx"),
-        (dates.usable, "ryx"),
-        (fit, ""),
-    ]
-    return map_chunks_with_halo(
-        filler,
-        [*arrays, *seen],
-        filler.halo_px,
-        [
-            (metadata.count, pixels.dtype),
-            (None, np.float32),
-            (None, np.uint8),
-            (None, np.uint16),
-            (None, np.float32),
-        ],
-        chunks_yx,
-    )
-
-
-def _sun(metadata: Metadata) -> Sun | None:
-    """Where the sun stood, as the scene's tags say; None: nothing says so, or the grid is turned."""
-    tags = {key.upper(): value for key, value in metadata.tags.get("", {}).items()}
-    said = tags.get("SUN_AZIMUTH_DEG", tags.get("SUN_AZIMUTH"))
-    upright = metadata.grid.transform.b == 0 and metadata.grid.transform.e < 0
-    try:
-        return Sun(float(said)) if said is not None and upright else None
-    except ValueError:
-        return None
 
 
 def _chunk_restorer(

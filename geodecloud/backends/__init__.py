@@ -6,6 +6,7 @@ scene, would have them. They differ in speed, and in the last digits.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import logging
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -217,5 +218,7 @@ def open_backend(
     from geodecloud.backends.torch_device import TorchBackend
     from geodecloud.models.weights import load_model
 
-    loaded = load_model(model) if isinstance(model, str) else model
-    return TorchBackend(loaded.network, device, precision)
+    if isinstance(model, str):
+        return TorchBackend(load_model(model).network, device, precision)
+    # the caller may go on training it, and it stays on the caller's device
+    return TorchBackend(copy.deepcopy(model.network), device, precision)

@@ -8,8 +8,7 @@ nothing is chosen again.
 from __future__ import annotations
 
 import logging
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,23 +17,18 @@ from numpy.typing import NDArray
 from geodecloud.backends import choose_backend, choose_device_name, window_cost
 from geodecloud.compute.engine import cpu_count, is_elsewhere
 from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_limit
-from geodecloud.errors import GeodecloudWarning, OptionError, SceneError, WindowPlanError
+from geodecloud.errors import OptionError, SceneError, WindowPlanError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card
 from geodecloud.options import Options
 from geodecloud.restore.channels import choose_channels
 from geodecloud.restore.composite import MASK_REACH_PX
-from geodecloud.scene.bands import SENTINEL2_NM, are_sentinel2, match_bands
+from geodecloud.restore.radiometry import check_sample, choose_codec, choose_formula, warn
+from geodecloud.scene.bands import SENTINEL2_NM, match_bands
 from geodecloud.scene.gaps import Gaps, gap_rules
 from geodecloud.scene.metadata import Metadata
-from geodecloud.scene.offset_doubts import doubt_offset
 from geodecloud.scene.reflectance import (
-    KNOWN,
-    PLAIN,
     Codec,
-    Tone,
-    check_values,
-    is_scaled_already,
 )
 from geodecloud.windows.tiler import ChunkLayout, check_window, chunk_px, plan_chunks
 
@@ -152,8 +146,8 @@ def decide(
     if card.kind != "identity":
         _check_kind(metadata)
     pixels = None if sample is None or card.kind == "identity" else sample[list(channels)]
-    formula = _choose_formula(metadata, channels, options, pixels)
-    codec = _choose_codec(metadata, card, channels, options, formula)
+    formula = choose_formula(metadata, channels, options, pixels)
+    codec = choose_codec(metadata, card, channels, options, formula)
     gaps = Gaps()
     if card.kind != "identity" and options.nodata != "none":
         gaps = gap_rules(codec, pixels)
@@ -161,7 +155,7 @@ def decide(
     _warn_of_bands(metadata, card, channels)
     mask = _choose_mask(metadata, card, options)
     if pixels is not None:
-        _check_sample(pixels, metadata, codec, gaps, channels)
+        check_sample(pixels, metadata, codec, gaps, channels)
     elsewhere, workers = is_elsewhere(options.scheduler), options.workers or cpu_count()
     backend = choose_backend(card, options.device, options.precision, options.backend, model)
     device, precision = choose_device_name(backend, options.device, options.precision)
@@ -215,76 +209,6 @@ def _check_kind(metadata: Metadata) -> None:
         raise SceneError(f"pixels of dtype {dtype.name} are not measurements")
 
 
-def _choose_formula(
-    metadata: Metadata,
-    channels: tuple[int, ...],
-    options: Options,
-    pixels: NDArray[Any] | None,
-) -> tuple[float | None, float | None]:
-    """Scale and offset that win over what the scene says; None: the scene's own word holds.
-
-    Parameters
-    ----------
-    pixels : (C, H, W) of the sample; they tell what no document does
-    """
-    scale, offset = options.scale, options.offset
-    if options.radiometry is not None:
-        named = KNOWN[options.radiometry]
-        return named[0] if scale is None else scale, named[1] if offset is None else offset
-    declared = [metadata.scales[i] for i in channels]
-    if (
-        scale is None
-        and pixels is not None
-        and is_scaled_already(pixels, declared, metadata.nodata)
-    ):
-        _warn(
-            f"the scene declares a scale of {declared[0]:g}, but its {pixels.dtype.name} values are "
-            "reflectance already: they are taken as they are. To have them scaled, say so: "
-            f"scale={declared[0]:g}"
-        )
-        return 1.0, 0.0 if offset is None else offset
-    return scale, offset
-
-
-def _choose_codec(
-    metadata: Metadata,
-    card: ModelCard,
-    channels: tuple[int, ...],
-    options: Options,
-    formula: tuple[float | None, float | None],
-) -> Codec:
-    """How DN become reflectance, and back."""
-    dtype, count = np.dtype(metadata.dtypes[0]), len(channels)
-    if card.kind == "identity":
-        reason = "the identity model works on DN as they are"
-        return Codec((1.0,) * count, (0.0,) * count, dtype.name, metadata.nodata, reason)
-    codec = metadata.codec(channels, *formula)
-    if options.scale is None and formula[0] is not None:  # nobody asked for this very number
-        why = (
-            f"as {options.radiometry}"
-            if options.radiometry
-            else "its values are reflectance already"
-        )
-        codec = replace(codec, reason=codec.reason.replace("as asked", why))
-    if codec.nodata is None and options.nodata != "none" and _is_sentinel2(metadata, channels):
-        codec = replace(
-            codec, nodata=0.0
-        )  # DN 0 is no data in all baselines, also where no file says so
-    if metadata.encodings:
-        codec = replace(codec, encodings=tuple(metadata.encodings[i] for i in channels))
-    tone = Tone(card.picture_gamma, card.picture_white)
-    if dtype != np.uint8 or tone == PLAIN:
-        return codec
-    reason = f"{codec.reason}; {tone.white:g} * value ** {tone.gamma:g} is taken for light"
-    return replace(codec, tone=tone, reason=reason)
-
-
-def _is_sentinel2(metadata: Metadata, channels: tuple[int, ...]) -> bool:
-    """Whether these are DN under the band names of Sentinel-2."""
-    integer = np.dtype(metadata.dtypes[0]) in (np.uint16, np.int16)
-    return integer and are_sentinel2([metadata.names[i] for i in channels])
-
-
 def _choose_halo(card: ModelCard, options: Options) -> int:
     """Context around a window: at least what the model depends on."""
     halo_px = card.halo_px if options.halo == "auto" else int(options.halo)
@@ -313,14 +237,14 @@ def _choose_halo(card: ModelCard, options: Options) -> int:
 def _warn_of_bands(metadata: Metadata, card: ModelCard, channels: tuple[int, ...]) -> None:
     """Bands that were named by us, and bands that stay as they are."""
     if metadata.count == len(SENTINEL2_NM) and metadata.names != metadata.descriptions:
-        _warn("the scene's 13 bands have no names; they are taken for B01 to B12 in ESA's order")
+        warn("the scene's 13 bands have no names; they are taken for B01 to B12 in ESA's order")
     passing = [
         metadata.names[i] or str(i + 1)
         for i in range(metadata.count)
         if i not in (*channels, metadata.alpha)
     ]
     if passing:
-        _warn(
+        warn(
             f"model {card.name} does not restore bands {', '.join(passing)}: they stay as they are"
         )
 
@@ -345,59 +269,11 @@ def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
         return "auto"
     if metadata.has_classes:
         return "given"
-    _warn(
+    warn(
         f'model {card.name} makes no cloud map, so mask="auto" replaces every valid pixel, clear '
         'ground too; give mask="FILE" to say where the clouds are'
     )
     return "none"
-
-
-def _check_sample(
-    pixels: NDArray[Any],
-    metadata: Metadata,
-    codec: Codec,
-    gaps: Gaps,
-    channels: tuple[int, ...],
-) -> None:
-    """Hold some pixels of the restored bands against what their DN are said to mean.
-
-    Raises
-    ------
-    SceneError
-        If they look like DN and were taken for reflectance.
-    """
-    undeclared = gaps.find(pixels)
-    if codec.nodata != metadata.nodata:
-        undeclared |= pixels == codec.nodata
-    elif codec.nodata is not None:
-        undeclared &= pixels != codec.nodata
-    if undeclared.any():
-        _warn_of_gaps(pixels, undeclared)
-    measured = pixels[:, ~undeclared.any(axis=0)][:, None]
-    check_values(measured, codec, "the scene")
-    documented = metadata.radiometry is not None
-    options = ('s2_offset="none"', "s2_offset=-1000")
-    if not documented:
-        options = ("offset=0", "scale=0.0001, offset=-0.1")
-    names = [metadata.descriptions[i] for i in channels]
-    for doubt in doubt_offset(measured, codec.scales, codec.offsets, names, codec.nodata, options):
-        if documented:
-            _warn(doubt)
-        else:  # a remark: no document says that this should be otherwise
-            log.warning("%s", doubt)
-
-
-def _warn_of_gaps(pixels: NDArray[Any], undeclared: NDArray[np.bool_]) -> None:
-    """Say which numbers were taken for no data though nothing declares them, and what to type."""
-    numbers, counts = np.unique(pixels[undeclared], return_counts=True)
-    number = numbers[counts.argmax()]
-    share = undeclared.any(axis=0).mean()
-    _warn(
-        f"{100 * share:.3g} % of the pixels looked at hold numbers that are no measurements (most often "
-        f"{number:g}), and nothing declares them as no data. They are left as they are and kept from the "
-        f"ground beside them. Say so with nodata={number:g}; or, if all numbers are measurements, "
-        'nodata="none"'
-    )
 
 
 def _fit_memory(
@@ -423,7 +299,3 @@ def _fit_memory(
 def _choose_layout(metadata: Metadata, window_px: int, halo_px: int) -> ChunkLayout:
     """Chunks for a backend that prepares for one kind of window, see `plan_chunks`."""
     return plan_chunks(metadata.grid.shape_yx, window_px, halo_px, MASK_REACH_PX)
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, GeodecloudWarning, stacklevel=3)

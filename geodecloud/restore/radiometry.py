@@ -1,0 +1,152 @@
+"""What the DN of a scene mean, decided once, and held against a sample of its pixels."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.errors import GeodecloudWarning
+from geodecloud.models.card import ModelCard
+from geodecloud.options import Options
+from geodecloud.scene.bands import are_sentinel2
+from geodecloud.scene.gaps import Gaps
+from geodecloud.scene.metadata import Metadata
+from geodecloud.scene.offset_doubts import doubt_offset
+from geodecloud.scene.reflectance import (
+    KNOWN,
+    PLAIN,
+    Codec,
+    Tone,
+    check_values,
+    is_scaled_already,
+)
+
+log = logging.getLogger(__name__)
+
+
+def warn(message: str) -> None:
+    """Tell what a careful user should know about a decision."""
+    warnings.warn(message, GeodecloudWarning, stacklevel=4)
+
+
+def choose_formula(
+    metadata: Metadata,
+    channels: tuple[int, ...],
+    options: Options,
+    pixels: NDArray[Any] | None,
+) -> tuple[float | None, float | None]:
+    """Scale and offset that win over what the scene says; None: the scene's own word holds.
+
+    Parameters
+    ----------
+    pixels : (C, H, W) of the sample; they tell what no document does
+    """
+    scale, offset = options.scale, options.offset
+    if options.radiometry is not None:
+        named = KNOWN[options.radiometry]
+        return named[0] if scale is None else scale, named[1] if offset is None else offset
+    declared = [metadata.scales[i] for i in channels]
+    if (
+        scale is None
+        and pixels is not None
+        and is_scaled_already(pixels, declared, metadata.nodata)
+    ):
+        warn(
+            f"the scene declares a scale of {declared[0]:g}, but its {pixels.dtype.name} values are "
+            "reflectance already: they are taken as they are. To have them scaled, say so: "
+            f"scale={declared[0]:g}"
+        )
+        return 1.0, 0.0 if offset is None else offset
+    return scale, offset
+
+
+def choose_codec(
+    metadata: Metadata,
+    card: ModelCard,
+    channels: tuple[int, ...],
+    options: Options,
+    formula: tuple[float | None, float | None],
+) -> Codec:
+    """How DN become reflectance, and back."""
+    dtype, count = np.dtype(metadata.dtypes[0]), len(channels)
+    if card.kind == "identity":
+        reason = "the identity model works on DN as they are"
+        return Codec((1.0,) * count, (0.0,) * count, dtype.name, metadata.nodata, reason)
+    codec = metadata.codec(channels, *formula)
+    if options.scale is None and formula[0] is not None:  # nobody asked for this very number
+        why = (
+            f"as {options.radiometry}"
+            if options.radiometry
+            else "its values are reflectance already"
+        )
+        codec = replace(codec, reason=codec.reason.replace("as asked", why))
+    if codec.nodata is None and options.nodata != "none" and _is_sentinel2(metadata, channels):
+        codec = replace(
+            codec, nodata=0.0
+        )  # DN 0 is no data in all baselines, also where no file says so
+    if metadata.encodings:
+        codec = replace(codec, encodings=tuple(metadata.encodings[i] for i in channels))
+    tone = Tone(card.picture_gamma, card.picture_white)
+    if dtype != np.uint8 or tone == PLAIN:
+        return codec
+    reason = f"{codec.reason}; {tone.white:g} * value ** {tone.gamma:g} is taken for light"
+    return replace(codec, tone=tone, reason=reason)
+
+
+def _is_sentinel2(metadata: Metadata, channels: tuple[int, ...]) -> bool:
+    """Whether these are DN under the band names of Sentinel-2."""
+    integer = np.dtype(metadata.dtypes[0]) in (np.uint16, np.int16)
+    return integer and are_sentinel2([metadata.names[i] for i in channels])
+
+
+def check_sample(
+    pixels: NDArray[Any],
+    metadata: Metadata,
+    codec: Codec,
+    gaps: Gaps,
+    channels: tuple[int, ...],
+) -> None:
+    """Hold some pixels of the restored bands against what their DN are said to mean.
+
+    Raises
+    ------
+    SceneError
+        If they look like DN and were taken for reflectance.
+    """
+    undeclared = gaps.find(pixels)
+    if codec.nodata != metadata.nodata:
+        undeclared |= pixels == codec.nodata
+    elif codec.nodata is not None:
+        undeclared &= pixels != codec.nodata
+    if undeclared.any():
+        _warn_of_gaps(pixels, undeclared)
+    measured = pixels[:, ~undeclared.any(axis=0)][:, None]
+    check_values(measured, codec, "the scene")
+    documented = metadata.radiometry is not None
+    options = ('s2_offset="none"', "s2_offset=-1000")
+    if not documented:
+        options = ("offset=0", "scale=0.0001, offset=-0.1")
+    names = [metadata.descriptions[i] for i in channels]
+    for doubt in doubt_offset(measured, codec.scales, codec.offsets, names, codec.nodata, options):
+        if documented:
+            warn(doubt)
+        else:  # a remark: no document says that this should be otherwise
+            log.warning("%s", doubt)
+
+
+def _warn_of_gaps(pixels: NDArray[Any], undeclared: NDArray[np.bool_]) -> None:
+    """Say which numbers were taken for no data though nothing declares them, and what to type."""
+    numbers, counts = np.unique(pixels[undeclared], return_counts=True)
+    number = numbers[counts.argmax()]
+    share = undeclared.any(axis=0).mean()
+    warn(
+        f"{100 * share:.3g} % of the pixels looked at hold numbers that are no measurements (most often "
+        f"{number:g}), and nothing declares them as no data. They are left as they are and kept from the "
+        f"ground beside them. Say so with nodata={number:g}; or, if all numbers are measurements, "
+        'nodata="none"'
+    )

@@ -1,0 +1,93 @@
+"""Two passes over a scene as one graph: the network everywhere, then other dates in its holes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
+from geodecloud.errors import OptionError
+from geodecloud.options import Options
+from geodecloud.restore.chunk import ChunkRestorer
+from geodecloud.restore.context import fit_other_dates
+from geodecloud.restore.decisions import Decisions
+from geodecloud.restore.filler import ChunkFiller, ChunkSeer
+from geodecloud.restore.network import NetworkPredictor
+from geodecloud.restore.other_dates import Reference, open_other_dates
+from geodecloud.restore.references import BandIndex, Sun
+from geodecloud.scene.bands import canonical_name
+from geodecloud.scene.metadata import Metadata
+
+log = logging.getLogger(__name__)
+
+
+def fill_from_dates(
+    references: Sequence[Reference],
+    restorer: ChunkRestorer,
+    arrays: list[Indexed | None],
+    metadata: Metadata,
+    decisions: Decisions,
+    chunks_yx: Any,
+    options: Options,
+) -> Any:
+    """Two passes: the network everywhere, then the ground of other dates in its holes."""
+    predictor = restorer.predictor
+    first = arrays[0]
+    if not isinstance(predictor, NetworkPredictor) or first is None or first[1] != "cyx":
+        raise OptionError("references fill one scene at a time, with a model that has a network")
+    pixels = first[0]
+    bands = [canonical_name(metadata.names[i]) or str(i + 1) for i in decisions.channels]
+    dates = open_other_dates(
+        references, metadata.grid, chunks_yx or pixels.chunks[-2:], bands, predictor
+    )
+    log.info("holes are filled from %s", ", ".join(dates.names))
+    seer = ChunkSeer(restorer)
+    outputs = [(len(decisions.channels), np.float32), (None, np.float32)]
+    restored, opacity = map_chunks_with_halo(seer, arrays, seer.halo_px, outputs, chunks_yx)
+    fit = fit_other_dates(restorer, pixels, arrays[1], arrays[2], dates)
+    filler = ChunkFiller(
+        replace(restorer, check=False),
+        BandIndex(
+            bands.index("B02"), *(bands.index(b) if b in bands else None for b in ("B04", "B08"))
+        )
+        if "B02" in bands
+        else None,
+        _sun(metadata),
+        dates.days,
+        options.synthesis,
+    )
+    seen: list[Indexed | None] = [
+        (restored, "cyx"),
+        (opacity, "yx"),
+        (dates.values, "rbyx"),
+        (dates.usable, "ryx"),
+        (fit, ""),
+    ]
+    return map_chunks_with_halo(
+        filler,
+        [*arrays, *seen],
+        filler.halo_px,
+        [
+            (metadata.count, pixels.dtype),
+            (None, np.float32),
+            (None, np.uint8),
+            (None, np.uint16),
+            (None, np.float32),
+        ],
+        chunks_yx,
+    )
+
+
+def _sun(metadata: Metadata) -> Sun | None:
+    """Where the sun stood, as the scene's tags say; None: nothing says so, or the grid is turned."""
+    tags = {key.upper(): value for key, value in metadata.tags.get("", {}).items()}
+    said = tags.get("SUN_AZIMUTH_DEG", tags.get("SUN_AZIMUTH"))
+    upright = metadata.grid.transform.b == 0 and metadata.grid.transform.e < 0
+    try:
+        return Sun(float(said)) if said is not None and upright else None
+    except ValueError:
+        return None
