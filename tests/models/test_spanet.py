@@ -5,8 +5,6 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import DirectionalPass, SPANet
@@ -274,19 +272,15 @@ def tiled_network(direction_weights):
     return loud_network("one-step", direction_weights, "blend").float()
 
 
-@settings(max_examples=12)
-@given(
-    st.integers(1, 110),
-    st.integers(1, 110),
-    st.integers(20, 60),
-    st.booleans(),
-    st.integers(0, 99),
+@pytest.mark.parametrize("direction_weights", [False, True])
+@pytest.mark.parametrize(
+    ("height", "width", "window_px"), [(1, 110, 20), (110, 103, 30), (97, 20, 25), (60, 50, 60)]
 )
 def test_windows_with_a_halo_of_the_reach_equal_the_whole(
-    height, width, window_px, direction_weights, seed
+    height, width, window_px, direction_weights
 ):
     network = tiled_network(direction_weights)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, height, width, generator=generator)
     scene = Window(0, 0, width, height)
     mosaic = Mosaic(4, scene)
