@@ -127,10 +127,10 @@ def decloud_file(
         outputs = _plan_outputs(source, references, dst, layers, asked)
         decisions = decide(source.metadata, source.sample(), asked)
         _log_decisions(source, decisions)
-        metadata = _tagged(source, decisions, asked)
+        metadata = _tagged(source, references, decisions, asked)
         scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
         result = decloud(scene, asked, source.metadata, decisions, dates)
-        files, counts = _write(source, metadata, outputs, result, asked, progress)
+        files, counts = _write(source, references, metadata, outputs, result, asked, progress)
         return _report(source, references, outputs, decisions, files, counts)
 
 
@@ -169,6 +169,7 @@ def _log_decisions(source: Source, decisions: Decisions) -> None:
 
 def _write(
     source: Source,
+    references: Sequence[ReferenceFile],
     metadata: Metadata,
     outputs: Outputs,
     result: Declouded,
@@ -209,7 +210,9 @@ def _write(
                 f"{source.path} cannot be read, it may be cut off or damaged: {detail}"
             ) from error
         if outputs.item is not None:
-            _write_item(outputs.item, source, rasters, result.decisions, counts.pixels, asked)
+            _write_item(
+                outputs.item, source, references, rasters, result.decisions, counts.pixels, asked
+            )
     written = [raster.path for raster in rasters] + ([outputs.item] if outputs.item else [])
     return tuple(str(path) for path in written), counts
 
@@ -217,6 +220,7 @@ def _write(
 def _write_item(
     item: Path,
     source: Source,
+    references: Sequence[ReferenceFile],
     rasters: list[OutputRaster],
     decisions: Decisions,
     pixels: dict[str, int],
@@ -227,7 +231,9 @@ def _write_item(
     assert source.facts is not None
     lineage = f"clouds removed with {decisions.card.name}; {decisions.codec.reason}"
     about = (source.path, source.facts, source.metadata, rasters, pixels, lineage)
-    write_text(item, describe_item(item, *about, is_cog=asked.file_format.name == "cog"))
+    others = [reference.source.path for reference in references]
+    is_cog = asked.file_format.name == "cog"
+    write_text(item, describe_item(item, *about, is_cog=is_cog, references=others))
 
 
 class Counter:
@@ -260,7 +266,12 @@ class Counts:
         return {code.name.lower(): self.codes.found[code] for code in Provenance}
 
 
-def _tagged(source: Source, decisions: Decisions, asked: FileOptions) -> Metadata:
+def _tagged(
+    source: Source,
+    references: Sequence[ReferenceFile],
+    decisions: Decisions,
+    asked: FileOptions,
+) -> Metadata:
     """The scene's metadata with what was done to it."""
     parameters = {
         name: without_query(value) if isinstance(value, str | Path) else value
@@ -273,6 +284,9 @@ def _tagged(source: Source, decisions: Decisions, asked: FileOptions) -> Metadat
         GEODECLOUD_PARAMETERS=json.dumps(parameters, default=str, sort_keys=True),
         GEODECLOUD_SOURCE=source.name,
     )
+    if references:
+        dates = {other.source.name: other.date and str(other.date) for other in references}
+        tagged = tagged.with_tags(GEODECLOUD_REFERENCES=json.dumps(dates))
     return tagged if decisions.card.kind == "identity" else tagged.without_statistics()
 
 

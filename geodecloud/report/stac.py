@@ -40,6 +40,7 @@ def describe_item(
     pixels: Mapping[str, int],
     lineage: str,
     is_cog: bool = True,
+    references: Sequence[str] = (),
 ) -> str:
     """The Item as JSON.
 
@@ -52,6 +53,7 @@ def describe_item(
     pixels : by provenance code, see `geodecloud.decloud_file.Report`
     lineage : what was done, in one sentence
     is_cog : whether the rasters are cloud-optimised
+    references : paths of the other dates that filled pixels; the Item is derived from them, too
     """
     outline = lonlat_footprint(metadata.grid)
     item = pystac.Item(
@@ -62,8 +64,9 @@ def describe_item(
         properties=_properties(facts, metadata, pixels, lineage),
         stac_extensions=_EXTENSIONS,
     )
-    source = Path(os.path.relpath(source_path, item_path.parent)).as_posix()
-    item.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, source, title=Path(source_path).name))
+    for path in (source_path, *references):
+        href = Path(os.path.relpath(path, item_path.parent)).as_posix()
+        item.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, href, title=Path(path).name))
     for raster in rasters:
         names = raster.metadata.descriptions
         asset = _describe_asset(raster, item_path.parent, facts, metadata)

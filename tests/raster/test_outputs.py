@@ -222,6 +222,14 @@ def test_item_is_valid_and_true(
     assert set(item.assets) >= {"provenance", "cloud_map"}
 
 
+def test_item_names_the_other_dates(product: Path, toy_model: Path, tmp_path: Path) -> None:
+    other, out = tmp_path / "S2_20230620.tif", tmp_path / "clear.tif"
+    geodecloud.decloud_scene(product, other, model="identity", stac=False)
+    geodecloud.decloud_scene(product, out, model=toy_model, mask="scl", references=[other])
+    item = pystac.Item.from_file(str(out.with_suffix(".json")))
+    assert [link.title for link in item.get_links("derived_from")] == [product.name, other.name]
+
+
 def _validate(item: pystac.Item) -> None:
     """Against the schema of the core, which pystac brings along; those of extensions lie elsewhere."""
     content = json.loads(json.dumps(item.to_dict(include_self_link=False)))

@@ -224,6 +224,9 @@ def test_a_file_is_filled_as_an_array_is(
         assert np.abs(dst.read()[:4].astype(int) - truth)[:, hole].max() <= 3
         np.testing.assert_array_equal(dst.read()[:4][:, ~hole], truth[:, ~hole])
         assert len(json.loads(dst.tags()["GEODECLOUD_PARAMETERS"])["references"]) == 3
+        named = json.loads(dst.tags()["GEODECLOUD_REFERENCES"])
+        assert sorted(named.values()) == ["2020-06-01", "2020-06-16", "2020-06-21"]
+        assert set(named) == {path.name for path in rest}
         assert set(np.unique(day.read(1)[hole])) <= {18414, 18429, 18434}  # 2020-06-01, 16, 21
         assert (day.read(1)[~hole] == 0).all()
 
