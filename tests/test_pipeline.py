@@ -381,7 +381,7 @@ def test_lazy_dn_are_not_taken_for_reflectance(toy_model: Path) -> None:
     result = decloud(lazy, Options(**model))
     assert read == []
     for part in (result.image, result.cloud_map, result.provenance):
-        with pytest.raises(SceneError, match=r"px from column.*look like DN.*--scale 0.0001"):
+        with pytest.raises(SceneError, match=r"px from column.*look like DN.*scale=0.0001"):
             part.compute(scheduler="sync")
     given = geodecloud.remove_clouds(lazy, scale=1e-4, **model)
     memory = geodecloud.remove_clouds(as_array(dn.astype(np.float64)), scale=1e-4, **model)
@@ -523,7 +523,7 @@ def test_alpha_is_no_band_for_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shift", "offset", "said"), [(0, -0.1, "--offset 0"), (1000, 0.0, "--offset -0.1"), (0, 0, "")]
+    ("shift", "offset", "said"), [(0, -0.1, "offset=0"), (1000, 0.0, "offset=-0.1"), (0, 0, "")]
 )
 def test_an_offset_that_does_not_fit_is_doubted(
     shift: int, offset: float, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -544,7 +544,7 @@ def test_gaps_raise_no_doubt_of_the_offset(
     dn = (textured_dn(4, 90, 90) // 3 + 1000).astype(np.float32)
     dn[:, :30] = gap
     path = write_raster(tmp_path / "s.tif", dn, nodata=gap if gap == -9999 else None)
-    told = pytest.warns(GeodecloudWarning, match="--nodata 0;") if gap == 0 else nullcontext()
+    told = pytest.warns(GeodecloudWarning, match="nodata=0;") if gap == 0 else nullcontext()
     with told:
         geodecloud.decloud_scene(path, tmp_path / "o.tif", scale=1e-4, offset=-0.1, model="s2-10m")
     assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -270,7 +270,7 @@ def test_auto_takes_openvino_where_it_can(toy_model: Path, tmp_path: Path) -> No
     path = make_toy_model(tmp_path / "recurrent.safetensors", passes="recurrent")
     recurrent = get_card(str(path))
     assert choose_backend(recurrent, "cpu", "auto", "auto") == "torch"
-    with pytest.raises(DeviceError, match=r"recurrent passes; use --backend torch"):
+    with pytest.raises(DeviceError, match=r"recurrent passes; use backend=.torch"):
         choose_backend(recurrent, "cpu", "auto", "openvino")
 
 
@@ -282,7 +282,7 @@ def test_auto_takes_openvino_where_it_can(toy_model: Path, tmp_path: Path) -> No
         ("cuda", "auto", "openvino", r"for CPUs here, and the device is 'cuda'"),
         ("cpu", "fp16", "openvino", r"precision fp16 is not among auto, fp32, bf16"),
         ("tpu", "auto", "torch", r"device 'tpu' is unknown"),
-        ("cuda:9", "auto", "torch", r"this machine has \d CUDA devices; use --device auto"),
+        ("cuda:9", "auto", "torch", r"this machine has \d CUDA devices; use device=.auto"),
     ],
 )
 def test_what_is_not_there_is_named(
@@ -325,7 +325,7 @@ def test_one_window_too_large_is_said() -> None:
         def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             raise torch.OutOfMemoryError
 
-    with pytest.raises(DeviceError, match="one window of 6 x 5 px; use a smaller --window"):
+    with pytest.raises(DeviceError, match="one window of 6 x 5 px; use a smaller window"):
         TorchBackend(Bottomless(), "cpu", "fp32").run(np.zeros((1, 2, 5, 6), np.float32), Margins())
 
 

@@ -190,7 +190,7 @@ DECISIONS = {
     "file wins over floats": (("float32", S2), {"scales": [2.0] * 4}, (2.0, 0.0), "scene declares"),
     "8 bits": (("uint8", NAMELESS), {}, (1 / 255, 0.0), "DN / 255"),
     "8 bits win over names": (("uint8", S2), {}, (1 / 255, 0.0), "DN / 255"),
-    "Sentinel-2 uint16": (("uint16", S2), {}, (1e-4, 0.0), "--offset -0.1"),
+    "Sentinel-2 uint16": (("uint16", S2), {}, (1e-4, 0.0), "offset=-0.1"),
     "Sentinel-2 int16": (("int16", ["b2", "S2A_B04"]), {}, (1e-4, 0.0), "Sentinel-2"),
     "floats": (("float32", S2), {}, (1.0, 0.0), "float32 values are taken as reflectance"),
     "nameless floats": (("float64", NAMELESS), {}, (1.0, 0.0), "float64 values"),
@@ -230,14 +230,14 @@ def test_the_codec_knows_dtype_and_nodata_of_the_scene():
     ],
 )
 def test_asks_when_nothing_says_what_a_dn_means(dtype, names):
-    with pytest.raises(SceneError, match=f"what a {dtype} DN means.*--scale 0.0001"):
+    with pytest.raises(SceneError, match=f"what a {dtype} DN means.*scale=0.0001"):
         decide(dtype, names)
 
 
 def test_an_offset_alone_says_nothing_about_a_dn():
-    with pytest.raises(SceneError, match=r"what a int16 DN means.*--scale 0.0001"):
+    with pytest.raises(SceneError, match=r"what a int16 DN means.*scale=0.0001"):
         decide("int16", NAMELESS, offsets=[2.0] * 4)
-    with pytest.raises(SceneError, match=r"offset of -1000 and no scale.*--offset -0.1"):
+    with pytest.raises(SceneError, match=r"offset of -1000 and no scale.*offset=-0.1"):
         decide("uint16", S2, offsets=[-1000.0] * 4)
 
 

@@ -23,7 +23,7 @@ from rasterio.vrt import WarpedVRT
 import geodecloud
 from geodecloud.cli.commands import main
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneError, SceneIOError
-from geodecloud.sentinel2.offsets import doubt_offset
+from geodecloud.scene.offset_doubts import doubt_offset
 from geodecloud.source import Source, open_source
 
 SAFE_ZIP = "s2_l1c_safe/S2A_MSIL1C_20180629T000241_N0206_R030_T56JMM_20180629T012042.SAFE.zip"

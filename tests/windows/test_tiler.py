@@ -202,14 +202,14 @@ def test_windows_come_row_by_row():
 @pytest.mark.parametrize("window_px", [0, -1, MAX_WINDOW_PX + 1, 70_000])
 def test_refuses_impossible_windows(window_px):
     scene = Window(0, 0, 101, 203)
-    with pytest.raises(WindowPlanError, match=rf"window of {window_px} px.*--window 256"):
+    with pytest.raises(WindowPlanError, match=rf"window of {window_px} px.*window=256"):
         plan_windows(scene, window_px, 0, scene)
 
 
 @pytest.mark.parametrize("halo_px", [-1, 70_000])
 def test_refuses_impossible_halos(halo_px):
     scene = Window(0, 0, 101, 203)
-    with pytest.raises(WindowPlanError, match=rf"halo of {halo_px} px.*--halo auto"):
+    with pytest.raises(WindowPlanError, match=rf"halo of {halo_px} px.*halo=.auto"):
         plan_windows(scene, 64, halo_px, scene)
 
 
