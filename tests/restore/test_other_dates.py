@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +251,25 @@ def test_a_batch_fills_each_date_from_the_others_and_goes_on(
         tmp_path / "in", tmp_path / "alone", references="none", **asked
     )
     assert all(outcome.other_date == 0 for outcome in alone.outcomes)
+
+
+def test_a_killed_batch_goes_on_to_the_same_bytes(
+    files: dict[str, Path], toy_model: Path, tmp_path: Path
+) -> None:
+    """A scene done before the kill and one done after it see the same dates."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    command = [sys.executable, "-m", "geodecloud", "batch", str(tmp_path / "in"), "-q"]
+    command += ["--model", str(toy_model), "--source-date", "--out-dir"]
+    subprocess.run([*command, str(whole)], check=True)
+    process = subprocess.Popen([*command, str(out)])
+    while process.poll() is None and not list((out / ".geodecloud").rglob("*.json")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    subprocess.run([*command, str(out)], check=True)
+    expected = {path.name: path.read_bytes() for path in whole.glob("*.tif")}
+    assert len(expected) == 8
+    assert {path.name: path.read_bytes() for path in out.glob("*.tif")} == expected
 
 
 @pytest.mark.filterwarnings("ignore:model toy does not restore")
