@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import map_chunks_with_halo
 from geodecloud.errors import BandError, SceneError
-from geodecloud.masks.classes import Meaning, classify
-from geodecloud.restore.composite import MARGIN_PX, Bool, add_margin
+from geodecloud.restore.clear_ground import ClearFinder, GroundOf
+from geodecloud.restore.composite import MARGIN_PX
 from geodecloud.restore.network import NetworkPredictor
 from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube
@@ -30,7 +30,6 @@ from geodecloud.scene.gaps import Gaps, gap_rules
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.metadata import SCL, VALID, Metadata
 from geodecloud.scene.reflectance import Codec
-from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
 
@@ -274,20 +273,6 @@ def _usable(
     return found
 
 
-@dataclass(frozen=True)
-class GroundOf:
-    """Where a classification of a kind says that ground is seen, away from the rims of clouds."""
-
-    kind: str
-
-    def __call__(self, values: NDArray[Any], *, core: Window, padded: Window) -> tuple[Bool]:
-        """Ground (H, W) of `core`, of classes (h, w) over `padded`."""
-        meanings = classify(values, self.kind)
-        cloud = np.isin(meanings, (Meaning.CLOUD, Meaning.OPAQUE, Meaning.SHADOW))
-        ground: Bool = (meanings == Meaning.GROUND) & ~add_margin(cloud)
-        return (ground[core.relative_to(padded).slices_yx],)
-
-
 def _classes(reference: Reference) -> tuple[xr.DataArray, str] | None:
     """The classification a reference carries, (1, y, x), and its kind."""
     array = reference.array
@@ -326,42 +311,3 @@ def _check_overlap(reference: Reference, grid: Grid) -> None:
         raise SceneError(
             f"{reference.name} does not overlap the scene: it is {own}, the scene is {grid}"
         )
-
-
-@dataclass(frozen=True)
-class ClearFinder:
-    """Where a reference that says nothing of its clouds shows ground, by the model's map.
-
-    Attributes
-    ----------
-    predictor : of the scene
-    slots : the model's channel of each band of the reference
-    """
-
-    predictor: NetworkPredictor
-    slots: tuple[int, ...]
-
-    @property
-    def halo_px(self) -> int:
-        """Context a chunk must bring."""
-        return self.predictor.context_px + MARGIN_PX
-
-    def __call__(self, image: Array, *, core: Window, padded: Window) -> tuple[Bool]:
-        """Clear pixels (H, W) of `core`, of reflectance (B, h, w) over `padded`."""
-        usable: Bool = np.asarray(np.isfinite(image).all(axis=0))
-        region = core.grow(MARGIN_PX, padded)
-        wanted = usable[region.relative_to(padded).slices_yx]
-        if not wanted.any():
-            return (np.zeros(core.shape_yx, bool),)
-        own = NetworkPredictor(
-            self.predictor.model,
-            self.slots,
-            self.predictor.window_px,
-            self.predictor.reach_px,
-            self.predictor.fill_px,
-        )
-        _, opacity = own.restore(image, usable, wanted, region, padded)
-        with np.errstate(invalid="ignore"):
-            cloud = add_margin(opacity > self.predictor.model.card.cloud_threshold)
-        clear = wanted & ~cloud
-        return (clear[core.relative_to(region).slices_yx],)
