@@ -25,10 +25,10 @@ from geodecloud.masks.sources import open_clouds, open_data_area
 from geodecloud.options import Options
 from geodecloud.raster.reader import absolute
 from geodecloud.restore.chunk import ChunkRestorer, Predictor
-from geodecloud.restore.context import look_for_veil
+from geodecloud.restore.context import look_around, look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
-from geodecloud.restore.network import NetworkPredictor
+from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
 from geodecloud.restore.other_dates import Reference, date_of
 from geodecloud.restore.references import Candidate, pick_references
 from geodecloud.restore.second_pass import fill_from_dates
@@ -133,6 +133,7 @@ def decloud(
     allowed = options.aoi and open_aoi(options.aoi, metadata.grid, pixels.chunks[-2:])
     restorer = _chunk_restorer(pixels, valid, metadata, decisions, options)
     arrays = [(pixels, cube.index), valid, clouds, None if allowed is None else (allowed, "yx")]
+    arrays.append(look_around(restorer, arrays) if decisions.card.reads_prior else None)
     layout = decisions.layout
     chunks_yx = None if layout is None else (layout.rows, layout.cols)
     if references:
@@ -247,7 +248,8 @@ def _network(
         window_px=decisions.window_px,
         reach_px=decisions.halo_px,
         # the card's reach, not the halo asked for: the result must not depend on the halo
-        fill_px=(decisions.card.halo_px or 0) if has_gaps else 0,
+        fill_px=min(decisions.card.halo_px or 0, MOST_FILL_PX) if has_gaps else 0,
+        extent=Window(0, 0, *metadata.grid.shape_yx[::-1]),
         # under a mask few windows are whole, and strips along the edge are not worth their graphs
         ends=((), ()) if layout is None or decisions.mask_kind == "given" else layout.ends,
     )

@@ -41,13 +41,27 @@ _WINDOWS = {
     "openvino bf16": (960, WindowCost(400, shared=True)),
     "torch": (384, WindowCost(2200, shared=False)),
 }
+#: The same of networks on blocks of pixels: a sixteenth of the features, and a wider halo.
+_BLOCK_WINDOWS = {
+    "openvino": (1536, WindowCost(250, shared=True)),
+    "openvino bf16": (1536, WindowCost(180, shared=True)),
+    "torch": (1024, WindowCost(500, shared=False)),
+}
 #: Side of a window on an accelerator.
 ACCELERATOR_PX = 1024
 
 
-def window_cost(backend: str, precision: str, device: str = "cpu") -> tuple[int, WindowCost]:
-    """Side of the windows a backend likes on a device, and what they cost."""
-    side, cost = _WINDOWS.get(f"{backend} {precision}", _WINDOWS[backend])
+def window_cost(
+    backend: str, precision: str, device: str = "cpu", on_blocks: bool = False
+) -> tuple[int, WindowCost]:
+    """Side of the windows a backend likes on a device, and what they cost.
+
+    Parameters
+    ----------
+    on_blocks : the network works on blocks of pixels
+    """
+    windows = _WINDOWS | _BLOCK_WINDOWS if on_blocks else _WINDOWS
+    side, cost = windows.get(f"{backend} {precision}", windows[backend])
     return (side if device == "cpu" else ACCELERATOR_PX), cost
 
 
@@ -97,13 +111,16 @@ class Backend(Protocol):
     batch_size: int
     window_px: int
 
-    def run(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
+    def run(
+        self, patches: Array, margins: Margins, prior: Array | None = None
+    ) -> tuple[Array, Array]:
         """Restore the cores of a batch of windows of one shape.
 
         Parameters
         ----------
         patches : (N, C, H, W) float32, finite, with their context
         margins : where the cores lie in them
+        prior : (N, C + 1, h, w), see `geodecloud.models.spanet.SPANet.forward`; None: nothing is known
 
         Returns
         -------
@@ -120,7 +137,9 @@ class IdentityBackend:
 
     name, batch_size, window_px = "identity", 1, 1024
 
-    def run(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
+    def run(
+        self, patches: Array, margins: Margins, prior: Array | None = None
+    ) -> tuple[Array, Array]:
         """Return the cores, and an attention of zeros."""
         cores = patches[..., *margins.core(patches.shape)]
         return cores, np.zeros((len(cores), *cores.shape[2:]), np.float32)
@@ -219,6 +238,6 @@ def open_backend(
     from geodecloud.models.weights import load_model
 
     if isinstance(model, str):
-        return TorchBackend(load_model(model).network, device, precision)
+        return TorchBackend(load_model(model).network, device, precision, card.blocks > 1)
     # the caller may go on training it, and it stays on the caller's device
-    return TorchBackend(copy.deepcopy(model.network), device, precision)
+    return TorchBackend(copy.deepcopy(model.network), device, precision, card.blocks > 1)

@@ -59,7 +59,7 @@ class OpenVINOBackend:
     def __init__(self, card: ModelCard, tensors: Tensors, precision: str, threads: int) -> None:
         self.precision = "fp32" if precision == "auto" else precision
         self.name = f"openvino on cpu in {self.precision}"
-        self.window_px, _ = window_cost("openvino", self.precision)
+        self.window_px, _ = window_cost("openvino", self.precision, on_blocks=card.blocks > 1)
         self._card, self._tensors = card, tensors
         self._blends = card.architecture.get("output", "image") == "blend"
         self._core, self._turn = ov.Core(), threading.Lock()
@@ -73,22 +73,33 @@ class OpenVINOBackend:
             # cores, would all be pinned to the first ones
             "ENABLE_CPU_PINNING": threads >= _cores(),
         }
-        most = window_cost("openvino", self.precision)[0] * 9 // 8 + 2 * (card.halo_px or 0)
+        most = self.window_px * 9 // 8 + 2 * (card.halo_px or 0)
         self._most_px = most * most
         self._compiled: dict[_Kind, Any] = {}
         self._requests: dict[_Kind, Any] = {}
 
-    def run(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
+    def run(
+        self, patches: Array, margins: Margins, prior: Array | None = None
+    ) -> tuple[Array, Array]:
         """See `geodecloud.backends.Backend`."""
         reach = self._card.halo_px or 0
         inner = Sides(*(margin >= reach for margin in margins))
-        left = Margins(*(m - reach * side for m, side in zip(margins, inner, strict=True)))
         core = margins.core(patches.shape)
+        patches, beyond = self._on_whole_blocks(patches)
+        left = Margins(
+            *(
+                m - reach * side + more
+                for m, side, more in zip(margins, inner, (0, beyond[1], beyond[0], 0), strict=True)
+            )
+        )
         restored, attentions = [], []
-        for patch in patches:
+        for number, patch in enumerate(patches):
+            given = [np.ascontiguousarray(patch[None])]
+            if self._card.reads_prior:
+                given.append(self._prior(prior, number, patch.shape))
             with self._turn:
                 request = self._request_for((inner, patch.shape[1:]))
-                outputs = request.infer([np.ascontiguousarray(patch[None])], share_inputs=True)
+                outputs = request.infer(given, share_inputs=True)
                 # copies: the next window overwrites these
                 ground, attention = (
                     np.array(outputs[i][0, :, *left.core(outputs[i].shape)]) for i in (0, 1)
@@ -101,6 +112,22 @@ class OpenVINOBackend:
             restored.append(ground)
             attentions.append(attention[0])
         return np.stack(restored), np.stack(attentions)
+
+    def _on_whole_blocks(self, patches: Array) -> tuple[Array, tuple[int, int]]:
+        """Patches repeated at their lower and right edge until whole blocks cover them, and how far."""
+        down, right = (-length % self._card.blocks for length in patches.shape[2:])
+        if not (down or right):
+            return patches, (0, 0)
+        return np.pad(patches, ((0, 0), (0, 0), (0, down), (0, right)), "edge"), (down, right)
+
+    def _prior(self, prior: Array | None, number: int, shape: tuple[int, ...]) -> Array:
+        """The prior (1, C + 1, h, w) of one patch."""
+        if prior is not None:
+            return np.ascontiguousarray(prior[number : number + 1])
+        channels, *sides = shape
+        nothing = np.zeros((1, channels + 1, *(n // self._card.blocks for n in sides)), np.float32)
+        nothing[:, -1] = 1
+        return nothing
 
     def release(self) -> None:
         """See `geodecloud.backends.Backend`."""

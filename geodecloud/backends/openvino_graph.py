@@ -11,12 +11,15 @@ written out again because what is fast here cannot be said there:
   away.
 * What a window needs of its halo shrinks from layer to layer, so on every side that lies within the
   scene the features are cropped after each group of blocks.
+* On blocks of pixels the body is the same; what its last convolution says is put together as
+  `geodecloud.models.blocks` has it.
 * The blend ``x + A * (g - x)`` is left to the caller, in float32 whatever the precision here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +32,8 @@ from geodecloud.models.architecture import (
     ENTRY,
     EXIT,
     SABS,
+    UNIT_GAIN,
+    architecture_of,
 )
 from geodecloud.models.card import ModelCard
 
@@ -54,13 +59,13 @@ def build_graph(
     inner: Sides,
     shape_yx: tuple[int, ...],
 ) -> ov.Model:
-    """Graph of one model: image -> (ground or image, attention).
+    """Graph of one model: image, and prior where it reads one -> (ground or image, attention).
 
     Parameters
     ----------
     inner : sides on which the window has at least the network's reach as context; the outputs lack
         so many px there
-    shape_yx : of the windows
+    shape_yx : of the windows, whole blocks
     """
     return _Builder(card, tensors, inner).build(shape_yx)
 
@@ -68,28 +73,66 @@ def build_graph(
 class _Builder:
     def __init__(self, card: ModelCard, tensors: Tensors, inner: Sides) -> None:
         self.tensors, self.inner = tensors, inner
-        self.channels, self.reach_px = len(card.channels), card.halo_px or 0
-        self.direction_weights = bool(card.architecture.get("direction_weights", False))
+        self.channels, self.architecture = len(card.channels), architecture_of(card)
+        self.direction_weights = self.architecture.direction_weights
+        # in places: pixels, or blocks of them. Blocks need more at last, to interpolate between them
+        self.side = self.architecture.blocks
+        self.reach_px = (card.halo_px or 0) // self.side
+        self.beyond_px = self.reach_px - (self.architecture.body_reach or 0)
         # of the whole reach, what entry and exit need; the rest is shared by the four SAB
         self.entry_px, self.exit_px = 1 + ENTRY * BLOCK_REACH_PX, EXIT * BLOCK_REACH_PX + 1
-        self.sab_px = (self.reach_px - self.entry_px - self.exit_px) // SABS
+        self.sab_px = (self.reach_px - self.beyond_px - self.entry_px - self.exit_px) // SABS
 
     def build(self, shape_yx: tuple[int, ...]) -> ov.Model:
-        image = ops.parameter(ov.PartialShape([1, self.channels, *shape_yx]), np.float32)
-        x = ops.relu(self.convolve(image, "conv_in", padding=1))
+        image = _input(self.channels, shape_yx)
+        if self.side == 1:
+            ground, logit = self.body(image)
+            return ov.Model([ground, ops.sigmoid(logit)], [image])
+        planes, given = ops.space_to_depth(image, "depth_first", self.side), [image]
+        if self.architecture.prior:
+            prior = _input(self.channels + 1, tuple(n // self.side for n in shape_yx))
+            planes, given = ops.concat([planes, prior], 1), [image, prior]
+        said, logit = self.body(planes)
+        return ov.Model(self.from_blocks(given, said, logit), given)
+
+    def from_blocks(self, given: list[Node], said: Node, logit: Node) -> list[Node]:
+        """Ground and attention of the pixels, as `geodecloud.models.blocks.block_ground` has it."""
+        body, side = self.reach_px - self.beyond_px, self.side
+        image = self.crop(given[0], body * side)
+        parts = _split(said, self.architecture.heads(self.channels))
+        mean = ops.avg_pool(
+            image, [side] * 2, [0, 0], [0, 0], [side] * 2, exclude_pad=True, rounding_type="floor"
+        )
+        smooth = ops.add(mean, parts[0])
+        if self.architecture.prior:
+            prior = self.crop(given[1], body)
+            values, unknown = _split(prior, (self.channels, 1))
+            share = ops.multiply(ops.sigmoid(parts[2]), ops.subtract(_number(1), unknown))
+            smooth = ops.add(smooth, ops.multiply(share, ops.subtract(values, mean)))
+        detail = ops.subtract(image, _bring_up(mean, side))
+        gain = _bring_up(ops.softplus(ops.add(parts[1], _number(UNIT_GAIN))), side)
+        pixels, fine = (ops.depth_to_space(part, "depth_first", side) for part in parts[3:])
+        ground = ops.add(ops.add(_bring_up(smooth, side), ops.multiply(gain, detail)), pixels)
+        attention = ops.sigmoid(ops.add(_bring_up(logit, side), fine))
+        return [self.crop(one, self.beyond_px * side) for one in (ground, attention)]
+
+    def body(self, planes: Node) -> tuple[Node, Node]:
+        """What the last convolution says, and the logit of the last attention map."""
+        x = ops.relu(self.convolve(planes, "conv_in", padding=1))
         for i in range(ENTRY):
             x = self.block(x, f"entry.{i}")
         x = self.crop(x, self.entry_px)
-        attention: Node = None
+        logit: Node = None
         for sab in range(SABS):
-            attention = self.attend(x)
+            logit = self.attend(x)
+            attention = ops.sigmoid(logit)
             for i in range(BLOCKS):
                 x = self.block(x, f"attentive.{sab}.{i}", attention)
             x = self.crop(x, self.sab_px)
         for i in range(EXIT):
             x = self.block(x, f"exit.{i}")
-        ground = self.crop(self.convolve(x, "conv_out", padding=1), self.exit_px)
-        return ov.Model([ground, self.crop(attention, self.sab_px + self.exit_px)], [image])
+        said = self.crop(self.convolve(x, "conv_out", padding=1), self.exit_px)
+        return said, self.crop(logit, self.sab_px + self.exit_px)
 
     def block(self, x: Node, name: str, attention: Node = None) -> Node:
         """``ReLU(x + A * f(x))``."""
@@ -102,7 +145,7 @@ class _Builder:
         return ops.relu(ops.add(x, change))
 
     def attend(self, x: Node) -> Node:
-        """The attention module (SAM)."""
+        """The logit of the attention module (SAM)."""
         weights: Node = None
         if self.direction_weights:
             weights = ops.relu(self.convolve(x, "attention.directions.0", padding=1))
@@ -110,7 +153,7 @@ class _Builder:
             weights = ops.sigmoid(self.convolve(weights, "attention.directions.4"))
         heard = self.mix(self.convolve(x, "attention.conv1"), "pass1", "conv2", weights)
         heard = self.mix(heard, "pass2", "conv3", weights)
-        return ops.sigmoid(self.convolve(ops.relu(heard), "attention.conv_out"))
+        return self.convolve(ops.relu(heard), "attention.conv_out")
 
     def mix(self, x: Node, directional: str, convolution: str, weights: Node) -> Node:
         """The four maps of a pass, weighted, through a 1x1 convolution, one after the other."""
@@ -184,6 +227,33 @@ def _integers(values: list[int]) -> Node:
 def _slice(x: Node, axis: int, start: int, stop: int | None) -> Node:
     bounds = ([start], [_END if stop is None else stop], [1], [axis])
     return ops.slice(x, *(_integers(v) for v in bounds))
+
+
+def _input(channels: int, shape_yx: tuple[int, ...]) -> Node:
+    return ops.parameter(ov.PartialShape([1, channels, *shape_yx]), np.float32)
+
+
+def _number(value: float) -> Node:
+    return ops.constant(np.array(value, np.float32))
+
+
+def _split(x: Node, sizes: tuple[int, ...]) -> list[Node]:
+    """Its channels in parts of so many; an empty part is None."""
+    ends = np.cumsum((0, *sizes)).tolist()
+    return [_slice(x, 1, a, b) if b > a else None for a, b in pairwise(ends)]
+
+
+def _bring_up(planes: Node, side: int) -> Node:
+    """See `geodecloud.models.blocks.bring_up`."""
+    scales = ops.constant(np.array([side, side], np.float32))
+    return ops.interpolate(
+        planes,
+        scales,
+        mode="linear_onnx",
+        shape_calculation_mode="scales",
+        coordinate_transformation_mode="half_pixel",
+        axes=_integers([2, 3]),
+    )
 
 
 def _per_channel(values: NDArray[Any]) -> Node:

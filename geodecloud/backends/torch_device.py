@@ -42,6 +42,7 @@ class TorchBackend:
     device : "auto", "cpu", "cuda", "cuda:N" or "mps"; auto takes the first of cuda, mps, cpu
     precision : "auto", "fp32", "fp16" or "bf16". auto is fp16 on cuda, else fp32. fp32 on cuda is just
         that, and not the TF32 that torch lets cuDNN take for it
+    on_blocks : the network works on blocks of pixels, and takes a prior
 
     Raises
     ------
@@ -49,14 +50,20 @@ class TorchBackend:
         If the device does not exist here.
     """
 
-    def __init__(self, network: nn.Module, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: str = "auto",
+        precision: str = "auto",
+        on_blocks: bool = False,
+    ) -> None:
         assert precision in PRECISIONS
         self.device = choose_device(device)
         if precision == "auto":
             precision = "fp16" if self.device.type == "cuda" else "fp32"
         self.precision = precision
         self.name = f"torch on {self.device} in {precision}"
-        self.window_px, _ = window_cost("torch", precision, self.device.type)
+        self.window_px, _ = window_cost("torch", precision, self.device.type, on_blocks)
         self.batch_size = 1 if self.device.type == "cpu" else self._most_windows()
         moved: Any = network  # torch types one signature of `to` only
         self._network = moved.to(self.device, memory_format=torch.channels_last)
@@ -73,11 +80,14 @@ class TorchBackend:
         each = self.window_px**2 * _BYTES_PER_PX[self.precision]
         return max(1, min(_MOST_AT_ONCE, int(free / 2 / each / _LANES)))
 
-    def run(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
+    def run(
+        self, patches: Array, margins: Margins, prior: Array | None = None
+    ) -> tuple[Array, Array]:
         """See `geodecloud.backends.Backend`; a batch that does not fit in memory is halved."""
+        given = (patches,) if prior is None else (patches, prior)
         try:
             with torch.inference_mode():
-                return self._forward(torch.from_numpy(patches), margins)
+                return self._forward([torch.from_numpy(part) for part in given], margins)
         except torch.OutOfMemoryError:
             if len(patches) == 1:
                 raise DeviceError(
@@ -88,7 +98,10 @@ class TorchBackend:
             torch.cuda.empty_cache()
         half = len(patches) // 2
         log.info("%s ran out of memory with %d windows, trying %d", self.device, len(patches), half)
-        first, second = (self.run(part, margins) for part in (patches[:half], patches[half:]))
+        first, second = (
+            self.run(patches[part], margins, None if prior is None else prior[part])
+            for part in (slice(half), slice(half, None))
+        )
         return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
 
     def release(self) -> None:
@@ -96,26 +109,26 @@ class TorchBackend:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _forward(self, batch: Tensor, margins: Margins) -> tuple[Array, Array]:
+    def _forward(self, given: list[Tensor], margins: Margins) -> tuple[Array, Array]:
         if self.device.type == "cpu":
             with _one_thread():
-                outputs = self._compute(batch, margins)
+                outputs = self._compute(given, margins)
             return outputs[0].contiguous().numpy(), outputs[1].contiguous().numpy()
         lane = self._lanes.get()
         try:
             with lane.active():
-                outputs = self._compute(lane.bring(batch), margins)
+                outputs = self._compute(lane.bring(given), margins)
                 return lane.fetch(outputs)
         finally:
             self._lanes.put(lane)
 
-    def _compute(self, batch: Tensor, margins: Margins) -> tuple[Tensor, Tensor]:
+    def _compute(self, given: list[Tensor], margins: Margins) -> tuple[Tensor, Tensor]:
         half, kind = self.precision != "fp32", self.device.type
-        batch = batch.to(memory_format=torch.channels_last)
+        batch = given[0].to(memory_format=torch.channels_last)
         # no cache: it is one for all threads, and what one lane's stream casts the other would read
         cast = torch.autocast(kind, _DTYPES[self.precision], enabled=half, cache_enabled=False)
         with _without_tf32() if kind == "cuda" and not half else contextlib.nullcontext(), cast:
-            restored, attention = self._network(batch)
+            restored, attention = self._network(batch, *given[1:])
         core = margins.core(batch.shape)
         return restored[..., *core].float(), attention[:, 0, *core].float()
 
@@ -138,11 +151,12 @@ class Lane:
         with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
             yield
 
-    def bring(self, batch: Tensor) -> Tensor:
+    def bring(self, given: list[Tensor]) -> list[Tensor]:
         """Copy to the device."""
-        buffer = self._buffer("in", batch)
-        buffer.copy_(batch)
-        return buffer.to(self.device, non_blocking=self._pins)
+        buffers = [self._buffer(f"in{i}", part) for i, part in enumerate(given)]
+        for buffer, part in zip(buffers, given, strict=True):
+            buffer.copy_(part)
+        return [buffer.to(self.device, non_blocking=self._pins) for buffer in buffers]
 
     def fetch(self, outputs: tuple[Tensor, Tensor]) -> tuple[Array, Array]:
         """Copy from the device, and wait for it."""

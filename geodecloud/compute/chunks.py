@@ -44,7 +44,7 @@ def map_chunks_with_halo(
     function : called once per date as ``function(*blocks, core=Window, padded=Window)``
     arrays : (array, index) with one letter per axis, such as ``(image, "cyx")``: t is dates, other
         letters are axes that stay whole; y and x come last, of one size in all of them. An array
-        without axes, index "", goes to every chunk. None is handed on as None
+        without them, index "" or "t", goes to every chunk. None is handed on as None
     halo_px : context; at the edge of the scene there is less of it, nothing is invented
     outputs : (channels or None, dtype) of each array returned: (channels, y, x) or (y, x)
     chunks_yx : heights and widths of the chunks; None: those of the first array
@@ -103,7 +103,7 @@ def _with_halo(array: da.Array, index: str, chunks: Any, halo_px: int) -> tuple[
     One task cuts a chunk from the blocks it touches. Dask's own rechunking and overlapping would
     make the pixels of whole rows of chunks over again, twice.
     """
-    if not index:  # one value for the whole scene
+    if "y" not in index:  # one value for the whole scene, or for each date
         return array, index
     array = array.rechunk(
         {i: chunks[axis] if axis == "t" else -1 for i, axis in enumerate(index[:-2])},
@@ -191,7 +191,8 @@ def _call(
         return function(*blocks, core=core, padded=padded)
     dates = [
         function(
-            *(b[i] if with_dates else b for b, with_dates in zip(blocks, dated, strict=True)),
+            # an item of a row of objects would be the object itself
+            *(b[i, ...] if with_dates else b for b, with_dates in zip(blocks, dated, strict=True)),
             core=core,
             padded=padded,
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from geodecloud.errors import WeightsError
-from geodecloud.models.card import ModelCard
+from geodecloud.models.card import PRIOR_PX, ModelCard
 
 Passes = Literal["one-step", "recurrent"]
 Output = Literal["image", "blend"]
@@ -21,6 +21,10 @@ Output = Literal["image", "blend"]
 #: Residual blocks at the entry; spatial attentive blocks (SAB), residual blocks of each; at the exit.
 ENTRY, SABS, BLOCKS, EXIT = 3, 4, 3, 2
 BLOCK_REACH_PX = 2
+#: Sides of the blocks of pixels that a network may work on.
+SIDES = (1, 2, 4)
+#: softplus of it is 1: a fresh network on blocks keeps the scene's detail as it is.
+UNIT_GAIN = 0.5413248546129181
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -39,6 +43,8 @@ class Architecture:
     passes: Passes = "one-step"
     direction_weights: bool = False
     output: Output = "image"
+    blocks: int = 1
+    prior: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -49,14 +55,34 @@ class Architecture:
                 raise ValueError(f"{name}={value!r} is unknown; use one of {known}")
         if type(self.width) is not int or self.width < 1:
             raise ValueError(f"width={self.width!r} is no number of channels")
-        if type(self.direction_weights) is not bool:
+        for name, flag in (("direction_weights", self.direction_weights), ("prior", self.prior)):
+            if type(flag) is not bool:
+                raise ValueError(f"{name}={flag!r} is neither true nor false")
+        if type(self.blocks) is not int or self.blocks not in SIDES:
+            raise ValueError(f"blocks={self.blocks!r} is no side of a block; use one of {SIDES}")
+        if self.blocks == 1 and self.prior:
+            raise ValueError("prior=True is for a network on blocks; use blocks=4")
+        if self.blocks > 1 and (self.output, self.passes) != ("blend", "one-step"):
             raise ValueError(
-                f"direction_weights={self.direction_weights!r} is neither true nor false"
+                f"blocks={self.blocks} goes with output='blend' and passes='one-step', not with "
+                f"{self.output!r} and {self.passes!r}"
             )
 
     @property
     def reach_px(self) -> int | None:
-        """Dependency radius of the output in px (36 as published); None is no limit."""
+        """Dependency radius of the output in px (36 as published); None is no limit.
+
+        On blocks, the context that a window whose sides lie at multiples of `align_px` needs.
+        """
+        reach = self.body_reach
+        if reach is None or self.blocks == 1:
+            return reach
+        # what the blocks say is brought up between the middles of two: one block more
+        return -(-(reach + 1) * self.blocks // self.align_px) * self.align_px
+
+    @property
+    def body_reach(self) -> int | None:
+        """Dependency radius of what the last convolution says, in pixels or blocks; None is no limit."""
         if self.passes == "recurrent":
             return None
         # two one-step passes reach 1 px each; the direction branch reaches 2 px, and its weights are
@@ -66,6 +92,16 @@ class Architecture:
         sab = attention + (BLOCKS - 1) * BLOCK_REACH_PX
         return 1 + ENTRY * BLOCK_REACH_PX + SABS * sab + EXIT * BLOCK_REACH_PX + 1
 
+    @property
+    def align_px(self) -> int:
+        """Windows begin at multiples of it, counted from the scene's corner: there blocks do."""
+        return max(self.blocks, PRIOR_PX) if self.prior else self.blocks
+
+    def heads(self, channels: int) -> tuple[int, ...]:
+        """Planes of each thing that a network on blocks says of a block, see `geodecloud.models.blocks`."""
+        planes = channels * self.blocks**2
+        return channels, channels, channels if self.prior else 0, planes, self.blocks**2
+
     def shapes(self, channels: int) -> dict[str, tuple[int, ...]]:
         """Shape of each tensor by name, for so many channels in and out."""
         width, half = self.width, max(self.width // 2, 1)
@@ -73,7 +109,9 @@ class Architecture:
         blocks += [f"attentive.{sab}.{i}" for sab in range(SABS) for i in range(BLOCKS)]
         blocks += [f"exit.{i}" for i in range(EXIT)]
         # name, channels out and in, side of the kernel
-        plain = [("conv_in", width, channels, 3), ("conv_out", channels, width, 3)]
+        read = channels * self.blocks**2 + (channels + 1 if self.prior else 0)
+        written = channels if self.blocks == 1 else sum(self.heads(channels))
+        plain = [("conv_in", width, read, 3), ("conv_out", written, width, 3)]
         plain += [("attention.conv_out", 1, width, 1)]
         for block in blocks:
             plain += [

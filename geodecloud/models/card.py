@@ -9,6 +9,9 @@ from typing import Any
 
 from geodecloud.errors import WeightsError
 
+#: Side of the blocks of a prior, in px.
+PRIOR_PX = 8
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -67,6 +70,16 @@ class ModelCard:
     def channel_names(self) -> tuple[str, ...]:
         """Names of the input channels, in order."""
         return tuple(channel.name for channel in self.channels)
+
+    @property
+    def blocks(self) -> int:
+        """Side of the blocks of pixels that the network works on; 1: on pixels."""
+        return int(self.architecture.get("blocks", 1))
+
+    @property
+    def reads_prior(self) -> bool:
+        """Whether a second pass of the network knows the ground around what the first saw as cloud."""
+        return bool(self.architecture.get("prior", False))
 
     @property
     def needed(self) -> tuple[str, ...]:

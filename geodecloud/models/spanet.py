@@ -15,6 +15,14 @@ of disagreement is an option with a name:
     estimate of the ground ``g``, and the image is ``x + A * (g - x)``. Where the
     attention ``A`` is 0 the ground then stays as it is by construction.
 
+Two more are ours, for a longer view at less work:
+
+``blocks``
+    side of the blocks of pixels that the body works on, 1 as published. On blocks the image is put
+    together as `geodecloud.models.blocks` says.
+``prior``
+    whether the body also reads what the ground around clouds looks like, of each block.
+
 References
 ----------
 H. Pan, Cloud Removal for Remote Sensing Imagery via Spatial Attention Generative
@@ -38,6 +46,7 @@ from geodecloud.models.architecture import (
     Output,
     Passes,
 )
+from geodecloud.models.blocks import Said, block_ground, bring_up, fit_to_blocks
 
 #: Order of the directional maps in the concatenation; the weights rely on it.
 DIRECTIONS = ("up", "right", "down", "left")
@@ -140,12 +149,17 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 1, H, W) in [0, 1]."""
+        return torch.sigmoid(self.logit(x))
+
+    def logit(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, 1, H, W), before the sigmoid."""
         weights = None
         if self.directions is not None:
             weights = self.directions(x)  # (N, 4, H, W): one for all channels of a direction
         heard = self._mix(self.conv2, self.pass1.maps(self.conv1(x)), weights)
         heard = self._mix(self.conv3, self.pass2.maps(heard), weights)
-        return torch.sigmoid(self.conv_out(torch.relu(heard)))
+        logit: Tensor = self.conv_out(torch.relu(heard))
+        return logit
 
     @staticmethod
     def _mix(conv: nn.Conv2d, maps: Iterator[Tensor], weights: Tensor | None) -> Tensor:
@@ -172,7 +186,7 @@ class SPANet(nn.Module):
         Channels read and written. ``output="blend"`` needs them equal.
     width : int
         Feature channels, 32 as published.
-    passes, direction_weights, output
+    passes, direction_weights, output, blocks, prior
         See the top of this module.
 
     Notes
@@ -190,16 +204,19 @@ class SPANet(nn.Module):
         passes: Passes = "one-step",
         direction_weights: bool = False,
         output: Output = "image",
+        blocks: int = 1,
+        prior: bool = False,
     ) -> None:
         super().__init__()
-        self.architecture = Architecture(width, passes, direction_weights, output)
+        self.architecture = Architecture(width, passes, direction_weights, output, blocks, prior)
         if output == "blend" and in_channels != out_channels:
             raise ValueError(
                 f"output='blend' mixes input and output channel by channel, but in_channels="
                 f"{in_channels} and out_channels={out_channels}; use output='image'"
             )
         self.in_channels, self.out_channels, self.output = in_channels, out_channels, output
-        self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        read = in_channels * blocks**2 + (in_channels + 1 if prior else 0)
+        self.conv_in = nn.Conv2d(read, width, 3, padding=1, bias=False)
         self.entry = nn.ModuleList(ResidualBlock(width) for _ in range(ENTRY))
         self.attention = SpatialAttention(width, passes, direction_weights)
         # four spatial attentive blocks (SAB) of three residual blocks each; they share
@@ -208,7 +225,8 @@ class SPANet(nn.Module):
             nn.ModuleList(ResidualBlock(width) for _ in range(BLOCKS)) for _ in range(SABS)
         )
         self.exit = nn.ModuleList(ResidualBlock(width) for _ in range(EXIT))
-        self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1, bias=False)
+        said = out_channels if blocks == 1 else sum(self.architecture.heads(out_channels))
+        self.conv_out = nn.Conv2d(width, said, 3, padding=1, bias=False)
         self.initialise()
 
     @property
@@ -232,29 +250,66 @@ class SPANet(nn.Module):
                 nn.init.normal_(
                     module.conv3.weight, std=0.1 * (2 / module.conv3.in_channels) ** 0.5
                 )
+        if self.architecture.blocks > 1:  # the scene's own ground, until more is learnt
+            nn.init.normal_(self.conv_out.weight, std=0.01 * (2 / self.conv_out.in_channels) ** 0.5)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Remove clouds from a batch.
 
         Parameters
         ----------
         image : Tensor (N, in_channels, H, W), float, finite, in the model's value range
+        prior : Tensor (N, in_channels + 1, h, w), of each block of pixels the ground that its surroundings
+            suggest, and in [0, 1] how far they leave it open; None: nothing is known
 
         Returns
         -------
         restored : Tensor (N, out_channels, H, W), not clipped
         attention : Tensor (N, 1, H, W) in [0, 1], the last attention map
         """
-        features = torch.relu(self.conv_in(image))
+        if self.architecture.blocks > 1:
+            return self._on_blocks(image, prior)
+        ground, logit = self._body(image)
+        attention = torch.sigmoid(logit)
+        if self.output == "blend":
+            return image + attention * (ground - image), attention
+        return ground, attention
+
+    def _body(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last convolution says, and the logit of the last attention map."""
+        features = torch.relu(self.conv_in(planes))
         for block in self.entry:
             features = block(features)
         for sab in self.attentive:
-            attention = self.attention(features)
+            logit = self.attention.logit(features)
+            attention = torch.sigmoid(logit)
             for block in sab:  # type: ignore[attr-defined]
                 features = block(features, attention)
         for block in self.exit:
             features = block(features)
-        ground = self.conv_out(features)
-        if self.output == "blend":
-            return image + attention * (ground - image), attention
-        return ground, attention
+        return self.conv_out(features), logit
+
+    def _on_blocks(self, image: Tensor, prior: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`forward` where the body works on blocks of pixels."""
+        side, (height, width) = self.architecture.blocks, image.shape[2:]
+        whole = fit_to_blocks(image, side)
+        planes = nn.functional.pixel_unshuffle(whole, side)
+        if self.architecture.prior:
+            if prior is None:
+                prior = nothing_known(planes, self.in_channels)
+            planes = torch.cat([planes, prior], dim=1)
+        spoken, logit = self._body(planes)
+        planes_of = list(self.architecture.heads(self.out_channels))
+        said = Said(*torch.split(spoken, planes_of, dim=1))
+        ground = block_ground(whole, prior if self.architecture.prior else None, said, side)
+        fine = nn.functional.pixel_shuffle(said.attention, side)
+        attention = torch.sigmoid(bring_up(logit, side) + fine)
+        restored = whole + attention * (ground - whole)
+        return restored[..., :height, :width], attention[..., :height, :width]
+
+
+def nothing_known(planes: Tensor, channels: int) -> Tensor:
+    """The prior (N, C + 1, h, w) where nothing is known of the ground."""
+    prior = planes.new_zeros(len(planes), channels + 1, *planes.shape[2:])
+    prior[:, -1] = 1
+    return prior

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geodecloud.masks.sources import HIDING
 from geodecloud.restore.composite import MASK_REACH_PX, Bool, classify_pixels
+from geodecloud.restore.ground_around import GroundAround
 from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.reflectance import FEW_PX, Codec, check_values
 from geodecloud.windows.tiler import Window
@@ -34,7 +35,13 @@ class Predictor(Protocol):
         """Context the prediction of one pixel needs."""
 
     def restore(
-        self, image: Array, usable: Bool, wanted: Bool, region: Window, padded: Window
+        self,
+        image: Array,
+        usable: Bool,
+        wanted: Bool,
+        region: Window,
+        padded: Window,
+        around: GroundAround | None = None,
     ) -> tuple[Array, Array]:
         """Restored reflectance and opacity, see `geodecloud.restore.network.NetworkPredictor`."""
 
@@ -92,6 +99,7 @@ class ChunkRestorer:
         valid: Bool | None,
         clouds: Codes | None,
         allowed: Bool | None,
+        around: NDArray[Any] | None,
         *,
         core: Window,
         padded: Window,
@@ -103,6 +111,7 @@ class ChunkRestorer:
         dn : (C, h, w) over `padded`, the scene's dtype
         valid, allowed : (h, w) over `padded`; None: all valid, all allowed
         clouds : (h, w) over `padded`, see `geodecloud.masks`; None: nothing is known
+        around : 0-d array that holds the scene's `GroundAround`; None: the network needs none
         core, padded : scene pixels
 
         Returns
@@ -123,7 +132,7 @@ class ChunkRestorer:
         may_change = np.ones(region.shape_yx, bool) if allowed is None else allowed[view]
         if self.check:
             self.check_values(dn, valid, core, padded)
-        restored, opacity = self.look(dn, usable, known, may_change, region, padded)
+        restored, opacity = self.look(dn, usable, known, may_change, region, padded, around)
         is_cloud, hidden = self.find_clouds(opacity, known)
         # what the network could not compute stays as it was
         can_change = usable[view] & np.isfinite(restored).all(axis=0)
@@ -144,6 +153,7 @@ class ChunkRestorer:
         may_change: Bool,
         region: Window,
         padded: Window,
+        around: NDArray[Any] | None = None,
     ) -> tuple[Array, Array]:
         """Restored reflectance (C, H, W) and opacity (H, W) over `region`, where wanted.
 
@@ -164,7 +174,12 @@ class ChunkRestorer:
             nothing = np.zeros((len(self.channels), *region.shape_yx), np.float32)
             return nothing, np.full(region.shape_yx, np.nan, np.float32)
         restored, opacity = self.predictor.restore(
-            self.reflectance(dn), usable, wanted, region, padded
+            self.reflectance(dn),
+            usable,
+            wanted,
+            region,
+            padded,
+            None if around is None else around.item(),
         )
         return restored, np.where(wanted, opacity, np.nan).astype(np.float32)
 

@@ -61,6 +61,7 @@ class ClearFinder:
             self.predictor.window_px,
             self.predictor.reach_px,
             self.predictor.fill_px,
+            self.predictor.extent,
         )
         _, opacity = own.restore(image, usable, wanted, region, padded)
         with np.errstate(invalid="ignore"):

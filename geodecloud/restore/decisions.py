@@ -159,7 +159,7 @@ def decide(
     elsewhere, workers = is_elsewhere(options.scheduler), options.workers or cpu_count()
     backend = choose_backend(card, options.device, options.precision, options.backend, model)
     device, precision = choose_device_name(backend, options.device, options.precision)
-    liked_px, cost = window_cost(backend, precision, device)
+    liked_px, cost = window_cost(backend, precision, device, card.blocks > 1)
     room = _fit_memory(metadata, options, liked_px, cost, workers)
     side = room.window_px if options.window != "auto" or room.window_px != liked_px else None
     return Decisions(

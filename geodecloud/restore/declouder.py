@@ -46,7 +46,9 @@ class Declouder:
     def __repr__(self) -> str:
         return f"<Declouder {self.card.name}, {self.backend.name}>"
 
-    def predict(self, patches: Array, margins: Margins | None = None) -> tuple[Array, Array]:
+    def predict(
+        self, patches: Array, margins: Margins | None = None, prior: Array | None = None
+    ) -> tuple[Array, Array]:
         """Restore the cores of a batch.
 
         Parameters
@@ -54,6 +56,7 @@ class Declouder:
         patches : (N, C, H, W) float32, finite, reflectance
         margins : px around the core on each side; None: the core is all. A side with less than the
             model's reach is where the scene ends
+        prior : (N, C + 1, h, w), see `geodecloud.models.spanet.SPANet.forward`; None: nothing is known
 
         Returns
         -------
@@ -71,7 +74,7 @@ class Declouder:
                 f"model {self.card.name!r} takes {want} bands "
                 f"({', '.join(self.card.channel_names)}), not {patches.shape[1]}"
             )
-        restored, opacity = self.backend.run(patches, margins or Margins())
+        restored, opacity = self.backend.run(patches, margins or Margins(), prior)
         if self.card.value_range is not None:
             np.clip(restored, *self.card.value_range, out=restored)
         if not self.card.has_cloud_map:

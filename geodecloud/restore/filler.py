@@ -61,6 +61,7 @@ class ChunkSeer:
         valid: Bool | None,
         clouds: Codes | None,
         allowed: Bool | None,
+        around: NDArray[Any] | None,
         *,
         core: Window,
         padded: Window,
@@ -72,7 +73,7 @@ class ChunkSeer:
         view = core.relative_to(padded).slices_yx
         may_change = np.ones(core.shape_yx, bool) if allowed is None else allowed[view]
         known = None if clouds is None else clouds[view]
-        return self.restorer.look(dn, usable, known, may_change, core, padded)
+        return self.restorer.look(dn, usable, known, may_change, core, padded, around)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.backends import Margins
+from geodecloud.models.architecture import architecture_of
 from geodecloud.restore.composite import Bool, add_margin, fill_gaps
 from geodecloud.restore.declouder import ModelHandle
+from geodecloud.restore.ground_around import GroundAround
 from geodecloud.windows.stitcher import Mosaic
 from geodecloud.windows.tiler import Ends, PaddedWindow, Window, plan_windows
 
 Array = NDArray[np.float32]
+
+#: Radius of the mean that fills gaps, at most: of a network that sees further, what is deep in a gap is dark.
+MOST_FILL_PX = 36
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class NetworkPredictor:
     window_px : wished side of a window; None: as the backend likes it
     reach_px : context around a window, at least what the network needs
     fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
+    extent : the whole scene
     ends : rows and columns at which windows end, see `geodecloud.windows.tiler.plan_chunks`
     """
 
@@ -36,12 +42,19 @@ class NetworkPredictor:
     window_px: int | None
     reach_px: int
     fill_px: int
+    extent: Window
     ends: Ends = ((), ())
 
     @property
+    def align_px(self) -> int:
+        """Windows begin at multiples of it, counted from the scene's corner."""
+        card = self.model.card
+        return architecture_of(card).align_px if card.kind == "spanet" else 1
+
+    @property
     def context_px(self) -> int:
-        """Context the prediction of one pixel needs."""
-        return self.reach_px + self.fill_px
+        """Context the prediction of one pixel needs: windows around it begin a little before it."""
+        return self.reach_px + self.fill_px + self.align_px - 1
 
     @property
     def opaque_threshold(self) -> float:
@@ -49,7 +62,13 @@ class NetworkPredictor:
         return self.model.card.opaque_threshold
 
     def restore(
-        self, image: Array, usable: Bool, wanted: Bool, region: Window, padded: Window
+        self,
+        image: Array,
+        usable: Bool,
+        wanted: Bool,
+        region: Window,
+        padded: Window,
+        around: GroundAround | None = None,
     ) -> tuple[Array, Array]:
         """Restored reflectance and opacity over a region, where wanted.
 
@@ -59,6 +78,7 @@ class NetworkPredictor:
         usable : (h, w) over `padded`
         wanted : (H, W) over `region`, True somewhere
         region, padded : scene pixels
+        around : what the first pass saw; None: this is the first, or the only one
 
         Returns
         -------
@@ -67,10 +87,15 @@ class NetworkPredictor:
         """
         count = len(image)
         image = fill_gaps(image, usable, self.fill_px)
-        mosaic = Mosaic(count + 1, region)
-        for window, patch, opacity in self._predict_windows(image, wanted, region, padded):
+        # windows begin where blocks do, a little before the region and after it
+        canvas = region.snap(self.align_px, self.extent)
+        inner = region.relative_to(canvas).slices_yx
+        asked = np.zeros(canvas.shape_yx, bool)
+        asked[inner] = wanted
+        mosaic = Mosaic(count + 1, canvas)
+        for window, patch, opacity in self._predict_windows(image, asked, canvas, padded, around):
             mosaic.place(window.core, np.concatenate([patch, opacity[None]]))
-        both = mosaic.image(wanted)
+        both = mosaic.image(asked)[:, *inner]
         return both[:count], both[count]
 
     def find_clouds(self, opacity: Array) -> Bool:
@@ -87,34 +112,65 @@ class NetworkPredictor:
         return hidden
 
     def _predict_windows(
-        self, image: Array, wanted: Bool, region: Window, padded: Window
+        self,
+        image: Array,
+        wanted: Bool,
+        region: Window,
+        padded: Window,
+        around: GroundAround | None,
     ) -> Iterator[tuple[PaddedWindow, Array, Array]]:
         """Predict the windows that hold a wanted pixel; yields (window, core patch, opacity)."""
         declouder = self.model.load()
         area = around_wanted(wanted, region)
         # strips are worth their graphs where all of the chunk is wanted, as of its neighbours
         ends = self.ends if area == region else ((), ())
-        side = self.window_px or declouder.window_px
+        side, align = self.window_px or declouder.window_px, self.align_px
         windows = [
             window
-            for window in plan_windows(area, side, self.reach_px, padded, ends)
+            for window in plan_windows(area, side, self.reach_px, self._frame(padded), ends, align)
             if wanted[window.core.relative_to(region).slices_yx].any()
         ]
         for batch in _like_batches(windows, declouder.batch_size):
             patches = [image[:, *window.padded.relative_to(padded).slices_yx] for window in batch]
             stacked = np.stack(patches) if len(patches) > 1 else patches[0][None]  # no copy of one
-            restored, opacity = self._predict(stacked, margins_of(batch[0]))
+            prior = None
+            if around is not None:
+                blocks = self.model.card.blocks
+                prior = np.stack([around.prior(window.padded, blocks) for window in batch])
+            restored, opacity = self._predict(stacked, margins_of(batch[0]), prior)
             yield from zip(batch, restored, opacity, strict=True)
 
-    def _predict(self, patches: Array, margins: Margins) -> tuple[Array, Array]:
+    def _frame(self, padded: Window) -> Window:
+        """The part of a chunk in which windows can lie: it begins where a block does."""
+        align = self.align_px
+        left, top = (-(-n // align) * align for n in (padded.col_off, padded.row_off))
+        right, bottom = padded.col_off + padded.width, padded.row_off + padded.height
+        # the last block may be cut off where the scene ends, and nowhere else
+        if right < self.extent.col_off + self.extent.width:
+            right = right // align * align
+        if bottom < self.extent.row_off + self.extent.height:
+            bottom = bottom // align * align
+        return Window(left, top, right - left, bottom - top)
+
+    def _predict(
+        self, patches: Array, margins: Margins, prior: Array | None
+    ) -> tuple[Array, Array]:
         """Restored bands and opacity of cores; a band the scene lacks is a plane of zeros."""
         count, declouder = len(self.model.card.channels), self.model.load()
         if count <= len(self.slots):
-            return declouder.predict(patches, margins)
-        batch = np.zeros((len(patches), count, *patches.shape[2:]), np.float32)
-        batch[:, self.slots] = patches
-        restored, opacity = declouder.predict(batch, margins)
+            return declouder.predict(patches, margins, prior)
+        batch = self._in_slots(patches, count)
+        if prior is not None:
+            bands = self._in_slots(prior[:, :-1], count)
+            prior = np.concatenate([bands, prior[:, -1:]], axis=1)
+        restored, opacity = declouder.predict(batch, margins, prior)
         return restored[:, self.slots], opacity
+
+    def _in_slots(self, bands: Array, count: int) -> Array:
+        """The scene's bands among all of the model's."""
+        planes = np.zeros((len(bands), count, *bands.shape[2:]), np.float32)
+        planes[:, self.slots] = bands
+        return planes
 
 
 def margins_of(window: PaddedWindow) -> Margins:

@@ -48,7 +48,7 @@ def fill_from_dates(
     seer = ChunkSeer(restorer)
     outputs = [(len(decisions.channels), np.float32), (None, np.float32)]
     restored, opacity = map_chunks_with_halo(seer, arrays, seer.halo_px, outputs, chunks_yx)
-    fit = fit_other_dates(restorer, pixels, arrays[1], arrays[2], dates)
+    fit = fit_other_dates(restorer, pixels, arrays[1], arrays[2], arrays[4], dates)
     filler = ChunkFiller(
         replace(restorer, check=False),
         BandIndex(
@@ -69,7 +69,7 @@ def fill_from_dates(
     ]
     return map_chunks_with_halo(
         filler,
-        [*arrays, *seen],
+        [*arrays[:4], *seen],
         filler.halo_px,
         [
             (metadata.count, pixels.dtype),

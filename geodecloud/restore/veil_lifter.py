@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from geodecloud.models.veil import Veil
 from geodecloud.restore.composite import Bool
+from geodecloud.restore.ground_around import GroundAround
 from geodecloud.scene.reflectance import Tone
 from geodecloud.windows.tiler import Window
 
@@ -39,7 +40,13 @@ class VeilLifter:
         return 1.0
 
     def restore(
-        self, image: Array, usable: Bool, wanted: Bool, region: Window, padded: Window
+        self,
+        image: Array,
+        usable: Bool,
+        wanted: Bool,
+        region: Window,
+        padded: Window,
+        around: GroundAround | None = None,
     ) -> tuple[Array, Array]:
         """Ground under the veil (C, H, W), and its opacity (H, W), over `region`."""
         seen = image[:, *region.relative_to(padded).slices_yx]

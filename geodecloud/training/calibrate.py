@@ -16,6 +16,7 @@ from geodecloud.training.clouds import Array
 from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.metrics import gain_db, psnr_db
 from geodecloud.training.pairs import Pair
+from geodecloud.training.passes import run_passes
 
 CANDIDATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 #: Losses in dB that at most one pair in twenty, and that none may have.
@@ -66,7 +67,8 @@ def calibrate(
 
 def _predict(network: nn.Module, image: Array) -> tuple[Array, Array]:
     with torch.inference_mode():
-        restored, attention = network(torch.from_numpy(image)[None])
+        passes = run_passes(network, torch.from_numpy(image)[None])
+    restored, attention = passes[-1]
     return restored[0].numpy(), attention[0, 0].numpy()
 
 

@@ -91,11 +91,15 @@ def _cells(image: Array, side: str) -> list[Array]:
 
 
 def draw_crop(
-    chips: Sequence[Chip], side: int, wavelengths_nm: Sequence[float], rng: np.random.Generator
+    chips: Sequence[Chip],
+    side: int,
+    wavelengths_nm: Sequence[float],
+    rng: np.random.Generator,
+    area_power: float = 0.5,
 ) -> Array:
     """Draw one square crop, turned at random, with its gain and atmosphere varied.
 
-    Scenes are drawn with weight ``area ** 0.5``: large ones do not drown the others. A
+    Scenes are drawn with weight ``area ** area_power``: below 1 large ones do not drown the others. A
     chip smaller than the crop is mirrored at its edges. A fifth of the crops gets a settlement
     (`add_buildings`), most of them an atmosphere (`add_atmosphere`), so that the network meets
     both processing levels.
@@ -109,7 +113,7 @@ def draw_crop(
     SceneError
         If there is hardly a crop without nodata.
     """
-    areas = np.array([chip.image[0].size for chip in chips], dtype=np.float64) ** 0.5
+    areas = np.array([chip.image[0].size for chip in chips], dtype=np.float64) ** area_power
     for _ in range(_DRAWS):
         image = chips[rng.choice(len(chips), p=areas / areas.sum())].image
         short = [max(0, side - n) for n in image.shape[1:]]

@@ -52,6 +52,8 @@ class Config:
     passes: Passes = "one-step"
     direction_weights: bool = False
     output: Output = "blend"
+    blocks: int = 1  # side of the blocks of pixels the body works on
+    prior: bool = False  # whether a second pass knows the ground around the clouds of the first
     init_from: str = ""  # weights to start from: a shipped model or a file
 
     # the data
@@ -66,6 +68,7 @@ class Config:
 
     # how an example is drawn
     crop_px: Count = 96
+    area_power: Positive = 0.5  # clear scenes are drawn with weight area ** area_power
     skies: Table = field(default_factory=lambda: SKIES)  # "KIND=SHARE", how often each kind of sky
     untouched_share: Share = 0.0  # how often the sky is clear whatever `skies` says
     texture_share: Share = 0.35  # how often clouds have the texture of real ones
@@ -186,6 +189,8 @@ class Config:
             "passes": self.passes,
             "direction_weights": self.direction_weights,
             "output": self.output,
+            "blocks": self.blocks,
+            "prior": self.prior,
         }
 
 

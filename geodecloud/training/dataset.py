@@ -74,7 +74,8 @@ class SimulatedClouds(Dataset[Example]):
     def draw_ground(self, rng: np.random.Generator, side: int) -> tuple[Array, tuple[str, ...]]:
         """Draw a clear crop of `side` px, and the names of the bands it is made of."""
         bands = self.config.source_bands
-        crop = draw_crop(self.chips, side, [known_wavelength_nm(band) for band in bands], rng)
+        wavelengths = [known_wavelength_nm(band) for band in bands]
+        crop = draw_crop(self.chips, side, wavelengths, rng, self.config.area_power)
         there = {name for name, band in zip(bands, crop, strict=True) if band.any()}
         names = self._draw_composite(there, rng)
         return crop[[bands.index(name) for name in names]], names

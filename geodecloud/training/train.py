@@ -18,7 +18,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ from geodecloud.training.losses import (
 from geodecloud.training.metrics import gain_db
 from geodecloud.training.pairs import Pair
 from geodecloud.training.panels import sample_sheet
+from geodecloud.training.passes import run_passes
 from geodecloud.training.sources import Sources
 
 log = logging.getLogger(__name__)
@@ -205,6 +206,11 @@ def train_step(run: Run, config: Config, batch: Example, step: int) -> dict[str,
     return losses
 
 
+def mean(parts: Iterable[Tensor]) -> Tensor:
+    """The mean of scalars."""
+    return torch.stack(list(parts)).mean()
+
+
 def _update(run: Run, optimizers: Sequence[Any]) -> None:
     """One step of each optimizer."""
     scaler = getattr(run.fabric.strategy.precision, "scaler", None)
@@ -224,10 +230,15 @@ def _generator_pass(
     """Gradients of ``L_cGAN + L_L1 + L_Att`` for the generator alone."""
     cloudy, clear, target = batch
     weights = config.channel_weights or (100.0,) * clear.shape[1]
-    restored, attention = run.generator(cloudy.to(memory_format=torch.channels_last))
+    images = cloudy.to(memory_format=torch.channels_last)
+    passes = run_passes(run.generator, images)
+    restored = passes[-1][0]
+    known = target >= 0
     parts = {
-        "l1": channel_l1_loss(restored, clear, weights, target >= 0),
-        "attention": attention_loss(attention, target, config.attention_kind),
+        "l1": mean(channel_l1_loss(image, clear, weights, known) for image, _ in passes),
+        "attention": mean(
+            attention_loss(attention, target, config.attention_kind) for _, attention in passes
+        ),
     }
     loss = parts["l1"] + config.attention_weight * parts["attention"]
     if adversarial:
@@ -264,7 +275,8 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[float, list[np.ndarray[An
     for pair in pairs:
         cloudy = run.fabric.to_device(torch.from_numpy(pair.cloudy)[None])
         with precision.forward_context():
-            restored, _ = run.average(precision.convert_input(cloudy))
+            image = precision.convert_input(cloudy)
+            restored, _ = run_passes(run.average, image)[-1]
         images.append(restored[0].float().cpu().numpy())
         gains.append(gain_db(images[-1], pair.cloudy, pair.clear, pair.valid))
     return (float(np.mean(gains)) if gains else 0.0), images

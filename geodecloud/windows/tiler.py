@@ -17,6 +17,7 @@ from geodecloud.errors import WindowPlanError
 #: A window may exceed the asked size by this share, so that no sliver is left over.
 _SLACK = 1 / 8
 MAX_WINDOW_PX = 1 << 16
+MAX_SCENE_PX = 1 << 40
 
 
 class Window(NamedTuple):
@@ -47,6 +48,13 @@ class Window(NamedTuple):
         right = min(self.col_off + self.width + px, within.col_off + within.width)
         bottom = min(self.row_off + self.height + px, within.row_off + within.height)
         return Window(left, top, right - left, bottom - top)
+
+    def snap(self, px: int, within: Window) -> Window:
+        """Grow until every side lies at a multiple of `px`, cut off at `within`."""
+        left, top = self.col_off // px * px, self.row_off // px * px
+        right = -(-(self.col_off + self.width) // px) * px
+        bottom = -(-(self.row_off + self.height) // px) * px
+        return Window(left, top, right - left, bottom - top).grow(0, within)
 
     def relative_to(self, origin: Window) -> Window:
         """The same pixels, counted from the corner of `origin`.
@@ -160,7 +168,12 @@ def _edged(length: int, most: int, edge: int) -> tuple[int, ...]:
 
 
 def plan_windows(
-    region: Window, window_px: int, halo_px: int, extent: Window, ends: Ends = ((), ())
+    region: Window,
+    window_px: int,
+    halo_px: int,
+    extent: Window,
+    ends: Ends = ((), ()),
+    align_px: int = 1,
 ) -> list[PaddedWindow]:
     """Cut a region into cores of equal size, each about the area of a square of `window_px`.
 
@@ -178,6 +191,8 @@ def plan_windows(
     halo_px : context on every side
     extent : the pixels that exist
     ends : rows and columns at which cores end, besides; the region's parts are cut one by one
+    align_px : sides of cores and windows lie at multiples of it, but for those that end where `extent` does,
+        whose corner lies at one. The region grows as far as that needs, and the halo with it
 
     Raises
     ------
@@ -187,6 +202,8 @@ def plan_windows(
     check_window(window_px, halo_px)
     if 0 in region.shape_yx:
         return []
+    if align_px > 1:
+        return _plan_aligned(region, window_px, halo_px, extent, ends, align_px)
     parts = [
         Window(left, top, right - left, bottom - top)
         for top, bottom in _parts(region.row_off, region.height, ends[0])
@@ -197,6 +214,25 @@ def plan_windows(
         for part in parts
         for core in _cores(part, window_px, halo_px)
     ]
+
+
+def _plan_aligned(
+    region: Window, window_px: int, halo_px: int, extent: Window, ends: Ends, px: int
+) -> list[PaddedWindow]:
+    """`plan_windows` in units of `px` pixels."""
+
+    def units(window: Window) -> Window:
+        whole = window.snap(px, Window(0, 0, MAX_SCENE_PX, MAX_SCENE_PX))
+        return Window(*(n // px for n in whole))
+
+    def pixels(window: Window) -> Window:
+        return Window(*(n * px for n in window)).grow(0, extent)
+
+    rows, cols = (tuple(end // px for end in axis) for axis in ends)
+    windows = plan_windows(
+        units(region), -(-window_px // px), -(-halo_px // px), units(extent), (rows, cols)
+    )
+    return [PaddedWindow(pixels(w.core), pixels(w.padded)) for w in windows]
 
 
 def _parts(start: int, length: int, ends: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -226,14 +226,14 @@ def test_direction_weights_change_the_result_and_wide_open_they_do_not():
 def test_where_attention_is_zero_blend_gives_back_the_input_bit_by_bit():
     network = loud_network(output="blend")
     image = torch.rand(1, 3, 13, 17, dtype=torch.float64)
-    shut = torch.zeros(1, 1, 13, 17, dtype=torch.float64)
-    shut[..., 9:] = 1
-    network.attention.register_forward_hook(lambda *_: shut)
+    shut = torch.full((1, 1, 13, 17), -torch.inf, dtype=torch.float64)
+    shut[..., 9:] = torch.inf
+    network.attention.logit = lambda _: shut
     with torch.no_grad():
         restored, attention = network(image)
         network.output = "image"
         ground, _ = network(image)
-    assert attention is shut
+    assert torch.equal(attention, shut.sigmoid())
     assert torch.equal(restored[..., :9], image[..., :9])
     torch.testing.assert_close(restored[..., 9:], ground[..., 9:])
     assert (restored - image)[..., 9:].abs().min() > 0

@@ -1,0 +1,109 @@
+"""The ground that a scene's clear parts suggest under its clouds: a prior for the network's second pass.
+
+Clear pixels are averaged in blocks, and the means carried to where nothing is clear, from near by where
+something is and else from further away (`geodecloud.restore.references.pyramid`). What comes out is
+smooth, has the colours of the surroundings, and says of each block from how far it was brought.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodecloud.models.card import PRIOR_PX
+from geodecloud.restore.references.pyramid import Carried, carry, double, halve
+from geodecloud.windows.tiler import Window
+
+Array = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+#: A pixel that the first pass sees with less opacity than this, away from the rims of clouds, is clear.
+CLEAR_OPACITY = 0.1
+#: How far a block is not known if its ground comes from blocks 1, 2, 4 ... times as wide.
+_UNKNOWN = np.minimum(np.arange(32, dtype=np.float32) / 8, 1)
+
+
+def block_sums(image: Array, clear: Bool) -> tuple[Array, Array]:
+    """Sums of the clear pixels of each block, as shares of a block, and how much of it is clear.
+
+    Parameters
+    ----------
+    image : (C, H, W); pixels that are not clear may be anything
+    clear : (H, W)
+
+    Returns
+    -------
+    total : (C, h, w) float32, blocks of `PRIOR_PX`; the last ones may reach beyond the image
+    share : (h, w) float32 in [0, 1]
+    """
+    down, right = (-length % PRIOR_PX for length in clear.shape)
+    known = np.where(clear, image, np.float32(0))
+    planes = np.concatenate([known, clear[None]]).astype(np.float32)
+    planes = np.pad(planes, ((0, 0), (0, down), (0, right)))
+    count, height, width = planes.shape
+    blocks = planes.reshape(count, height // PRIOR_PX, PRIOR_PX, width // PRIOR_PX, PRIOR_PX)
+    means = blocks.mean(axis=(2, 4), dtype=np.float32)
+    return means[:-1], means[-1]
+
+
+def carry_ground(total: Array, share: Array) -> Array:
+    """The prior of all blocks of a scene, of what `block_sums` says of it.
+
+    Returns
+    -------
+    (C + 1, h, w) float32: reflectance, and in [0, 1] how far it is not known; 0 and 1 where nothing
+    of the scene is clear
+    """
+    known = float(share.sum(dtype=np.float64))
+    if not known:
+        return np.concatenate([np.zeros_like(total), np.ones_like(share[None])])
+    levels = (max(share.shape) - 1).bit_length() + 1
+    mean = total.sum(axis=(1, 2), dtype=np.float64) / known
+    top = np.zeros((1, *share.shape), np.float32)
+    for _ in range(levels):
+        top = halve(top)
+    above = Carried(
+        np.broadcast_to(mean.astype(np.float32)[:, None, None], (len(mean), *top.shape[1:])),
+        np.ones_like(top),
+    )
+    carried = carry(total, share, _UNKNOWN[:levels, None], above)
+    return np.concatenate([carried.values, carried.open_share])
+
+
+def finer(prior: Array, times: int) -> Array:
+    """The prior of blocks a `times`-th as wide, 1 or a power of 2."""
+    while times > 1:
+        prior, times = double(prior), times // 2
+    return prior
+
+
+def prior_of(image: Array, clear: Bool, blocks: int) -> Array:
+    """The prior (C + 1, h, w) of a whole image, for a network on blocks of `blocks` px."""
+    height, width = (-(-length // blocks) for length in clear.shape)
+    return finer(carry_ground(*block_sums(image, clear)), PRIOR_PX // blocks)[:, :height, :width]
+
+
+@dataclass(frozen=True)
+class GroundAround:
+    """The prior of a whole scene, in blocks of `PRIOR_PX` from its corner.
+
+    Attributes
+    ----------
+    planes : (C + 1, h, w) float32, see `carry_ground`
+    """
+
+    planes: Array
+
+    def prior(self, window: Window, blocks: int) -> Array:
+        """The prior (C + 1, h, w) of a window that begins at a multiple of `PRIOR_PX`, in blocks of `blocks` px."""
+        top, left = window.row_off // PRIOR_PX, window.col_off // PRIOR_PX
+        rows, cols = (-(-length // PRIOR_PX) for length in window.shape_yx)
+        # with a block more on each side, which what is interpolated reads, and beyond the scene the last one
+        y = np.arange(top - 1, top + rows + 1).clip(0, self.planes.shape[1] - 1)
+        x = np.arange(left - 1, left + cols + 1).clip(0, self.planes.shape[2] - 1)
+        times = PRIOR_PX // blocks
+        planes = finer(self.planes[:, y[:, None], x], times)[:, times:, times:]
+        height, width = (-(-length // blocks) for length in window.shape_yx)
+        return np.ascontiguousarray(planes[:, :height, :width])

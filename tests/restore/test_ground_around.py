@@ -1,0 +1,82 @@
+"""The ground that clear parts suggest under clouds: means of blocks, carried to where nothing is clear."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geodecloud.models.card import PRIOR_PX
+from geodecloud.restore.ground_around import (
+    GroundAround,
+    block_sums,
+    carry_ground,
+    prior_of,
+)
+from geodecloud.windows.tiler import Window
+
+
+def test_a_block_is_the_mean_of_its_clear_pixels_and_their_share():
+    rng = np.random.default_rng(1)
+    image = rng.random((2, 19, 26), np.float32)
+    clear = rng.random((19, 26)) < 0.6
+    clear[8:16, 16:24] = False
+    image[:, ~clear] = np.nan
+    total, share = block_sums(image, clear)
+    assert total.shape == (2, 3, 4)
+    for y, x in np.ndindex(share.shape):
+        block = np.s_[y * 8 : y * 8 + 8, x * 8 : x * 8 + 8]
+        seen = image[:, *block][:, clear[block]]
+        assert share[y, x] == pytest.approx(seen.shape[1] / 64)
+        np.testing.assert_allclose(total[:, y, x], seen.sum(axis=1) / 64, rtol=1e-5)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 99))
+def test_even_ground_is_carried_as_it_is_and_nothing_invents_a_colour(height, width, seed):
+    rng = np.random.default_rng(seed)
+    clear = rng.random((height, width)) < rng.choice([0.01, 0.3, 1.0])
+    image = np.full((2, height, width), 0.2, np.float32)
+    image[1] = rng.random((height, width), np.float32)
+    image[0, ~clear] = 9
+    planes = carry_ground(*block_sums(image, clear))
+    if not clear.any():
+        assert (planes[:-1] == 0).all()
+        assert (planes[-1] == 1).all()
+        return
+    np.testing.assert_allclose(planes[0], 0.2, atol=1e-5)
+    seen = image[1][clear]
+    assert planes[1].min() >= seen.min() - 1e-5
+    assert planes[1].max() <= seen.max() + 1e-5
+    assert planes[-1].min() >= 0
+    assert planes[-1].max() <= 1 + 1e-6
+
+
+def test_the_nearer_the_clear_ground_the_better_it_is_known():
+    clear = np.ones((256, 256), bool)
+    clear[64:192, 64:192] = False
+    y, x = np.mgrid[:256, :256].astype(np.float32) / 256
+    planes = carry_ground(*block_sums(np.stack([y, x]), clear))
+    unknown = planes[-1, 16]
+    assert (np.diff(unknown[2:16]) >= -0.02).all()
+    assert unknown[16] > 0.25 > 0.1 > unknown[1]
+    # under a hole of 128 px a slope goes on in the middle of it
+    np.testing.assert_allclose(planes[:2, 16, 16], 0.5, atol=0.03)
+
+
+@given(st.integers(20, 90), st.integers(20, 90), st.data())
+def test_the_prior_of_a_window_is_that_of_the_scene_cut_out(height, width, data):
+    rng = np.random.default_rng(height * width)
+    image, clear = rng.random((2, height, width), np.float32), rng.random((height, width)) < 0.4
+    blocks = data.draw(st.sampled_from([2, 4]))
+    whole = prior_of(image, clear, blocks)
+    around = GroundAround(carry_ground(*block_sums(image, clear)))
+    top, left = (data.draw(st.integers(0, (n - 1) // PRIOR_PX)) * PRIOR_PX for n in (height, width))
+    rows, cols = (
+        data.draw(st.integers(1, (n - begin) // PRIOR_PX + 1)) * PRIOR_PX
+        for n, begin in ((height, top), (width, left))
+    )
+    window = Window(left, top, cols, rows).grow(0, Window(0, 0, width, height))
+    y, x = top // blocks, left // blocks
+    here = np.s_[:, y : y + -(-window.height // blocks), x : x + -(-window.width // blocks)]
+    np.testing.assert_array_equal(around.prior(window, blocks), whole[here])
