@@ -61,7 +61,7 @@ def test_the_nearer_the_clear_ground_the_better_it_is_known():
     assert (np.diff(unknown[2:16]) >= -0.02).all()
     assert unknown[16] > 0.25 > 0.1 > unknown[1]
     # under a hole of 128 px a slope goes on in the middle of it
-    np.testing.assert_allclose(planes[:2, 16, 16], 0.5, atol=0.03)
+    np.testing.assert_allclose(planes[:2, 16, 16], 131.5 / 256, atol=0.03)
 
 
 @given(st.integers(20, 90), st.integers(20, 90), st.data())
