@@ -22,12 +22,14 @@ from geodecloud.compute.engine import engine, is_elsewhere
 from geodecloud.errors import OptionError
 from geodecloud.masks.areas import open_aoi
 from geodecloud.masks.sources import open_clouds, open_data_area
+from geodecloud.models.catalogue import get_card
 from geodecloud.options import Options
 from geodecloud.raster.reader import absolute
 from geodecloud.restore.chunk import ChunkRestorer, Predictor
-from geodecloud.restore.context import look_around, look_for_veil
+from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
+from geodecloud.restore.first_pass import FirstPass, look_around
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
 from geodecloud.restore.other_dates import Reference, date_of
 from geodecloud.restore.references import Candidate, pick_references
@@ -133,7 +135,8 @@ def decloud(
     allowed = options.aoi and open_aoi(options.aoi, metadata.grid, pixels.chunks[-2:])
     restorer = _chunk_restorer(pixels, valid, metadata, decisions, options)
     arrays = [(pixels, cube.index), valid, clouds, None if allowed is None else (allowed, "yx")]
-    arrays.append(look_around(restorer, arrays) if decisions.card.reads_prior else None)
+    first_pass = _first_pass(restorer, metadata, decisions, options)
+    arrays.append(None if first_pass is None else look_around(first_pass, arrays))
     layout = decisions.layout
     chunks_yx = None if layout is None else (layout.rows, layout.cols)
     if references:
@@ -221,6 +224,33 @@ def _chunk_restorer(
         extent=Window(0, 0, width, height),
         check=not decisions.checked,
     )
+
+
+def _first_pass(
+    restorer: ChunkRestorer, metadata: Metadata, decisions: Decisions, options: Options
+) -> FirstPass | None:
+    """What finds the clear parts of the whole scene before its chunks; None: nothing does."""
+    own, name = restorer.predictor, decisions.first_pass
+    if name is None or not isinstance(own, NetworkPredictor):
+        return None
+    if name == "mask":
+        return FirstPass(restorer, None)
+    if name == decisions.card.name:
+        return FirstPass(restorer, own, tuple(range(len(decisions.channels))))
+    card = get_card(name)
+    slots = [decisions.card.channel_names[slot] for slot in decisions.slots]
+    picks = tuple(slots.index(band) for band in card.channel_names)
+    other = replace(
+        decisions,
+        card=card,
+        model=name,
+        slots=tuple(range(len(picks))),
+        window_px=None,
+        halo_px=card.halo_px or 0,
+        layout=None,
+    )
+    finder = _network(metadata, other, options, may_have_gaps=own.fill_px > 0)
+    return FirstPass(restorer, finder, picks)
 
 
 def _network(

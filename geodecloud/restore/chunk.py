@@ -173,14 +173,13 @@ class ChunkRestorer:
         if not wanted.any():
             nothing = np.zeros((len(self.channels), *region.shape_yx), np.float32)
             return nothing, np.full(region.shape_yx, np.nan, np.float32)
+        ground: GroundAround | None = None if around is None else around.item()
         restored, opacity = self.predictor.restore(
-            self.reflectance(dn),
-            usable,
-            wanted,
-            region,
-            padded,
-            None if around is None else around.item(),
+            self.reflectance(dn), usable, wanted, region, padded, ground
         )
+        if ground is not None:
+            hides = None if known is None else known == HIDING
+            restored = ground.fill(restored, opacity, self.opaque_threshold, region, hides)
         return restored, np.where(wanted, opacity, np.nan).astype(np.float32)
 
     def validity(

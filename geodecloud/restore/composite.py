@@ -21,6 +21,8 @@ FEATHER_PX = 4
 #: The cloud map finds a cloud's rim last; the mask reaches this far beyond what it finds, so
 #: that the ramp lies over clear ground and not over the rim.
 MARGIN_PX = 5
+#: From so much less opacity than hides the ground, what stands in for it begins to weigh.
+_HIDES = 0.2
 #: The mask's margin and soft edge look this much further than the pixels asked for.
 MASK_REACH_PX = FEATHER_PX + MARGIN_PX
 
@@ -72,6 +74,15 @@ def classify_pixels(
     codes[replace] = np.where(hidden[replace], Provenance.SYNTHESISED, Provenance.RESTORED)
     codes[~valid] = Provenance.NODATA
     return PixelDecision(feather(replace, keep=valid & ~replace), codes)
+
+
+def hiding_share(opacity: NDArray[np.float32], opaque: float) -> NDArray[np.float32]:
+    """How far cloud hides the ground, in [0, 1]: it begins a little below the opacity that hides it.
+
+    What stands in for hidden ground has this weight, so that there is no edge where it begins to.
+    """
+    ramp = np.clip((opacity - (opaque - _HIDES)) / _HIDES, 0, 1)
+    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
 
 
 def add_margin(is_cloud: Bool) -> Bool:

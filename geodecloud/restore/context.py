@@ -1,39 +1,29 @@
 """What no window can see: computed once for the whole scene, before its chunks.
 
-That is the veil over a picture, the ground around the clouds that a first pass of the network sees, and
-the fit of a scene on its other dates. All are told from pixels of all of the scene, at places anchored to
-its pixel grid, so they are the same for every chunk however the scene is cut.
+That is the veil over a picture, and the fit of a scene on its other dates; `geodecloud.restore.first_pass`
+is the third. All are told from pixels of all of the scene, at places anchored to its pixel grid, so they are
+the same for every chunk however the scene is cut.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
-from dask.graph_manipulation import clone
 from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import Indexed
 from geodecloud.compute.engine import engine
 from geodecloud.errors import OptionError
-from geodecloud.models.card import PRIOR_PX
 from geodecloud.models.catalogue import find_weights
 from geodecloud.models.tensors import read_tensors
 from geodecloud.models.veil import SAMPLE_PX, Veil, find_veil
 from geodecloud.options import Options
 from geodecloud.restore.chunk import ChunkRestorer
-from geodecloud.restore.composite import MARGIN_PX, add_margin
 from geodecloud.restore.decisions import Decisions
-from geodecloud.restore.ground_around import (
-    CLEAR_OPACITY,
-    GroundAround,
-    block_sums,
-    carry_ground,
-)
 from geodecloud.restore.other_dates import OtherDates, unpack
 from geodecloud.restore.references import Coefficients, Sample, merge, solve, take_sample
 from geodecloud.windows.tiler import Window
@@ -84,97 +74,6 @@ def look_for_veil(
 def _tensors(decisions: Decisions) -> dict[str, np.ndarray]:
     model = decisions.model
     return read_tensors(find_weights(model))[1] if isinstance(model, str) else model.tensors()
-
-
-#: Side of the parts of a scene that the first pass looks at one by one, small scenes and large ones: whole
-#: blocks of a prior.
-_PARTS_PX = 512, 1536
-
-
-def look_around(restorer: ChunkRestorer, arrays: Sequence[Indexed | None]) -> Indexed:
-    """The scene's `GroundAround`, lazily, as the item of a 0-d array of objects; of a stack, one for each date.
-
-    Parameters
-    ----------
-    arrays : pixels ([date,] C, H, W), and ([date,] H, W) what `ChunkRestorer.__call__` takes of data and clouds
-    """
-    # read once more: else dask would hold the pixels of the whole scene from the first pass to the second
-    apart = [None if one is None else (clone(one[0], seed="around"), one[1]) for one in arrays[:3]]
-    pixels, index = apart[0]  # type: ignore[misc]
-    if "t" not in index:
-        return _look_around(restorer, [one and one[0] for one in apart]), ""
-    dates = [
-        _look_around(restorer, [one and (one[0][t] if "t" in one[1] else one[0]) for one in apart])
-        for t in range(len(pixels))
-    ]
-    return da.stack(dates).rechunk((pixels.chunks[0],)), "t"
-
-
-def _look_around(restorer: ChunkRestorer, arrays: Sequence[da.Array | None]) -> da.Array:
-    """`look_around` of one date."""
-    extent, halo = restorer.extent, restorer.predictor.context_px + MARGIN_PX
-    side = _PARTS_PX[max(extent.shape_yx) > 2048]
-    cores = [
-        Window(x, y, side, side).grow(0, extent)
-        for y in range(0, extent.height, side)
-        for x in range(0, extent.width, side)
-    ]
-    parts = []
-    for core in cores:
-        padded = core.grow(halo, extent)
-        seen = [None if one is None else one[..., *padded.slices_yx] for one in arrays]
-        parts.append(dask.delayed(_look_at_part, pure=True)(restorer, *seen, core, padded))
-    joined = dask.delayed(_join_parts, pure=True)(parts, cores, extent)
-    return da.from_delayed(joined, shape=(), dtype=object, meta=np.empty((), object))
-
-
-def _look_at_part(
-    restorer: ChunkRestorer,
-    dn: NDArray[Any],
-    valid: NDArray[np.bool_] | None,
-    clouds: NDArray[np.uint8] | None,
-    core: Window,
-    padded: Window,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sums of the clear ground of each block of `core`, see `block_sums`."""
-    _, usable = restorer.validity(dn, valid)
-    region = core.grow(MARGIN_PX, restorer.extent)
-    view, inner = region.relative_to(padded).slices_yx, core.relative_to(region).slices_yx
-    known = None if clouds is None else clouds[view]
-    cloud = np.zeros(region.shape_yx, bool) if known is None else known > 0
-    if (
-        restorer.mask != "given"
-    ):  # else the mask has the last word, and the network need not be asked
-        everywhere = np.ones(region.shape_yx, bool)
-        _, opacity = restorer.look(dn, usable, known, everywhere, region, padded)
-        with np.errstate(invalid="ignore"):
-            cloud |= opacity > CLEAR_OPACITY
-    clear = usable[view] & ~add_margin(cloud)
-    own = core.relative_to(padded).slices_yx
-    return block_sums(restorer.reflectance(dn[:, *own]), clear[inner])
-
-
-def _join_parts(
-    parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
-    cores: list[Window],
-    extent: Window,
-) -> NDArray[Any]:
-    """What the parts of a scene show, carried to all of it."""
-    rows, cols = (-(-length // PRIOR_PX) for length in extent.shape_yx)
-    total = np.zeros((len(parts[0][0]), rows, cols), np.float32)
-    share = np.zeros((rows, cols), np.float32)
-    for core, (sums, clear) in zip(cores, parts, strict=True):
-        y, x = core.row_off // PRIOR_PX, core.col_off // PRIOR_PX
-        here = np.s_[y : y + clear.shape[0], x : x + clear.shape[1]]
-        total[:, *here], share[here] = sums, clear
-    return _held(GroundAround(carry_ground(total, share)))
-
-
-def _held(found: Any) -> NDArray[Any]:
-    """A 0-d array that holds one object."""
-    held = np.empty((), object)
-    held[()] = found
-    return held
 
 
 #: Side of the patches that a fit looks at, how many there are at most along an axis, and the share of an axis
@@ -270,4 +169,6 @@ def _sample_patch(
 
 def _solve(parts: list[Sample], extent: Window, side: int) -> NDArray[Any]:
     found: Coefficients = solve(merge(parts), extent, cell_px=max(500, side))
-    return _held(found)
+    held = np.empty((), object)
+    held[()] = found
+    return held

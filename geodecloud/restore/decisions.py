@@ -8,6 +8,7 @@ nothing is chosen again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from geodecloud.compute.engine import cpu_count, is_elsewhere
 from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_limit
 from geodecloud.errors import OptionError, SceneError, WindowPlanError
 from geodecloud.models.card import ModelCard
-from geodecloud.models.catalogue import choose_model, get_card
+from geodecloud.models.catalogue import choose_model, get_card, shipped_cards
 from geodecloud.options import Options
 from geodecloud.restore.channels import choose_channels
 from geodecloud.restore.composite import MASK_REACH_PX
@@ -57,6 +58,8 @@ class Decisions:
     formula : scale and offset that win over what the scene says; None: its own word holds
     codec : DN <-> reflectance of these bands
     gaps : which of their numbers are no measurements, besides nodata
+    first_pass : model that finds the clouds of the whole scene first, so that what is clear around them can stand
+        in for hidden ground; "mask": the given one does; None: nothing does
     mask_kind : "auto": where the model sees cloud, and where `geodecloud.masks` knows of it; "given": the
         latter alone; "none": every valid pixel
     device, precision, backend : what runs the network; on a cluster "auto" is left to each worker
@@ -77,6 +80,7 @@ class Decisions:
     codec: Codec
     gaps: Gaps
     mask_kind: str
+    first_pass: str | None
     device: str
     precision: str
     backend: str
@@ -102,6 +106,7 @@ class Decisions:
             "radiometry": self.codec.reason,
             "nodata": None if self.codec.nodata is None else str(self.codec.nodata),
             "mask": self.mask_kind,
+            "first_pass": self.first_pass,
             "device": self.device,
             "precision": self.precision,
             "backend": self.backend,
@@ -172,6 +177,7 @@ def decide(
         codec=codec,
         gaps=gaps,
         mask_kind=mask,
+        first_pass=_choose_first_pass(card, slots, mask),
         device=options.device if elsewhere else device,
         precision=options.precision if elsewhere else precision,
         backend=options.backend if elsewhere else backend,
@@ -274,6 +280,22 @@ def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
         'ground too; give mask="FILE" to say where the clouds are'
     )
     return "none"
+
+
+def _choose_first_pass(card: ModelCard, slots: Sequence[int], mask: str) -> str | None:
+    """What finds the clouds of a whole scene first; see `Decisions`.
+
+    A network on blocks of pixels, which costs little: the model's own, or one that reads some of its bands.
+    """
+    if not card.has_cloud_map or card.lifts_veil:
+        return None
+    if mask == "given":
+        return "mask"
+    if card.reads_prior:
+        return card.name
+    bands = {card.channel_names[slot] for slot in slots}
+    others = [other for other in shipped_cards().values() if other.reads_prior]
+    return next((other.name for other in others if set(other.channel_names) <= bands), None)
 
 
 def _fit_memory(

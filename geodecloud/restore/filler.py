@@ -20,6 +20,7 @@ from geodecloud.restore.composite import (
     Provenance,
     add_margin,
     classify_pixels,
+    hiding_share,
 )
 from geodecloud.restore.network import around_wanted
 from geodecloud.restore.other_dates import unpack
@@ -40,8 +41,6 @@ from geodecloud.windows.tiler import Window
 
 #: A fill must be expected to be better than this, in reflectance, to be put in place of the network's guess.
 WORST_FILL = 0.08
-#: From so much less opacity than hides the ground, other dates begin to weigh.
-_BLEND = 0.2
 
 
 @dataclass(frozen=True)
@@ -239,9 +238,7 @@ class ChunkFiller:
         """Weight of other dates under cloud that nearly hides the ground: no edge where it begins to."""
         if self.restorer.strict:
             return np.zeros(opacity.shape, np.float32)
-        opaque = self.restorer.opaque_threshold
-        ramp = np.clip((np.nan_to_num(opacity) - (opaque - _BLEND)) / _BLEND, 0, 1)
-        return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+        return hiding_share(np.nan_to_num(opacity), self.restorer.opaque_threshold)
 
 
 @dataclass(frozen=True)

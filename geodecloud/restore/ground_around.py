@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.models.card import PRIOR_PX
-from geodecloud.restore.references.pyramid import Carried, carry, double, halve
+from geodecloud.restore.composite import hiding_share
+from geodecloud.restore.references.pyramid import (
+    Carried,
+    carry,
+    double,
+    halve,
+    interpolate_blocks,
+)
 from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
@@ -21,6 +28,8 @@ Bool = NDArray[np.bool_]
 
 #: A pixel that the first pass sees with less opacity than this, away from the rims of clouds, is clear.
 CLEAR_OPACITY = 0.1
+#: From so much of it unknown on, ground that is carried from afar is trusted less.
+_KNOWN = 0.8
 #: How far a block is not known if its ground comes from blocks 1, 2, 4 ... times as wide.
 _UNKNOWN = np.minimum(np.arange(32, dtype=np.float32) / 8, 1)
 
@@ -79,12 +88,6 @@ def finer(prior: Array, times: int) -> Array:
     return prior
 
 
-def prior_of(image: Array, clear: Bool, blocks: int) -> Array:
-    """The prior (C + 1, h, w) of a whole image, for a network on blocks of `blocks` px."""
-    height, width = (-(-length // blocks) for length in clear.shape)
-    return finer(carry_ground(*block_sums(image, clear)), PRIOR_PX // blocks)[:, :height, :width]
-
-
 @dataclass(frozen=True)
 class GroundAround:
     """The prior of a whole scene, in blocks of `PRIOR_PX` from its corner.
@@ -95,6 +98,43 @@ class GroundAround:
     """
 
     planes: Array
+
+    def pixels(self, window: Window) -> tuple[Array, Array]:
+        """Reflectance (C, H, W) of the pixels of any window, and in [0, 1] how far it is not known (H, W)."""
+        y, x = (
+            (np.arange(begin, begin + length) + 0.5) / PRIOR_PX - 0.5
+            for begin, length in ((window.row_off, window.height), (window.col_off, window.width))
+        )
+        planes = interpolate_blocks(self.planes, y, x)
+        return planes[:-1], planes[-1]
+
+    def fill(
+        self,
+        restored: Array,
+        opacity: Array,
+        opaque: float,
+        window: Window,
+        hides: Bool | None = None,
+    ) -> Array:
+        """Where cloud hides the ground, what is around it in place of what a network makes up.
+
+        The nearer the opacity comes to hiding the ground, the more of it (`hiding_share`); none of it where
+        it is brought from all over the scene, or nothing of it is clear.
+
+        Parameters
+        ----------
+        restored, opacity : (C, H, W) and (H, W) over `window`, of the network; NaN where it saw nothing
+        opaque : opacity above which the ground counts as not visible
+        hides : where something else says that cloud hides the ground
+        """
+        share = np.nan_to_num(hiding_share(opacity, opaque))
+        if hides is not None:
+            share[hides] = 1
+        if not share.any():
+            return restored
+        ground, unknown = self.pixels(window)
+        share *= np.clip((1 - unknown) / (1 - _KNOWN), 0, 1)
+        return np.asarray(restored + share * (ground - restored), np.float32)
 
     def prior(self, window: Window, blocks: int) -> Array:
         """The prior (C + 1, h, w) of a window that begins at a multiple of `PRIOR_PX`, in blocks of `blocks` px."""

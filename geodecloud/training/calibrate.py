@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from geodecloud.models.card import ModelCard
@@ -16,7 +15,7 @@ from geodecloud.training.clouds import Array
 from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.metrics import gain_db, psnr_db
 from geodecloud.training.pairs import Pair
-from geodecloud.training.passes import run_passes
+from geodecloud.training.passes import restore_image
 
 CANDIDATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 #: Losses in dB that at most one pair in twenty, and that none may have.
@@ -56,31 +55,28 @@ def calibrate(
     """
     network.eval()
     thresholds: dict[str, Any] = {}
-    if pairs:
-        thresholds["cloud_threshold"] = _choose(network, pairs)
     seen = None if examples is None else _opacity_over_hidden_ground(network, examples)
     if seen is not None and seen.size:
         # nothing exceeds 1
         thresholds["opaque_threshold"] = min(round(float(np.quantile(seen, 0.1)), 2), 0.99)
+    if pairs:
+        opaque = thresholds.get("opaque_threshold", card.opaque_threshold)
+        thresholds["cloud_threshold"] = _choose(network, pairs, opaque)
     return dataclasses.replace(card, **thresholds)
 
 
-def _predict(network: nn.Module, image: Array) -> tuple[Array, Array]:
-    with torch.inference_mode():
-        passes = run_passes(network, torch.from_numpy(image)[None])
-    restored, attention = passes[-1]
-    return restored[0].numpy(), attention[0, 0].numpy()
-
-
-def _choose(network: nn.Module, pairs: Sequence[Pair]) -> float:
+def _choose(network: nn.Module, pairs: Sequence[Pair], opaque: float) -> float:
     """The candidate that does no harm and gains most, see `calibrate`."""
     gains, harmed = [], []
     for pair in pairs:
         valid, clear = pair.valid, pair.clear
-        cleared = _composites(network, pair.cloudy)
+        cleared = _composites(network, pair.cloudy, opaque)
         gains.append([gain_db(image, pair.cloudy, clear, valid) for image in cleared])
         # the clear image, sent through, is to come out as it is
-        psnrs = [psnr_db(image[:, valid], clear[:, valid]) for image in _composites(network, clear)]
+        psnrs = [
+            psnr_db(image[:, valid], clear[:, valid])
+            for image in _composites(network, clear, opaque)
+        ]
         harmed.append([psnr < _HARMED_DB for psnr in psnrs])
     great = np.less(gains, -_GREAT_LOSS_DB).sum(axis=0) + np.sum(harmed, axis=0)
     some = np.maximum(np.less(gains, -_LOSS_DB).sum(axis=0), len(pairs) // 20)
@@ -91,9 +87,9 @@ def _choose(network: nn.Module, pairs: Sequence[Pair]) -> float:
     return max(t for t, keep in zip(CANDIDATES, kept, strict=True) if keep)
 
 
-def _composites(network: nn.Module, image: Array) -> list[Array]:
+def _composites(network: nn.Module, image: Array, opaque: float) -> list[Array]:
     """What becomes of an image, for each candidate threshold."""
-    restored, opacity = _predict(network, image)
+    restored, opacity = restore_image(network, image, opaque)
     found = []
     for threshold in CANDIDATES:
         mask = add_margin(opacity > threshold)
@@ -106,5 +102,5 @@ def _opacity_over_hidden_ground(network: nn.Module, examples: SimulatedClouds) -
     found = []
     for index in range(len(examples)):
         pair = examples.draw(index)
-        found.append(_predict(network, pair.cloudy)[1][pair.opacity >= _HIDDEN])
+        found.append(restore_image(network, pair.cloudy, 1.0)[1][pair.opacity >= _HIDDEN])
     return np.concatenate(found)

@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geodecloud.restore.composite import add_margin
-from geodecloud.restore.ground_around import CLEAR_OPACITY, prior_of
+from geodecloud.restore.ground_around import (
+    CLEAR_OPACITY,
+    GroundAround,
+    block_sums,
+    carry_ground,
+)
+from geodecloud.windows.tiler import Window
 
 Seen = tuple[Tensor, Tensor]
 
@@ -24,15 +31,38 @@ def run_passes(network: Any, images: Tensor) -> list[Seen]:
     """
     passes, architecture = [network(images)], network.architecture
     if architecture.prior:
-        passes.append(network(images, priors(images, passes[0][1], architecture.blocks)))
+        window = Window(0, 0, images.shape[3], images.shape[2])
+        priors = [
+            around.prior(window, architecture.blocks) for around in look_at(images, passes[0][1])
+        ]
+        passes.append(network(images, torch.from_numpy(np.stack(priors)).to(images)))
     return passes
 
 
-def priors(images: Tensor, attention: Tensor, blocks: int) -> Tensor:
+def look_at(images: Tensor, attention: Tensor) -> list[GroundAround]:
     """What the clear parts of each image, by the attention of a first pass, suggest under its clouds."""
     opacity = attention.detach().float().cpu().numpy()[:, 0]
-    found = [
-        prior_of(image, ~add_margin(one > CLEAR_OPACITY), blocks)
+    return [
+        GroundAround(carry_ground(*block_sums(image, ~add_margin(one > CLEAR_OPACITY))))
         for image, one in zip(images.detach().float().cpu().numpy(), opacity, strict=True)
     ]
-    return torch.from_numpy(np.stack(found)).to(images)
+
+
+def restore_image(
+    network: Any, image: NDArray[np.float32], opaque: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Restored image (C, H, W) and opacity (H, W), as the pipeline has them.
+
+    Parameters
+    ----------
+    opaque : opacity above which the ground counts as not visible
+    """
+    batch = torch.from_numpy(image)[None]
+    with torch.inference_mode():
+        passes = run_passes(network, batch)
+    restored, opacity = passes[-1][0][0].numpy(), passes[-1][1][0, 0].numpy()
+    if len(passes) > 1:
+        (around,) = look_at(batch, passes[0][1])
+        height, width = opacity.shape
+        restored = around.fill(restored, opacity, opaque, Window(0, 0, width, height))
+    return restored, opacity

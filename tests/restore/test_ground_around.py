@@ -12,7 +12,7 @@ from geodecloud.restore.ground_around import (
     GroundAround,
     block_sums,
     carry_ground,
-    prior_of,
+    finer,
 )
 from geodecloud.windows.tiler import Window
 
@@ -69,8 +69,8 @@ def test_the_prior_of_a_window_is_that_of_the_scene_cut_out(height, width, data)
     rng = np.random.default_rng(height * width)
     image, clear = rng.random((2, height, width), np.float32), rng.random((height, width)) < 0.4
     blocks = data.draw(st.sampled_from([2, 4]))
-    whole = prior_of(image, clear, blocks)
     around = GroundAround(carry_ground(*block_sums(image, clear)))
+    whole = finer(around.planes, PRIOR_PX // blocks)
     top, left = (data.draw(st.integers(0, (n - 1) // PRIOR_PX)) * PRIOR_PX for n in (height, width))
     rows, cols = (
         data.draw(st.integers(1, (n - begin) // PRIOR_PX + 1)) * PRIOR_PX
@@ -80,3 +80,42 @@ def test_the_prior_of_a_window_is_that_of_the_scene_cut_out(height, width, data)
     y, x = top // blocks, left // blocks
     here = np.s_[:, y : y + -(-window.height // blocks), x : x + -(-window.width // blocks)]
     np.testing.assert_array_equal(around.prior(window, blocks), whole[here])
+
+
+@given(st.integers(2, 8), st.integers(2, 8))
+def test_pixels_and_blocks_say_the_same_of_a_slope(rows, cols):
+    height, width = rows * PRIOR_PX, cols * PRIOR_PX
+    y, x = np.mgrid[:height, :width].astype(np.float32) / 64
+    around = GroundAround(carry_ground(*block_sums(np.stack([y, x]), np.ones(y.shape, bool))))
+    window = Window(0, 0, width, height)
+    ground, unknown = around.pixels(window)
+    means = ground.reshape(2, height // 4, 4, width // 4, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(means, around.prior(window, 4)[:-1], atol=0.01)
+    assert unknown.max() < 0.05
+
+
+def test_only_where_cloud_hides_the_ground_the_surroundings_stand_in_for_it():
+    image = np.full((2, 96, 96), 0.3, np.float32)
+    clear = np.ones((96, 96), bool)
+    clear[32:64, 32:64] = False
+    around = GroundAround(carry_ground(*block_sums(image, clear)))
+    made_up = np.full((2, 96, 96), 0.9, np.float32)
+    opacity = np.full((96, 96), np.nan, np.float32)
+    opacity[32:64, 32:64] = np.linspace(0.3, 1, 32, dtype=np.float32)
+    told = np.zeros((96, 96), bool)
+    told[40, 33] = True
+    window = Window(0, 0, 96, 96)
+    filled = around.fill(made_up, opacity, 0.8, window, told)
+    assert (filled[:, clear] == np.float32(0.9)).all()
+    assert (filled[:, opacity < 0.6] == np.float32(0.9))[..., ~told[opacity < 0.6]].all()
+    np.testing.assert_allclose(filled[:, opacity >= 0.8], 0.3, atol=1e-5)
+    np.testing.assert_allclose(filled[:, told], 0.3, atol=1e-5)
+    assert (np.diff(filled[0, 50, 32:64]) <= 1e-6).all()  # no edge
+
+
+def test_where_nothing_is_clear_the_network_has_the_last_word():
+    nothing = np.zeros((40, 40), bool)
+    around = GroundAround(carry_ground(*block_sums(np.ones((1, 40, 40), np.float32), nothing)))
+    made_up, opacity = np.full((1, 40, 40), 0.2, np.float32), np.ones((40, 40), np.float32)
+    filled = around.fill(made_up, opacity, 0.8, Window(0, 0, 40, 40))
+    np.testing.assert_array_equal(filled, made_up)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from geodecloud.models.architecture import Architecture
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.chips import Chip, draw_crop
@@ -17,6 +18,8 @@ CARD = ModelCard(name="x", summary="", channels=(Channel("B02", 492.0), Channel(
 
 class Stub(nn.Module):
     """Restores to a constant ground; its map is the first band."""
+
+    architecture = Architecture(output="blend")
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         return torch.full_like(image, 0.1), image[:, :1].clamp(0, 1)
