@@ -86,7 +86,10 @@ class NetworkPredictor:
         opacity : (H, W) float32 in [0, 1]; NaN where the model makes no cloud map
         """
         count = len(image)
-        image = fill_gaps(image, usable, self.fill_px)
+        if around is None:
+            image = fill_gaps(image, usable, self.fill_px)
+        elif not usable.all():
+            image = np.where(usable, image, around.pixels(padded)[0])
         # windows begin where blocks do, a little before the region and after it
         canvas = region.snap(self.align_px, self.extent)
         inner = region.relative_to(canvas).slices_yx

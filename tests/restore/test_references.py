@@ -15,7 +15,6 @@ from geodecloud.restore.references import (
     Candidate,
     Sun,
     fill,
-    find_bright_ground,
     find_missed_clouds,
     find_shadows,
     merge,
@@ -325,20 +324,6 @@ def test_missed_cloud_and_its_shadow_are_found():
     anywhere = find_shadows(scene, prediction, cloud, bands)
     assert anywhere[122:134, 122:138].mean() > 0.9
     assert not find_shadows(scene, prediction, np.zeros(shape, bool), bands).any()
-
-
-def test_bright_ground_leaves_the_mask_and_standing_clouds_do_not():
-    rng = np.random.default_rng(1)
-    scene = rng.uniform(0.05, 0.1, (3, 40, 50)).astype(np.float32)
-    scene[:, 5:10, 5:10] = 0.5  # a roof
-    references = np.repeat(scene[None], 4, axis=0)
-    scene[:, 20:30, 20:30] = 0.6  # cloud here, and other clouds on all dates
-    references[:, :, 20:30, 20:30] = rng.uniform(0.4, 0.9, (4, 1, 10, 10))
-    cloud = (scene > 0.3).all(axis=0)
-    cloudy = (references > 0.3).all(axis=1)
-    found = find_bright_ground(scene, cloud, references, cloudy, np.ones_like(cloudy))
-    assert found[5:10, 5:10].all()
-    assert found.sum() == 25
 
 
 def test_detection_reaches_as_far_as_it_says():

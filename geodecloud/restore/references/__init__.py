@@ -18,7 +18,6 @@ from geodecloud.restore.references.detect import (
     DETECT_REACH_PX,
     BandIndex,
     Sun,
-    find_bright_ground,
     find_missed_clouds,
     find_shadows,
 )
@@ -47,7 +46,6 @@ __all__ = [
     "Sample",
     "Sun",
     "fill",
-    "find_bright_ground",
     "find_missed_clouds",
     "find_shadows",
     "merge",

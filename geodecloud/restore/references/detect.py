@@ -26,8 +26,6 @@ RIM_PX = 2
 DETECT_REACH_PX = SHADOW_PX + 2 * RIM_PX + 4
 #: The same, of clouds alone.
 CLOUD_REACH_PX = CLOUD_PX + 3 * RIM_PX
-#: Ground that is cloud on so many dates, and looks alike on them, is bright ground.
-_BRIGHT_DATES, _BRIGHT_SHARE, _BRIGHT_STEP = 3, 0.8, 0.05
 #: A rim this wide around the line from a cloud away from the sun, for clouds have a height.
 _LINE_PX = 3
 
@@ -111,31 +109,6 @@ def shaded(is_cloud: Bool, sun: Sun | None) -> Bool:
         down, right = round(step * math.cos(azimuth)), round(-step * math.sin(azimuth))
         reached |= _shifted(is_cloud, down, right)
     return np.asarray(maximum_filter(reached, 2 * _LINE_PX + 1, mode="constant"))
-
-
-def find_bright_ground(
-    scene: Array, is_cloud: Bool, references: Array, cloudy: Bool, seen: Bool
-) -> Bool:
-    """Pixels (H, W) of the mask that are cloud on nearly all dates and always look alike: no cloud.
-
-    Parameters
-    ----------
-    scene : (C, H, W) float32, reflectance
-    is_cloud : (H, W) bool
-    references : (R, C, H, W) float32, reflectance, where they are cloudy, too; same bands as the scene
-    cloudy : (R, H, W) bool, cloud on that date
-    seen : (R, H, W) bool, the date has data there
-    """
-    count = seen.sum(axis=0)
-    steady = is_cloud & (count >= _BRIGHT_DATES)
-    steady &= (cloudy & seen).sum(axis=0) >= _BRIGHT_SHARE * count
-    if not steady.any():
-        return steady
-    values = np.where(seen[:, None], references, np.nan)[:, :, steady]
-    change = np.abs(values - scene[:, steady])
-    alike = (np.nan_to_num(change) <= _BRIGHT_STEP).all(axis=(0, 1))
-    steady[steady] = alike
-    return steady
 
 
 def _shifted(values: Bool, down: int, right: int) -> Bool:
