@@ -97,9 +97,11 @@ class FarSighted:
     def load(self) -> FarSighted:
         return self
 
-    card = ModelCard(name="far", summary="", halo_px=40, has_cloud_map=True)
+    card = ModelCard(name="far", summary="", kind="", halo_px=40, has_cloud_map=True)
 
-    def predict(self, patches: np.ndarray, margins: Margins) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, patches: np.ndarray, margins: Margins, prior: None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         mean = uniform_filter(patches, (1, 1, 81, 81), mode="constant")
         mean = mean[..., *margins.core(mean.shape)]
         return mean, np.ones((len(mean), *mean.shape[2:]), np.float32)
@@ -113,7 +115,9 @@ def test_fill_of_gaps_does_not_depend_on_the_cut() -> None:
     dn[:, ::7, 200::3] = 0
     codec = Codec((1e-4,), (0.0,), "uint16", 0, "")
     block = ChunkRestorer(
-        predictor=NetworkPredictor(FarSighted(), (0,), 40, reach_px=40, fill_px=40),
+        predictor=NetworkPredictor(
+            FarSighted(), (0,), 40, reach_px=40, fill_px=40, extent=Window(0, 0, 260, 130)
+        ),
         codec=codec,
         gaps=Gaps(),
         channels=(0,),
@@ -126,7 +130,7 @@ def test_fill_of_gaps_does_not_depend_on_the_cut() -> None:
     for chunks in [(1, 130, 260), (1, 44, 53), (1, 130, 151)]:
         pixels = da.from_array(dn, chunks=chunks)
         outputs = [(1, np.uint16), (None, np.float32), (None, np.uint8)]
-        arrays = [(pixels, "cyx"), None, None, None]
+        arrays = [(pixels, "cyx"), None, None, None, None]
         images.append(map_chunks_with_halo(block, arrays, block.halo_px, outputs)[0].compute())
     for image in images[1:]:
         assert np.abs(image.astype(int) - images[0]).max() <= 1

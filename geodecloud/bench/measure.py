@@ -26,6 +26,7 @@ from geodecloud.bench.machine import cpu_precisions, joules, machine, peak_gflop
 from geodecloud.bench.scene import clear_scene
 from geodecloud.compute.engine import threads_here
 from geodecloud.errors import DeviceError, OptionError
+from geodecloud.models.architecture import architecture_of
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.restore.composite import MASK_REACH_PX
@@ -45,8 +46,6 @@ log = logging.getLogger(__name__)
 #: The published graph; it is not part of an installed package, and is left out where it is missing.
 REFERENCE = Path(__file__).parents[2] / "benchmarks" / "naive.py"
 _REFERENCE_PX = 512
-#: Multiplications and additions per pixel of the network: 0.231 million, each counted as two.
-_FLOP_PER_PX = 2 * 0.231e6
 #: Images that tell the error against float32 by torch.
 _COMPARED = 3
 #: What is known of one way to run the network -> heading and format. `ratio` is to the reference, None
@@ -155,6 +154,7 @@ def measure(
         rate = {"mpix_per_s": reference, "gross_mpix_per_s": reference}
         name = "published graph, torch eager, fp32, 512 px"
         rows.append(dict.fromkeys(_COLUMNS) | rate | {"name": name})
+    flop_per_px = 2 * architecture_of(card).multiplications(len(card.channels))
     for device, precision, backend in _ways(card):
         if (precisions and precision not in precisions) or (backends and backend not in backends):
             continue
@@ -168,7 +168,7 @@ def measure(
             "mpix_per_s": net,
             "gross_mpix_per_s": gross,
             "ratio": net / reference if reference else None,
-            "of_peak": gross * _FLOP_PER_PX / 1e3 / peaks[precision] if device == "cpu" else None,
+            "of_peak": gross * flop_per_px / 1e3 / peaks[precision] if device == "cpu" else None,
         }
         rows.append(row | _errors(declouder, model))
     return {"peak_gflops": peaks, "rows": rows}

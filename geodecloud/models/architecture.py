@@ -7,6 +7,7 @@ backend without torch refuses the same files; a test compares the list with the 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,14 @@ class Architecture:
         """Planes of each thing that a network on blocks says of a block, see `geodecloud.models.blocks`."""
         planes = channels * self.blocks**2
         return channels, channels, channels if self.prior else 0, planes, self.blocks**2
+
+    def multiplications(self, channels: int) -> float:
+        """Of convolutions, for each pixel of an image of so many channels; each goes with an addition."""
+        kernels = {n: math.prod(s) for n, s in self.shapes(channels).items() if len(s) == 4}
+        # one attention module, evaluated anew in each block of the body
+        times = (SABS if name.startswith("attention.") else 1 for name in kernels)
+        total = sum(n * each for n, each in zip(times, kernels.values(), strict=True))
+        return total / self.blocks**2
 
     def shapes(self, channels: int) -> dict[str, tuple[int, ...]]:
         """Shape of each tensor by name, for so many channels in and out."""

@@ -177,7 +177,7 @@ def decide(
         codec=codec,
         gaps=gaps,
         mask_kind=mask,
-        first_pass=_choose_first_pass(card, slots, mask),
+        first_pass=_choose_first_pass(card, model, slots, mask),
         device=options.device if elsewhere else device,
         precision=options.precision if elsewhere else precision,
         backend=options.backend if elsewhere else backend,
@@ -282,19 +282,24 @@ def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
     return "none"
 
 
-def _choose_first_pass(card: ModelCard, slots: Sequence[int], mask: str) -> str | None:
+def _choose_first_pass(
+    card: ModelCard, model: str | Model, slots: Sequence[int], mask: str
+) -> str | None:
     """What finds the clouds of a whole scene first; see `Decisions`.
 
-    A network on blocks of pixels, which costs little: the model's own, or one that reads some of its bands.
+    A network on blocks of pixels, which costs little: the model's own, or, of a shipped model, another that reads
+    some of its bands. A model of the user's own is run as it is.
     """
-    if not card.has_cloud_map or card.lifts_veil:
+    shipped = shipped_cards()
+    is_ours = isinstance(model, str) and model in shipped and not card.lifts_veil
+    if not card.has_cloud_map or not (card.reads_prior or is_ours):
         return None
     if mask == "given":
         return "mask"
     if card.reads_prior:
         return card.name
     bands = {card.channel_names[slot] for slot in slots}
-    others = [other for other in shipped_cards().values() if other.reads_prior]
+    others = [other for other in shipped.values() if other.reads_prior]
     return next((other.name for other in others if set(other.channel_names) <= bands), None)
 
 

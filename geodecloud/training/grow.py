@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from geodecloud.errors import OptionError
 from geodecloud.models.spanet import SPANet
@@ -20,6 +21,8 @@ def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
     The output may be of another kind: a published network, whose output is the image, can be the start
     of one that blends.
 
+    A network on blocks keeps its bands: which plane of a block belongs to which is not told apart here.
+
     Raises
     ------
     OptionError
@@ -33,6 +36,15 @@ def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
         raise OptionError(
             f"init_from: the passes of model {start.card.name} are {passes[0]}, this one's {passes[1]}"
         )
+    if start.card.blocks > 1 or network.architecture.blocks > 1:
+        if list(bands) != known:
+            raise OptionError(
+                f"init_from: model {start.card.name} works on blocks of {start.card.blocks} px and reads "
+                f"{' '.join(known)}, and the config {' '.join(bands)} on {network.architecture.blocks} px; "
+                "on blocks both must be the same"
+            )
+        _take(network, tensors, start)
+        return
     wavelengths = np.array([known_wavelength_nm(name) for name in known])
     nearest = [int(np.abs(wavelengths - known_wavelength_nm(band)).argmin()) for band in bands]
     old = tensors["conv_in.weight"]
@@ -44,6 +56,17 @@ def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
         "conv_in.weight": first,
         "conv_out.weight": tensors["conv_out.weight"][nearest],
     }
+    _take(network, tensors, start)
+
+
+def _take(network: SPANet, tensors: Mapping[str, Tensor], start: Model) -> None:
+    """Load the weights.
+
+    Raises
+    ------
+    OptionError
+        If they are those of another kind of network.
+    """
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

@@ -136,3 +136,22 @@ def test_bringing_up_keeps_a_ramp_a_ramp():
 def test_what_does_not_go_together_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Architecture(**options)
+
+
+def test_the_work_of_a_pixel_is_counted_as_the_convolutions_do_it():
+    # 0.231 million, as the published graph has it: counted by hand from the layers of the paper's table
+    assert Architecture().multiplications(3) == pytest.approx(0.2302e6, rel=1e-3)
+    counted = []
+
+    def count(module, given, out):
+        counted.append(out[0].numel() / out.shape[1] * module.weight.numel())
+
+    network = SPANet(4, 4, 8, output="blend", blocks=4, prior=True)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d) and module is not network.attention.conv2:
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.rand(1, 4, 32, 48))
+    # two of the attention module's convolutions run in parts, past their own forward
+    parts = 4 * 2 * 8 * 32 * 8 * 12
+    assert (sum(counted) + parts) / (32 * 48) == network.architecture.multiplications(4)
