@@ -192,7 +192,7 @@ def _ways(card: ModelCard) -> Iterator[tuple[str, str, str]]:
 
 
 def plan_scene_windows(
-    size: int, window_px: int, reach_px: int, shared: bool
+    size: int, window_px: int, reach_px: int, shared: bool, align_px: int = 1
 ) -> list[PaddedWindow]:
     """The windows a scene of `size` px is cut into, chunk by chunk, as the pipeline does.
 
@@ -200,7 +200,7 @@ def plan_scene_windows(
     """
     extent = Window(0, 0, size, size)
     if shared:
-        cut = plan_chunks((size, size), window_px, reach_px, MASK_REACH_PX)
+        cut = plan_chunks((size, size), window_px, reach_px, MASK_REACH_PX, align_px)
     else:
         (sizes,) = normalize_chunks(chunk_px((size, size)), (size,))
         cut = ChunkLayout(sizes, sizes)
@@ -208,7 +208,7 @@ def plan_scene_windows(
     for row, height in _offsets(cut.rows):
         for col, width in _offsets(cut.cols):
             region = Window(col, row, width, height).grow(MASK_REACH_PX, extent)
-            plans += plan_windows(region, window_px, reach_px, extent, cut.ends)
+            plans += plan_windows(region, window_px, reach_px, extent, cut.ends, align_px)
     return plans
 
 
@@ -222,7 +222,8 @@ def scene_rate(declouder: Declouder, size: int) -> tuple[float, float]:
     card = declouder.card
     _, cost = window_cost(declouder.backend.name.split()[0], "", on_blocks=card.blocks > 1)
     reach_px = declouder.card.halo_px or 0
-    plans = plan_scene_windows(size, declouder.window_px, reach_px, cost.shared)
+    align_px = architecture_of(card).align_px
+    plans = plan_scene_windows(size, declouder.window_px, reach_px, cost.shared, align_px)
     side = max(max(p.padded.shape_yx) for p in plans)
     image = _image(len(declouder.card.channels), side)
 

@@ -19,6 +19,7 @@ from geodecloud.backends import choose_backend, choose_device_name, window_cost
 from geodecloud.compute.engine import cpu_count, is_elsewhere
 from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_limit
 from geodecloud.errors import OptionError, SceneError, WindowPlanError
+from geodecloud.models.architecture import architecture_of
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card, shipped_cards
 from geodecloud.options import Options
@@ -184,7 +185,7 @@ def decide(
         window_px=side if elsewhere else room.window_px,
         halo_px=halo_px,
         chunk_px=room.chunk_px,
-        layout=_choose_layout(metadata, room.window_px, halo_px)
+        layout=_choose_layout(metadata, card, room.window_px, halo_px)
         if cost.shared and not own_chunks
         else None,
         workers=room.workers,
@@ -323,6 +324,9 @@ def _fit_memory(
     return found
 
 
-def _choose_layout(metadata: Metadata, window_px: int, halo_px: int) -> ChunkLayout:
+def _choose_layout(
+    metadata: Metadata, card: ModelCard, window_px: int, halo_px: int
+) -> ChunkLayout:
     """Chunks for a backend that prepares for one kind of window, see `plan_chunks`."""
-    return plan_chunks(metadata.grid.shape_yx, window_px, halo_px, MASK_REACH_PX)
+    align_px = architecture_of(card).align_px if card.kind == "spanet" else 1
+    return plan_chunks(metadata.grid.shape_yx, window_px, halo_px, MASK_REACH_PX, align_px)

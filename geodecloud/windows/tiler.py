@@ -127,7 +127,7 @@ def chunk_px(shape_yx: tuple[int, int]) -> int:
 
 
 def plan_chunks(
-    shape_yx: tuple[int, int], window_px: int, halo_px: int, margin_px: int
+    shape_yx: tuple[int, int], window_px: int, halo_px: int, margin_px: int, align_px: int = 1
 ) -> ChunkLayout:
     """Cut a scene into chunks of which each is one window, all of them of one size.
 
@@ -142,11 +142,13 @@ def plan_chunks(
     window_px : wished side of a core, exceeded by an eighth at most; below 512 px a chunk has several
     halo_px : context on every side of a window
     margin_px : px around a chunk that its windows compute, too
+    align_px : windows begin at multiples of it, and so do chunks: else there would be windows of many sizes
     """
+    margin_px = -(-margin_px // align_px) * align_px
     most = max(int(window_px * (1 + _SLACK)), 512) - 2 * margin_px
     edge = halo_px + margin_px
     height, width = shape_yx
-    rows, cols = _edged(height, most, edge), _edged(width, most, edge)
+    rows, cols = _edged(height, most, edge, align_px), _edged(width, most, edge, align_px)
     return ChunkLayout(rows, cols, (_ends(rows, halo_px), _ends(cols, halo_px)))
 
 
@@ -158,12 +160,13 @@ def _ends(sizes: tuple[int, ...], halo_px: int) -> tuple[int, ...]:
     return halo_px, sum(sizes) - halo_px - rest
 
 
-def _edged(length: int, most: int, edge: int) -> tuple[int, ...]:
+def _edged(length: int, most: int, edge: int, align_px: int) -> tuple[int, ...]:
     """Parts of one size, at most `most`, the first and last larger by `edge`; what is over is last."""
     count = max(1, -(-(length - 2 * edge) // most))
     if count == 1:
         return (length,)
-    size, rest = divmod(length - 2 * edge, count)
+    size = (length - 2 * edge) // count // align_px * align_px
+    rest = length - 2 * edge - size * count
     return (size + edge, *(size,) * (count - 2), size + edge + rest)
 
 

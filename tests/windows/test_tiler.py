@@ -110,6 +110,47 @@ def test_padded_is_every_existing_pixel_within_the_halo_of_the_core(both, window
 
 
 @given(
+    extents_with_region(most=60),
+    st.integers(1, 40),
+    st.integers(0, 20),
+    st.sampled_from([2, 4, 8]),
+)
+def test_aligned_windows_begin_and_end_at_multiples_or_where_the_scene_does(
+    both, window_px, halo_px, align_px
+):
+    extent, region = both
+    extent, region = (
+        w._replace(col_off=w.col_off - extent.col_off, row_off=w.row_off - extent.row_off)
+        for w in (extent, region)
+    )
+    plans = plan_windows(region, window_px, halo_px, extent, align_px=align_px)
+    inside, _ = times_covered([p.core for p in plans], region)
+    assert (inside == 1).all()
+    for plan in plans:
+        for window in plan.core, plan.padded:
+            assert pixels(window) <= pixels(extent)
+            ends = (
+                (window.col_off, window.col_off + window.width, extent.width),
+                (window.row_off, window.row_off + window.height, extent.height),
+            )
+            for begin, end, last in ends:
+                assert begin % align_px == 0
+                assert end % align_px == 0 or end == last
+        around = plan.core.grow(halo_px, extent)
+        assert pixels(around) <= pixels(plan.padded)
+
+
+@given(st.integers(1, 12000), st.integers(200, 2000), st.sampled_from([4, 8]))
+def test_aligned_chunks_begin_at_multiples(length, window_px, align_px):
+    halo_px = 38 * align_px
+    cut = plan_chunks((length, length), window_px, halo_px, 9, align_px)
+    assert sum(cut.rows) == length
+    assert all(end % align_px == 0 for end in np.cumsum(cut.rows)[:-1])
+    assert all(end % align_px == 0 for end in cut.ends[0])
+    assert len(set(cut.rows[1:-1])) <= 1
+
+
+@given(
     st.tuples(st.integers(1, 9000), st.integers(1, 9000)),
     st.integers(50, 1200),
     st.integers(0, 60),
