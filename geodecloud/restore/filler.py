@@ -22,6 +22,7 @@ from geodecloud.restore.composite import (
     classify_pixels,
     hiding_share,
 )
+from geodecloud.restore.ground_around import RIM_REACH_PX
 from geodecloud.restore.network import around_wanted
 from geodecloud.restore.other_dates import unpack
 from geodecloud.restore.references import (
@@ -52,7 +53,7 @@ class ChunkSeer:
     @property
     def halo_px(self) -> int:
         """Context a chunk must bring."""
-        return self.restorer.predictor.context_px
+        return self.restorer.predictor.context_px + RIM_REACH_PX
 
     def __call__(
         self,
@@ -69,10 +70,15 @@ class ChunkSeer:
         _, usable = self.restorer.validity(dn, valid)
         if self.restorer.check:
             self.restorer.check_values(dn, valid, core, padded)
-        view = core.relative_to(padded).slices_yx
-        may_change = np.ones(core.shape_yx, bool) if allowed is None else allowed[view]
+        region = core.grow(RIM_REACH_PX, self.restorer.extent)
+        view = region.relative_to(padded).slices_yx
+        may_change = np.ones(region.shape_yx, bool) if allowed is None else allowed[view]
         known = None if clouds is None else clouds[view]
-        return self.restorer.look(dn, usable, known, may_change, core, padded, around)
+        restored, opacity = self.restorer.look(
+            dn, usable, known, may_change, region, padded, around
+        )
+        inner = core.relative_to(region).slices_yx
+        return np.ascontiguousarray(restored[:, *inner]), opacity[inner]
 
 
 @dataclass(frozen=True)

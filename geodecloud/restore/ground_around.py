@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, grey_dilation
 
 from geodecloud.models.card import PRIOR_PX
 from geodecloud.restore.composite import hiding_share
@@ -28,6 +29,9 @@ Bool = NDArray[np.bool_]
 
 #: A pixel that the first pass sees with less opacity than this, away from the rims of clouds, is clear.
 CLEAR_OPACITY = 0.1
+#: Width of a cloud's rim, and how far from a pixel it depends whether it lies in one.
+_RIM_PX = 4
+RIM_REACH_PX = _RIM_PX + 3
 #: From so much of it unknown on, ground that is carried from afar is trusted less.
 _KNOWN = 0.8
 #: How far a block is not known if its ground comes from blocks 1, 2, 4 ... times as wide.
@@ -88,6 +92,16 @@ def finer(prior: Array, times: int) -> Array:
     return prior
 
 
+def _over_rims(share: Array) -> Array:
+    """The share (H, W) widened over the rims of clouds, where a network sees too little of them."""
+    if not share.any():
+        return share
+    y, x = np.mgrid[-_RIM_PX : _RIM_PX + 1, -_RIM_PX : _RIM_PX + 1]
+    wide = grey_dilation(share, footprint=np.hypot(y, x) <= _RIM_PX)
+    # running sums would leave crumbs
+    return np.maximum(share, gaussian_filter(wide, 1, radius=RIM_REACH_PX - _RIM_PX))
+
+
 @dataclass(frozen=True)
 class GroundAround:
     """The prior of a whole scene, in blocks of `PRIOR_PX` from its corner.
@@ -118,8 +132,9 @@ class GroundAround:
     ) -> Array:
         """Where cloud hides the ground, what is around it in place of what a network makes up.
 
-        The nearer the opacity comes to hiding the ground, the more of it (`hiding_share`); none of it where
-        it is brought from all over the scene, or nothing of it is clear.
+        The nearer the opacity comes to hiding the ground, the more of it (`hiding_share`), over the cloud's rim, too;
+        none of it where it is brought from all over the scene, or nothing of it is clear. What is said of a
+        pixel depends on the opacity at most `RIM_REACH_PX` away.
 
         Parameters
         ----------
@@ -130,6 +145,7 @@ class GroundAround:
         share = np.nan_to_num(hiding_share(opacity, opaque))
         if hides is not None:
             share[hides] = 1
+        share = _over_rims(share)
         if not share.any():
             return restored
         ground, unknown = self.pixels(window)

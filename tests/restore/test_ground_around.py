@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from geodecloud.models.card import PRIOR_PX
 from geodecloud.restore.ground_around import (
+    RIM_REACH_PX,
     GroundAround,
     block_sums,
     carry_ground,
@@ -106,11 +107,15 @@ def test_only_where_cloud_hides_the_ground_the_surroundings_stand_in_for_it():
     told[40, 33] = True
     window = Window(0, 0, 96, 96)
     filled = around.fill(made_up, opacity, 0.8, window, told)
-    assert (filled[:, clear] == np.float32(0.9)).all()
-    assert (filled[:, opacity < 0.6] == np.float32(0.9))[..., ~told[opacity < 0.6]].all()
+    assert (filled[:, 72:] == np.float32(0.9)).all()
+    assert (filled[:, 32:64, 66] < 0.6).all()  # over the rim of the cloud, whatever its opacity
+    assert (filled[:, 32:64, 72:] == np.float32(0.9)).all()
+    far = np.hypot(*(n - m for n, m in zip(np.mgrid[:96, :96], (40, 33), strict=True))) > 8
+    thin = (opacity < 0.5) & far  # and not in the rim of what is told to hide the ground
+    assert (filled[:, thin] == np.float32(0.9)).all()
     np.testing.assert_allclose(filled[:, opacity >= 0.8], 0.3, atol=1e-5)
     np.testing.assert_allclose(filled[:, told], 0.3, atol=1e-5)
-    assert (np.diff(filled[0, 50, 32:64]) <= 1e-6).all()  # no edge
+    assert (np.diff(filled[0, 50, 44:64]) <= 1e-6).all()  # no edge
 
 
 def test_where_nothing_is_clear_the_network_has_the_last_word():
@@ -119,3 +124,17 @@ def test_where_nothing_is_clear_the_network_has_the_last_word():
     made_up, opacity = np.full((1, 40, 40), 0.2, np.float32), np.ones((40, 40), np.float32)
     filled = around.fill(made_up, opacity, 0.8, Window(0, 0, 40, 40))
     np.testing.assert_array_equal(filled, made_up)
+
+
+def test_what_is_said_of_a_pixel_depends_on_no_more_than_the_rim_around_it():
+    rng = np.random.default_rng(5)
+    opacity = (rng.random((64, 64)) ** 6).astype(np.float32)
+    around = GroundAround(
+        np.stack([np.full((8, 8), 0.2, np.float32), np.zeros((8, 8), np.float32)])
+    )
+    made_up = rng.random((1, 64, 64)).astype(np.float32)
+    whole = around.fill(made_up, opacity, 0.6, Window(0, 0, 64, 64))
+    part = Window(16, 8, 40, 33)
+    filled = around.fill(made_up[:, *part.slices_yx], opacity[part.slices_yx], 0.6, part)
+    inner = np.s_[RIM_REACH_PX:-RIM_REACH_PX, RIM_REACH_PX:-RIM_REACH_PX]
+    np.testing.assert_array_equal(filled[:, *inner], whole[:, *part.slices_yx][:, *inner])
