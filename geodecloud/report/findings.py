@@ -63,7 +63,7 @@ class Finding:
         elif self.found is not None:
             said.append(f"found {self.found}")
         if self.count is not None and self.count > 1:
-            said.append(f"{self.count} of them in all")
+            said.append(f"{self.count} in all")
         return f"{self.state:<12} {self.check:<13} {': '.join(filter(None, said))}"
 
 

@@ -57,7 +57,7 @@ def choose_windows(
     changed_at = rng.permutation(np.argwhere(changed))
     anywhere = rng.permutation(np.argwhere(np.ones_like(changed)))
     most = max(count - 1, 1) if len(changed_at) < changed.size else count
-    cells = dict.fromkeys(tuple(cell) for cell in (*changed_at[:most], *anywhere))
+    cells = dict.fromkeys((int(row), int(col)) for row, col in (*changed_at[:most], *anywhere))
     windows = []
     for row, col in list(cells)[:count]:
         # corners of cells are those of chunks, too, where seams would be

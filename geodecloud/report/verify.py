@@ -190,6 +190,8 @@ class _Pixels:
             yield not_checked("made again", self.hindrance)
         elif self.depth.windows:
             yield from self._make_again(layers, done, self.decisions)
+        else:
+            yield not_checked("made again", "no window was asked for")
 
     def _layers(self) -> Layers:
         """Scene and result, lazily, on one grid."""
