@@ -18,7 +18,7 @@ from geodecloud.raster.raster_file import RasterFile
 from geodecloud.raster.reader import open_raster
 from geodecloud.report.findings import Finding, failed, not_checked, ok
 from geodecloud.report.made_by import MadeBy
-from geodecloud.report.pixels import UnreadableError
+from geodecloud.report.strips import UnreadableError
 from geodecloud.scene.metadata import VALID, Metadata
 from geodecloud.scene.tags import kept_tags
 from geodecloud.source import Source
