@@ -98,11 +98,16 @@ class Journal:
     def written(self) -> dict[str, list[tuple[int, int]]]:
         """All results by their path below the folder of results, and what they looked like."""
         looks: dict[str, list[tuple[int, int]]] = {}
-        for path in sorted(self.folder.rglob("*.json")):
-            record = self.read(path.relative_to(self.folder).as_posix().removesuffix(".json"))
-            for name, seen in ({} if record is None else record.outputs).items():
+        for record in self.records().values():
+            for name, seen in record.outputs.items():
                 looks.setdefault(name, []).append(seen)
         return looks
+
+    def records(self) -> dict[str, Record]:
+        """The records of all scenes that can be read, by their keys, sorted."""
+        paths = sorted(self.folder.rglob("*.json"))
+        keys = [path.relative_to(self.folder).as_posix().removesuffix(".json") for path in paths]
+        return {key: record for key in keys if (record := self.read(key)) is not None}
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"

@@ -24,6 +24,7 @@ from geodecloud.cli.flags import in_flags
 from geodecloud.cli.options import batch_options, scene_options, verbosity, with_format
 from geodecloud.cli.terminal import remarks
 from geodecloud.cli.training import evaluate, simulate, train
+from geodecloud.cli.verify import verify
 from geodecloud.errors import GeodecloudError, OptionError, WindowPlanError
 
 log = logging.getLogger("geodecloud")
@@ -83,6 +84,7 @@ def main() -> None:
     geodecloud SCENE --out OUT     is short for: geodecloud run SCENE --out OUT
     geodecloud batch FOLDER --out-dir DIR     all scenes and products in a folder; goes on if stopped
     geodecloud info SCENE          what is known about a scene, and which model fits
+    geodecloud verify OUT --source SCENE     whether a result keeps what is promised of it
     geodecloud models list         the models there are
     """  # noqa: D301  # click wants the very character
 
@@ -288,5 +290,5 @@ def bench(
     click.echo(tables)
 
 
-for command in (train, evaluate, simulate):
+for command in (train, evaluate, simulate, verify):
     main.add_command(command)

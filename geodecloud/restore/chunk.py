@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geodecloud.masks.sources import HIDING
 from geodecloud.restore.composite import MASK_REACH_PX, Bool, classify_pixels
 from geodecloud.restore.ground_around import GroundAround
-from geodecloud.scene.gaps import Gaps
+from geodecloud.scene.gaps import Gaps, find_data
 from geodecloud.scene.reflectance import FEW_PX, Codec, check_values
 from geodecloud.windows.tiler import Window
 
@@ -191,19 +191,9 @@ class ChunkRestorer:
         ----------
         rules : which numbers are no measurements; None: those of the scene
         """
-        nodata = self.codec.nodata
-        missing = np.zeros(dn.shape, bool)
-        if nodata is not None and np.isfinite(nodata):
-            missing = dn == nodata
-        if np.issubdtype(dn.dtype, np.floating):
-            missing |= ~np.isfinite(dn)
-        gaps = (rules or self.gaps).find(dn[list(self.channels)])
-        data_bands = [i for i in range(len(dn)) if i != self.alpha] or [0]
-        has_data: Bool = ~(np.all(missing[data_bands], axis=0) | np.all(gaps, axis=0))
-        usable: Bool = ~np.any(missing[list(self.channels)] | gaps, axis=0)
-        if valid is not None:
-            has_data, usable = has_data & valid, usable & valid
-        return has_data, usable
+        return find_data(
+            dn, valid, self.codec.nodata, rules or self.gaps, self.channels, self.alpha
+        )
 
     def check_values(
         self, dn: NDArray[Any], valid: Bool | None, core: Window, padded: Window

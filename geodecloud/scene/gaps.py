@@ -7,6 +7,7 @@ network's reach.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +54,46 @@ class Gaps:
         """The rules without the limit to brightness: DN taken for reflectance must not pass for gaps."""
         low, high = _limits(codec, np.inf)
         return replace(self, low=low, high=high) if self.low else self
+
+
+def find_missing(dn: NDArray[Any], nodata: float | None) -> Bool:
+    """Which values (C, H, W) stand for no data: the number, and of floats what is not finite."""
+    missing = np.zeros(dn.shape, bool)
+    if nodata is not None and np.isfinite(nodata):
+        missing = dn == nodata
+    if np.issubdtype(dn.dtype, np.floating):
+        missing |= ~np.isfinite(dn)
+    return missing
+
+
+def find_data(
+    dn: NDArray[Any],
+    valid: Bool | None,
+    nodata: float | None,
+    gaps: Gaps,
+    channels: Sequence[int],
+    alpha: int | None,
+) -> tuple[Bool, Bool]:
+    """Pixels (H, W) with data in any band, and pixels with data in all restored bands.
+
+    Parameters
+    ----------
+    dn : (C, H, W)
+    valid : (H, W), what a mask says; None: it says nothing
+    nodata : number that stands for no data, or None
+    gaps : further numbers that are no measurements
+    channels : 0-based bands that are restored
+    alpha : 0-based band that is a mask and no data, or None
+    """
+    missing = find_missing(dn, nodata)
+    channels = list(channels)
+    holes = gaps.find(dn[channels])
+    data_bands = [i for i in range(len(dn)) if i != alpha] or [0]
+    has_data: Bool = ~(np.all(missing[data_bands], axis=0) | np.all(holes, axis=0))
+    usable: Bool = ~np.any(missing[channels] | holes, axis=0)
+    if valid is not None:
+        has_data, usable = has_data & valid, usable & valid
+    return has_data, usable
 
 
 def gap_rules(codec: Codec, sample: NDArray[Any] | None) -> Gaps:

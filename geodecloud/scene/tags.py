@@ -32,10 +32,7 @@ def read_tags(src: DatasetReader, index: int = 0) -> dict[str, dict[str, str]]:
 def write_tags(dst: DatasetWriter, tags: Tags, index: int = 0) -> None:
     """Write tags of the dataset, or of the 1-based band `index`; what cannot be written is told."""
     for namespace, values in tags.items():
-        items = _xml_items(values) if _is_xml(namespace) else values
-        if namespace.startswith("json:"):
-            items = {}  # GDAL's GeoTIFF knows only tags with a key, and rasterio has lost the text
-        written = {key: value for key, value in items.items() if key not in _TAKEN}
+        written = _writable(namespace, values)
         if len(written) < len(values):
             owner = f"band {index}" if index else "the scene"
             names = ", ".join(repr(key) for key in values if key not in written)
@@ -46,6 +43,23 @@ def write_tags(dst: DatasetWriter, tags: Tags, index: int = 0) -> None:
                 stacklevel=2,
             )
         dst.update_tags(index, ns=namespace or None, **written)
+
+
+def kept_tags(tags: Tags) -> Tags:
+    """The tags without those that `write_tags` has to leave out."""
+    return {
+        name: values if _is_xml(name) else kept
+        for name, values in tags.items()
+        if (kept := _writable(name, values))
+    }
+
+
+def _writable(namespace: str, values: Mapping[str, str]) -> dict[str, str]:
+    """What rasterio can write of a namespace, as it has to be given."""
+    if namespace.startswith("json:"):
+        return {}  # GDAL's GeoTIFF knows only tags with a key, and rasterio has lost the text
+    items = _xml_items(values) if _is_xml(namespace) else values
+    return {key: value for key, value in items.items() if key not in _TAKEN}
 
 
 def _is_xml(namespace: str) -> bool:
