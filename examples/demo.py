@@ -18,7 +18,7 @@ import click
 import numpy as np
 import rasterio
 
-from geodecloud.report.describe import write_before_after
+from geodecloud.report.pictures import write_before_after
 from geodecloud.training.metrics import psnr_db
 
 HERE = Path(__file__).parent
