@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from geodecloud.raster.reader import open_raster, read_metadata
+from geodecloud.errors import SceneIOError
 from geodecloud.raster.targets import check_file
+from geodecloud.report.pair import Look, ScenePair
 from geodecloud.scene.bands import canonical_name
 
 #: Colours of the provenance codes in pictures: nodata, observed, restored, synthesised, left, other date.
@@ -23,25 +25,79 @@ PROVENANCE_RGB = np.array(
 )
 
 
-def write_before_after(
-    before: str | Path, after: str | Path, png: str | Path, provenance: str | Path | None = None
-) -> Path:
-    """Write a PNG: the scene before, after and, if given, its provenance, side by side.
+#: Below this share of a look, clear pixels do not stand for the scene.
+_FEW = 0.02
+#: Gamma of pictures: ground is dark, and screens show little of what is near black.
+_GAMMA = 0.8
+#: What is shown where there is no data.
+_NODATA_GREY = 128
+_GAP_PX = 8
 
-    Red, green and blue by name, or the first bands; both pictures get one stretch, the 1st to
-    99th percentile of the result, so that they can be compared. At most 1024 px a side.
+
+@dataclass(frozen=True)
+class Stretch:
+    """Values to the brightness of a screen; the same for every picture that is to be compared.
+
+    Attributes
+    ----------
+    low, high : (3,) values that become black and white
     """
-    images = [_read_rgb(path) for path in (before, after)]
-    shown = images[1][:, images[1].any(axis=0)]
-    low, high = np.percentile(shown, [1, 99], axis=1)
-    panels = []
-    for image in images:
-        unit = np.clip((image - low[:, None, None]) / (high - low + 1e-12)[:, None, None], 0, 1)
-        panels.append((255 * unit**0.8).astype(np.uint8))
-    if provenance is not None:
-        codes = _read_small(provenance, [1])[0].astype(int)
-        panels.append(PROVENANCE_RGB[codes].transpose(2, 0, 1))
-    return write_picture(join(panels, axis=2, gap_px=8), Path(png))
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rgb: NDArray[Any], shown: NDArray[np.bool_]) -> Stretch:
+        """From the 2nd to the 98th percentile of some pixels (h, w) of an image (3, h, w)."""
+        if not shown.any():
+            return cls(np.zeros(3), np.ones(3))
+        low, high = np.percentile(rgb[:, shown].astype(np.float64), [2, 98], axis=1)
+        return cls(low, high)
+
+    def apply(self, rgb: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """The picture (3, h, w) of an image; grey where there is no data."""
+        low, high = self.low[:, None, None], self.high[:, None, None]
+        with np.errstate(invalid="ignore"):
+            unit = np.clip((rgb.astype(np.float32) - low) / np.maximum(high - low, 1e-12), 0, 1)
+        drawn = np.where(valid, 255 * np.nan_to_num(unit) ** _GAMMA, _NODATA_GREY)
+        return np.rint(drawn).astype(np.uint8)
+
+
+def colour_channels(names: Sequence[str | None]) -> tuple[int, int, int]:
+    """0-based bands shown as red, green and blue: those by name, else the first three; or grey."""
+    known = [canonical_name(name) for name in names]
+    if {"B04", "B03", "B02"} <= set(known):
+        return known.index("B04"), known.index("B03"), known.index("B02")
+    return (0, 1, 2) if len(known) >= 3 else (0, 0, 0)
+
+
+def draw_before_after(
+    look: Look, rgb: Sequence[int], clear: NDArray[np.bool_] | None = None
+) -> list[NDArray[np.uint8]]:
+    """Both pictures (3, h, w) of a look, in one stretch: that of the scene's clear ground.
+
+    Parameters
+    ----------
+    rgb : which bands of the look are red, green and blue
+    clear : pixels (h, w) that show ground; None: those that were not changed
+    """
+    if clear is None:
+        clear = look.unchanged
+    if clear.mean() < _FEW:  # nothing is clear: what the result shows has to do
+        before, clear = look.after, look.valid
+    else:
+        before = look.before
+    stretch = Stretch.of(before[list(rgb)], clear)
+    return [stretch.apply(image[list(rgb)], look.valid) for image in (look.before, look.after)]
+
+
+def write_before_after(pair: ScenePair, png: str | Path, width_px: int = 2000) -> Path:
+    """Write a PNG of at most `width_px`: the scene before and after, side by side."""
+    rgb = colour_channels(pair.source.metadata.names)
+    chosen = sorted(set(rgb))
+    look = pair.look((width_px, (width_px - _GAP_PX) // 2), chosen)
+    pictures = draw_before_after(look, [chosen.index(i) for i in rgb])
+    return write_picture(join(pictures, axis=2, gap_px=_GAP_PX), Path(png))
 
 
 def join(pictures: Sequence[NDArray[np.uint8]], axis: int, gap_px: int) -> NDArray[np.uint8]:
@@ -61,24 +117,10 @@ def write_picture(picture: NDArray[np.uint8], path: Path) -> Path:
     shape = {"width": width, "height": height, "count": 3, "dtype": "uint8"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a picture needs no place
-        with rasterio.open(path, "w", **options, **shape) as dst:
-            dst.write(picture)
+        try:
+            with rasterio.open(path, "w", **options, **shape) as dst:
+                dst.write(picture)
+        except RasterioError as error:
+            raise SceneIOError(f"{path} cannot be written: {error}") from error
     path.with_name(path.name + ".aux.xml").unlink(missing_ok=True)
     return path
-
-
-def _read_rgb(path: str | Path) -> NDArray[np.float64]:
-    names = [canonical_name(name) for name in read_metadata(path).names]
-    wanted = ["B04", "B03", "B02"]
-    if set(wanted) <= set(names):
-        indexes = [names.index(name) + 1 for name in wanted]
-    else:
-        indexes = [1, 2, 3] if len(names) >= 3 else [1, 1, 1]
-    return _read_small(path, indexes).astype(np.float64)
-
-
-def _read_small(path: str | Path, indexes: Sequence[int]) -> NDArray[Any]:
-    with open_raster(path) as src:
-        shrink = max(1, -(-max(src.shape) // 1024))
-        shape = (len(indexes), src.height // shrink, src.width // shrink)
-        return src.read(list(indexes), out_shape=shape)
