@@ -19,7 +19,7 @@ from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import check_target
 from geodecloud.report.embed import jpeg_uri
 from geodecloud.report.page import open_result
-from geodecloud.report.pictures import PROVENANCE_RGB, colour_channels, draw_before_after
+from geodecloud.report.pictures import PROVENANCE_RGB, draw_small
 from geodecloud.report.shares import MEANINGS, css_colour, name_of
 from geodecloud.report.templating import render
 from geodecloud.restore.composite import Provenance
@@ -142,12 +142,9 @@ def _pictures(out: Path, scene: Path) -> tuple[str, ...]:
     """Small pictures before and after; none where either cannot be read."""
     try:
         pair, _ = open_result(out, scene)
-        rgb = colour_channels(pair.source.metadata.names)
-        chosen = sorted(set(rgb))
-        look = pair.look((_THUMB_PX, _THUMB_PX), chosen)
+        drawn = draw_small(pair, (_THUMB_PX, _THUMB_PX))
     except GeodecloudError:
         return ()
-    drawn = draw_before_after(look, [chosen.index(i) for i in rgb])
     return tuple(jpeg_uri(picture, _THUMB_BYTES) for picture in drawn)
 
 

@@ -35,9 +35,9 @@ def png_uri(
     Where it would be larger than `most_bytes`, every second pixel is shown, and so on.
     """
     table = dict.fromkeys(range(256), (0, 0, 0, 0))
-    table |= {i: (*map(int, rgb), 255) for i, rgb in colours.items()}
+    table |= {i: (red, green, blue, 255) for i, (red, green, blue) in colours.items()}
     while True:
-        encoded = _encode(indexes[None], table, driver="PNG", zlevel=9)
+        encoded = _encode(indexes[None], table, driver="PNG")
         if len(encoded) <= most_bytes or min(indexes.shape) < 64:
             return _uri("image/png", encoded)
         indexes = np.ascontiguousarray(indexes[::2, ::2])

@@ -78,7 +78,8 @@ def _draw(name: str, nm: float | None, before: Floats, after: Floats) -> Histogr
         low, high = low - 0.5, high + 0.5
     counts = [np.histogram(values, _BINS, (low, high))[0] for values in (before, after)]
     top = max(int(each.max()) for each in counts) or 1
-    lines = [_steps(each / top) for each in counts]
+    # roots, so that the few pixels of cloud can be seen beside those of the ground
+    lines = [_steps(np.sqrt(each / top)) for each in counts]
     area = f"{lines[0]}V{HEIGHT:g}H0Z"
     figures = [
         Numbers(float(v.mean()), float(np.median(v)), float(np.percentile(v, 98)))

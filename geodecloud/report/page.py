@@ -28,7 +28,7 @@ from geodecloud.report.overlays import (
     draw_provenance,
 )
 from geodecloud.report.pair import Look, ScenePair, read_result_tags
-from geodecloud.report.pictures import colour_channels, draw_before_after
+from geodecloud.report.pictures import Colours, draw_before_after
 from geodecloud.report.recorded import Recorded
 from geodecloud.report.shares import count_shares, pixel_km2
 from geodecloud.report.templating import render
@@ -150,14 +150,14 @@ def _facts(pair: ScenePair, recorded: Recorded) -> list[tuple[str, str]]:
 def _picture(pair: ScenePair, look: Look, provenance: str | None) -> dict[str, Any]:
     """Both pictures, and what a caption says of them."""
     names, grid = pair.source.metadata.names, pair.source.metadata.grid
-    rgb = colour_channels(names)
+    colours = Colours.of(names)
     height, width = look.valid.shape
     clear = None
     if provenance is not None:
         codes = read_look([(provenance, 1)], (height, width), codes=True)[0]
         clear = look.valid & (codes == Provenance.OBSERVED)
-    before, after = (jpeg_uri(p, _MOST_BYTES) for p in draw_before_after(look, rgb, clear))
-    kinds = [names[i] or f"band {i + 1}" for i in dict.fromkeys(rgb)]
+    before, after = (jpeg_uri(p, _MOST_BYTES) for p in draw_before_after(look, colours, clear))
+    kinds = [names[i] or f"band {i + 1}" for i in dict.fromkeys(colours.channels)]
     in_metres = pixel_km2(grid) is not None
     return {
         "before": before,

@@ -47,12 +47,16 @@ class Stretch:
     high: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rgb: NDArray[Any], shown: NDArray[np.bool_]) -> Stretch:
-        """From the 2nd to the 98th percentile of some pixels (h, w) of an image (3, h, w)."""
+    def of(cls, rgb: NDArray[Any], shown: NDArray[np.bool_], true_colour: bool) -> Stretch:
+        """From the 2nd to the 98th percentile of some pixels (h, w) of an image (3, h, w).
+
+        In true colour the three have one stretch, so that grey stays grey; else each has its own.
+        """
         if not shown.any():
             return cls(np.zeros(3), np.ones(3))
-        low, high = np.percentile(rgb[:, shown].astype(np.float64), [2, 98], axis=1)
-        return cls(low, high)
+        pixels = rgb[:, shown].astype(np.float64)
+        low, high = np.percentile(pixels, [2, 98], axis=None if true_colour else 1)
+        return cls(np.broadcast_to(low, 3), np.broadcast_to(high, 3))
 
     def apply(self, rgb: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """The picture (3, h, w) of an image; grey where there is no data."""
@@ -63,40 +67,69 @@ class Stretch:
         return np.rint(drawn).astype(np.uint8)
 
 
-def colour_channels(names: Sequence[str | None]) -> tuple[int, int, int]:
-    """0-based bands shown as red, green and blue: those by name, else the first three; or grey."""
-    known = [canonical_name(name) for name in names]
-    if {"B04", "B03", "B02"} <= set(known):
-        return known.index("B04"), known.index("B03"), known.index("B02")
-    return (0, 1, 2) if len(known) >= 3 else (0, 0, 0)
+@dataclass(frozen=True)
+class Colours:
+    """Which bands are shown as red, green and blue.
+
+    Attributes
+    ----------
+    channels : 0-based bands
+    are_true : whether they are red, green and blue by their names
+    """
+
+    channels: tuple[int, int, int]
+    are_true: bool
+
+    @classmethod
+    def of(cls, names: Sequence[str | None]) -> Colours:
+        """Those by name, else the first three; of fewer, the first in grey."""
+        known = [canonical_name(name) for name in names]
+        if {"B04", "B03", "B02"} <= set(known):
+            return cls((known.index("B04"), known.index("B03"), known.index("B02")), True)
+        return cls((0, 1, 2) if len(known) >= 3 else (0, 0, 0), False)
+
+    @property
+    def needed(self) -> list[int]:
+        """The bands, each once and in order."""
+        return sorted(set(self.channels))
+
+    def within(self, chosen: Sequence[int]) -> Colours:
+        """The same, counted among some bands only."""
+        red, green, blue = (chosen.index(i) for i in self.channels)
+        return Colours((red, green, blue), self.are_true)
 
 
 def draw_before_after(
-    look: Look, rgb: Sequence[int], clear: NDArray[np.bool_] | None = None
+    look: Look, colours: Colours, clear: NDArray[np.bool_] | None = None
 ) -> list[NDArray[np.uint8]]:
     """Both pictures (3, h, w) of a look, in one stretch: that of the scene's clear ground.
 
     Parameters
     ----------
-    rgb : which bands of the look are red, green and blue
+    colours : counted among the bands of the look
     clear : pixels (h, w) that show ground; None: those that were not changed
     """
     if clear is None:
         clear = look.unchanged
     if clear.mean() < _FEW:  # nothing is clear: what the result shows has to do
-        before, clear = look.after, look.valid
+        shown, clear = look.after, look.valid
     else:
-        before = look.before
-    stretch = Stretch.of(before[list(rgb)], clear)
-    return [stretch.apply(image[list(rgb)], look.valid) for image in (look.before, look.after)]
+        shown = look.before
+    rgb = list(colours.channels)
+    stretch = Stretch.of(shown[rgb], clear, colours.are_true)
+    return [stretch.apply(image[rgb], look.valid) for image in (look.before, look.after)]
+
+
+def draw_small(pair: ScenePair, most_yx: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Pictures (3, h, w) of a scene before and after, of at most so many px."""
+    colours = Colours.of(pair.source.metadata.names)
+    look = pair.look(most_yx, colours.needed)
+    return draw_before_after(look, colours.within(colours.needed))
 
 
 def write_before_after(pair: ScenePair, png: str | Path, width_px: int = 2000) -> Path:
     """Write a PNG of at most `width_px`: the scene before and after, side by side."""
-    rgb = colour_channels(pair.source.metadata.names)
-    chosen = sorted(set(rgb))
-    look = pair.look((width_px, (width_px - _GAP_PX) // 2), chosen)
-    pictures = draw_before_after(look, [chosen.index(i) for i in rgb])
+    pictures = draw_small(pair, (width_px, (width_px - _GAP_PX) // 2))
     return write_picture(join(pictures, axis=2, gap_px=_GAP_PX), Path(png))
 
 
