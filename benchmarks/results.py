@@ -24,7 +24,7 @@ import rasterio
 
 from geodecloud import __version__
 from geodecloud.models.catalogue import get_card, shipped_cards
-from geodecloud.report.describe import write_picture
+from geodecloud.report.pictures import write_picture
 from geodecloud.scene.bands import SENTINEL2_NM
 from geodecloud.training.clouds import SKIES, simulate_clouds
 from geodecloud.training.config import Config

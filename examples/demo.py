@@ -4,7 +4,8 @@
 
     python examples/demo.py FOLDER
 
-Nothing here does what the command line does not: it runs ``geodecloud scene.tif --out clear.tif``.
+Nothing here does what the command line does not: it runs ``geodecloud scene.tif --out clear.tif`` and
+``geodecloud report clear.tif``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import click
 import numpy as np
 import rasterio
 
-from geodecloud.report.describe import write_before_after
 from geodecloud.training.metrics import psnr_db
 
 HERE = Path(__file__).parent
@@ -39,12 +39,18 @@ def read(path: Path) -> np.ndarray:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def main(folder: Path) -> None:
-    """Make FOLDER/scene.tif, clear it, and write FOLDER/before_after.png."""
+    """Make FOLDER/scene.tif, clear it, and write FOLDER/before_after.png and FOLDER/report.html."""
     folder.mkdir(parents=True, exist_ok=True)
     scene, truth, clear = folder / "scene.tif", folder / "truth.tif", folder / "clear.tif"
-    clear.unlink(missing_ok=True)
+    codes, picture, page = (
+        folder / name for name in ("codes.tif", "before_after.png", "report.html")
+    )
+    geodecloud = Path(sys.executable).with_name("geodecloud")
+    for path in (clear, codes, picture, page):
+        path.unlink(missing_ok=True)
     execute(sys.executable, HERE / "make_scene.py", scene, "--clear", truth)
-    execute(Path(sys.executable).with_name("geodecloud"), scene, "--out", clear)
+    execute(geodecloud, scene, "--out", clear, "--provenance", codes, "--quicklook", picture)
+    execute(geodecloud, "report", clear, "--source", scene, "--provenance", codes, "--html", page)
 
     before, after, ground = read(scene), read(clear), read(truth)
     changed = (before != after).any(axis=0)
@@ -53,7 +59,7 @@ def main(folder: Path) -> None:
         f"the scene without clouds, which a made-up scene has: PSNR {psnr_db(before * 1e-4, ground * 1e-4):.1f} dB "
         f"before, {psnr_db(after * 1e-4, ground * 1e-4):.1f} dB after."
     )
-    print(f"Look at it: {write_before_after(scene, clear, folder / 'before_after.png')}")
+    print(f"Look at it: {picture}, or in a browser: {page}")
 
 
 if __name__ == "__main__":

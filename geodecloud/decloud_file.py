@@ -63,6 +63,7 @@ class Report:
     source_date: str | None = None
     confidence: str | None = None
     references: dict[str, int] = field(default_factory=dict)
+    quicklook: str | None = None
 
     def share(self, code: Provenance) -> float:
         """Share of the scene's valid pixels with this code, 0 to 1."""
@@ -78,6 +79,7 @@ def decloud_scene(
     cloud_map: str | Path | None = None,
     source_date: str | Path | None = None,
     confidence: str | Path | None = None,
+    quicklook: str | Path | None = None,
     progress: Progress = False,
     **options: Unpack[FileKeywords],
 ) -> Report:
@@ -89,6 +91,7 @@ def decloud_scene(
     provenance, cloud_map : further rasters to write, on the same grid
     source_date, confidence : with `references`: the day that a filled pixel comes from, and its expected
         error, see `geodecloud.pipeline.Declouded`
+    quicklook : a PNG to write of before and after, side by side
     progress : show a bar, on a terminal or in a notebook; or a function to be called with the
         number of pixels just written
     **options : see `geodecloud.options.FileOptions`
@@ -104,7 +107,7 @@ def decloud_scene(
         "source_date": source_date,
         "confidence": confidence,
     }
-    return decloud_file(src, dst, FileOptions.of(options), layers, progress)
+    return decloud_file(src, dst, FileOptions.of(options), layers, progress, quicklook)
 
 
 def decloud_file(
@@ -113,24 +116,27 @@ def decloud_file(
     asked: FileOptions,
     layers: Mapping[str, str | Path | None],
     progress: Progress = False,
+    quicklook: str | Path | None = None,
 ) -> Report:
     """The story of one scene from file to file.
 
     Parameters
     ----------
     layers : files of further rasters, by the names of `geodecloud.raster.outputs.LAYERS`
-    src, dst, progress : see `decloud_scene`
+    src, dst, progress, quicklook : see `decloud_scene`
     """
     with gdal_settings():
         source = open_source(src, asked.resolution, asked.s2_offset)
         references = open_references(source, asked) if asked.references else []
-        outputs = _plan_outputs(source, references, dst, layers, asked)
+        outputs = _plan_outputs(source, references, dst, layers, asked, quicklook)
         decisions = decide(source.metadata, source.sample(), asked)
         _log_decisions(source, decisions)
         metadata = _tagged(source, references, decisions, asked)
         scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
         result = decloud(scene, asked, source.metadata, decisions, dates)
         files, counts = _write(source, references, metadata, outputs, result, asked, progress)
+        if outputs.quicklook is not None:
+            _write_quicklook(outputs.quicklook, source, dst)
         return _report(source, references, outputs, decisions, files, counts)
 
 
@@ -140,6 +146,7 @@ def _plan_outputs(
     dst: str | Path,
     layers: Mapping[str, str | Path | None],
     asked: FileOptions,
+    quicklook: str | Path | None,
 ) -> Outputs:
     """Where everything goes; nothing that is read, or written, is written over."""
     for name in ("source_date", "confidence"):
@@ -152,7 +159,7 @@ def _plan_outputs(
     is_dated = source.facts is not None and source.facts.time is not None
     item = item_path(source.path, is_dated, dst, asked.layout, asked.stac)
     inputs = [*source.files, *others, *own]
-    return plan_outputs(dst, asked.layout, source.band_names, layers, item, inputs)
+    return plan_outputs(dst, asked.layout, source.band_names, layers, item, inputs, quicklook)
 
 
 def _log_decisions(source: Source, decisions: Decisions) -> None:
@@ -188,8 +195,8 @@ def _write(
     if "source_date" in layers:
         also.append((layers["source_date"], counts.days))
     with outputs.folder(), ExitStack() as stack:
-        if outputs.item is not None:
-            check_target(outputs.item, asked.overwrite)
+        for path in outputs.beside:
+            check_target(path, asked.overwrite)
         if progress is True:
             height, width = metadata.grid.shape_yx
             progress = stack.enter_context(progress_bar(height * width))
@@ -213,7 +220,7 @@ def _write(
             _write_item(
                 outputs.item, source, references, rasters, result.decisions, counts.pixels, asked
             )
-    written = [raster.path for raster in rasters] + ([outputs.item] if outputs.item else [])
+    written = [raster.path for raster in rasters] + outputs.beside
     return tuple(str(path) for path in written), counts
 
 
@@ -234,6 +241,14 @@ def _write_item(
     others = [reference.source.path for reference in references]
     is_cog = asked.file_format.name == "cog"
     write_text(item, describe_item(item, *about, is_cog=is_cog, references=others))
+
+
+def _write_quicklook(png: Path, source: Source, dst: str | Path) -> None:
+    """The picture of what is on the disk now: the scene, and the finished result."""
+    from geodecloud.report.pair import ScenePair
+    from geodecloud.report.pictures import write_before_after
+
+    write_before_after(ScenePair.of(source, dst), png)
 
 
 class Counter:
@@ -319,4 +334,5 @@ def _report(
         source_date=layers.get("source_date"),
         confidence=layers.get("confidence"),
         references=filled,
+        quicklook=None if outputs.quicklook is None else str(outputs.quicklook),
     )

@@ -39,6 +39,10 @@ class Source(Protocol):
         """The files on disk that are read."""
 
     @property
+    def band_places(self) -> list[tuple[str, int]]:
+        """Where GDAL finds each band: a file, and the 1-based band in it."""
+
+    @property
     def metadata(self) -> Metadata:
         """Everything it says besides its pixels."""
 

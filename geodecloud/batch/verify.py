@@ -100,7 +100,7 @@ def verify_folder(
 
 def _by_key(scenes: Sequence[FoundScene]) -> dict[str, FoundScene]:
     """Scenes by the keys of their records; a copy of another one has a key of its own."""
-    keys = {}
+    keys: dict[str, FoundScene] = {}
     for scene in scenes:
         end = "" if scene.twin is None else _COPY
         keys.setdefault((scene.place / scene.name).as_posix() + end, scene)

@@ -22,6 +22,7 @@ import click
 from geodecloud._version import __version__
 from geodecloud.cli.flags import in_flags
 from geodecloud.cli.options import batch_options, scene_options, verbosity, with_format
+from geodecloud.cli.report import report
 from geodecloud.cli.terminal import remarks
 from geodecloud.cli.training import evaluate, simulate, train
 from geodecloud.cli.verify import verify
@@ -102,6 +103,7 @@ def main() -> None:
     help="Write the date a filled pixel comes from, days since 1970-01-01 (uint16).",
 )
 @click.option("--confidence", help="Write the expected error of filled pixels (float32).")
+@click.option("--quicklook", metavar="PNG", help="Write a picture of before and after.")
 @scene_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
@@ -118,17 +120,17 @@ def run(
     from geodecloud.decloud_file import decloud_scene
 
     with remarks(quiet, verbose):
-        report = decloud_scene(
+        done = decloud_scene(
             scene,
             out,
             progress=sys.stderr.isatty() and not quiet,
             **with_format(options, creation_options),
         )
         if as_json:
-            click.echo(json.dumps(dataclasses.asdict(report)))
+            click.echo(json.dumps(dataclasses.asdict(done)))
             return
-        log.info("%s", summary(report))
-        click.echo(report.out)
+        log.info("%s", summary(done))
+        click.echo(done.out)
 
 
 @main.command()
@@ -173,25 +175,23 @@ def batch(
         log.info("%s: %s %s", outcome.scene, outcome.state, outcome.reason)
 
     with remarks(quiet, verbose):
-        report = decloud_folder(
+        done = decloud_folder(
             folders,
             out_dir,
             on_outcome=log_outcome,
             **with_format(options, creation_options),
         )
-    click.echo(
-        json.dumps(dataclasses.asdict(report)) if as_json else in_flags(format_table(report))
-    )
-    if report.failed:
+    click.echo(json.dumps(dataclasses.asdict(done)) if as_json else in_flags(format_table(done)))
+    if done.failed:
         sys.exit(1)
 
 
-def summary(report: Any) -> str:
+def summary(done: Any) -> str:
     """One line: how much of the scene is observed, restored, invented, left."""
     from geodecloud.restore.composite import Provenance
 
-    valid = sum(report.pixels.values()) - report.pixels["nodata"]
-    shares = {code: 100 * report.pixels[code.name.lower()] / max(valid, 1) for code in Provenance}
+    valid = sum(done.pixels.values()) - done.pixels["nodata"]
+    shares = {code: 100 * done.pixels[code.name.lower()] / max(valid, 1) for code in Provenance}
     other = shares[Provenance.OTHER_DATE]
     return (
         f"{shares[Provenance.OBSERVED]:.1f} % observed and untouched, "
@@ -290,5 +290,5 @@ def bench(
     click.echo(tables)
 
 
-for command in (train, evaluate, simulate, verify):
+for command in (train, evaluate, simulate, verify, report):
     main.add_command(command)

@@ -25,6 +25,7 @@ _MORE = (
     "references",
     "source_date",
     "confidence",
+    "quicklook",
 )
 _NAME = "|".join((*(field.name for field in dataclasses.fields(Options)), *_MORE))
 _VALUE = r"""\[[^\]]*\]|"[^"]*"|'[^']*'|[-+]?\w+(?:[-.:/]\w+)*"""

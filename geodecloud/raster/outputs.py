@@ -41,18 +41,25 @@ class Outputs:
     bands : the file of each band; None: `dst` is one file of all bands
     layers : further rasters on the same grid, by the name of what they hold, see `LAYERS`
     item : the STAC Item, or None
+    quicklook : a picture of before and after, or None
     """
 
     dst: PathLike
     bands: tuple[Path, ...] | None = None
     layers: Mapping[str, PathLike] = field(default_factory=dict)
     item: Path | None = None
+    quicklook: Path | None = None
+
+    @property
+    def beside(self) -> list[Path]:
+        """Local files that are written after the rasters."""
+        return [path for path in (self.item, self.quicklook) if path is not None]
 
     @property
     def paths(self) -> list[PathLike]:
         """All files that will be written."""
         images: Sequence[PathLike] = [self.dst] if self.bands is None else self.bands
-        return [*images, *self.layers.values(), *([] if self.item is None else [self.item])]
+        return [*images, *self.layers.values(), *self.beside]
 
     def rasters(
         self,
@@ -105,6 +112,7 @@ def plan_outputs(
     layers: Mapping[str, PathLike | None],
     item: Path | None,
     inputs: Sequence[PathLike | None],
+    quicklook: PathLike | None = None,
 ) -> Outputs:
     """Decide where files go, and refuse what would write over an input or another output.
 
@@ -114,11 +122,12 @@ def plan_outputs(
     band_names : names of the files of single bands. Bands of one name have their number in it, too
     layers : files of further rasters, by name; None where one is not wanted
     inputs : files, masks, areas of interest and models that are read; None is skipped
+    quicklook : a PNG of before and after, or None
 
     Raises
     ------
     OptionError
-        If single bands are to be written to an address.
+        If single bands or a quicklook are to be written to an address, or that is to be no PNG.
     SceneIOError
         If a path is named twice.
     """
@@ -129,9 +138,19 @@ def plan_outputs(
         names = [_short(re.sub(r"[^\w.-]+", "_", name)) for name in band_names]
         bands = tuple(Path(dst) / f"{name}.tif" for name in _distinct(names))
     wanted = {name: path for name, path in layers.items() if path is not None}
-    outputs = Outputs(dst, bands, wanted, item)
+    outputs = Outputs(dst, bands, wanted, item, _picture_path(quicklook))
     _refuse_clashes(inputs, [*([] if bands is None else [dst]), *outputs.paths])
     return outputs
+
+
+def _picture_path(quicklook: PathLike | None) -> Path | None:
+    if quicklook is None:
+        return None
+    if is_remote(quicklook) or Path(quicklook).suffix.lower() != ".png":
+        raise OptionError(
+            f"a quicklook is a local PNG, and {quicklook} is not; such as quicklook='clear.png'"
+        )
+    return Path(quicklook)
 
 
 def item_path(

@@ -62,6 +62,11 @@ class RasterFile:
         """The file, and for a VRT those it is made of."""
         return source_files(self.path) if self.archive is None else [self.archive]
 
+    @property
+    def band_places(self) -> list[tuple[str, int]]:
+        """The bands of this file."""
+        return [(self.path, index) for index in range(1, self.metadata.count + 1)]
+
     @cached_property
     def metadata(self) -> Metadata:
         """Everything the file says besides its pixels."""

@@ -81,8 +81,8 @@ def failed(
     check: str, about: str, *, found: Any = None, expected: Any = None, **more: Any
 ) -> Finding:
     """A promise that is broken."""
-    texts = [None if value is None else shorten(value) for value in (found, expected)]
-    return Finding(check, State.FAILED, about, *texts, **more)
+    was, should = (None if value is None else shorten(value) for value in (found, expected))
+    return Finding(check, State.FAILED, about, found=was, expected=should, **more)
 
 
 @dataclass(frozen=True)

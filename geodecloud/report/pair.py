@@ -1,205 +1,153 @@
-"""A scene and its result, opened side by side: all that is checked with pixels."""
+"""A scene and what was made of it, looked at together from afar."""
 
 from __future__ import annotations
 
-import functools
-import operator
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
 
-from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
-from geodecloud.masks.areas import open_aoi
-from geodecloud.masks.sources import open_clouds, open_data_area
+from geodecloud.errors import SceneError
+from geodecloud.raster.look import BandPlace, look_shape, read_look, read_valid_look
+from geodecloud.raster.outputs import plan_outputs
 from geodecloud.raster.raster_file import RasterFile
-from geodecloud.report.findings import Finding, failed, not_checked
-from geodecloud.report.made_by import MadeBy
-from geodecloud.report.pixels import Comparison, Layers, Rules
-from geodecloud.report.reproduction import MadeAgain, again, choose_windows, decide_again
-from geodecloud.report.result import Result, compare_layer
-from geodecloud.report.strips import compare, strip_rows
-from geodecloud.restore.decisions import Decisions
-from geodecloud.scene.cube import Cube
-from geodecloud.scene.gaps import Gaps
+from geodecloud.raster.reader import read_metadata
+from geodecloud.scene.metadata import Metadata
 from geodecloud.source import Source
-from geodecloud.windows.tiler import Window
+
+Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Depth:
-    """How closely a result is looked at.
+class Look:
+    """The same bands before and after, thinned out alike.
 
     Attributes
     ----------
-    windows : how many are made again
-    seed : of where they lie
-    tolerance : largest difference that they may have, in DN of integers or 0.0001 of reflectance
-    workers : threads; None: one per core
+    before, after : (band, h, w), in the scene's dtype
+    valid : (h, w), True where both have data
+    step : how many pixels of the scene, in a row, make one
+    """
+
+    before: NDArray[Any]
+    after: NDArray[Any]
+    valid: Bool
+    step: int
+
+    @property
+    def unchanged(self) -> Bool:
+        """Pixels (h, w) with data that are the same before and after."""
+        same: Bool = (self.before == self.after).all(axis=0) & self.valid
+        return same
+
+
+@dataclass(frozen=True)
+class ScenePair:
+    """A scene and the result made of it.
+
+    Attributes
+    ----------
+    source : the scene
+    out : the result, a file or a folder of single bands
+    places : where the bands of the result are
+    """
+
+    source: Source
+    out: str
+    places: Sequence[BandPlace]
+
+    @classmethod
+    def of(cls, source: Source, out: str | Path) -> ScenePair:
+        """The pair of a scene and its result.
+
+        Raises
+        ------
+        SceneError
+            If the result has another grid or other bands than the scene.
+        SceneIOError
+            If either cannot be read.
+        """
+        out = str(out)
+        if os.path.isdir(out):
+            planned = plan_outputs(out, "bands", source.band_names, {}, None, []).bands or ()
+            if not all(path.is_file() for path in planned):
+                raise SceneError(
+                    f"{out} is a folder without {planned[0].name}, which would be the first band of "
+                    f"{source.path}; name the file that was written"
+                )
+            places = [(str(path), 1) for path in planned]
+        else:
+            places = RasterFile.at(out).band_places
+        pair = cls(source, out, places)
+        pair._check()
+        return pair
+
+    def _check(self) -> None:
+        scene, result = self.source.metadata, self.metadata
+        theirs, ours = (
+            f"{count} bands on {about.grid}, from {about.grid.place(0, 0)}"
+            for count, about in ((scene.count, scene), (len(self.places), result))
+        )
+        same_place = scene.grid.transform.almost_equals(result.grid.transform)
+        same_shape = scene.grid.shape_yx == result.grid.shape_yx
+        if not (same_place and same_shape and scene.count == len(self.places)):
+            raise SceneError(
+                f"{self.out} was not made of {self.source.path}: it has {ours}, and that has {theirs}"
+            )
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """What the result says about itself; of single bands, the first."""
+        return read_metadata(self.places[0][0])
+
+    def shape_of_look(self, most_yx: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of a look of at most so many px."""
+        return look_shape(self.source.metadata.grid.shape_yx, most_yx)
+
+    def look(self, most_yx: tuple[int, int], channels: Sequence[int] | None = None) -> Look:
+        """Some bands from afar, before and after.
+
+        Parameters
+        ----------
+        channels : 0-based; None: all
+        """
+        scene, shape = self.source.metadata, self.shape_of_look(most_yx)
+        chosen = range(scene.count) if channels is None else channels
+        before_at, after_at = (
+            [places[i] for i in chosen] for places in (self.source.band_places, self.places)
+        )
+        before, after = read_look(before_at, shape), read_look(after_at, shape)
+        valid = read_valid_look(before_at[0][0], shape) & read_valid_look(after_at[0][0], shape)
+        for nodata in {scene.nodata, self.metadata.nodata} - {None}:
+            valid &= (before != nodata).any(axis=0)
+        for image in (before, after):
+            if np.issubdtype(image.dtype, np.floating):
+                valid &= np.isfinite(image).all(axis=0)
+        step = max(1, round(scene.grid.shape_yx[0] / shape[0]))
+        return Look(before, after, valid, step)
+
+
+def read_result_tags(out: str | Path) -> dict[str, str]:
+    """The tags of a result: of a file, or of the first file in a folder of single bands.
 
     Raises
     ------
-    OptionError
-        If a number is below 0.
+    SceneError
+        If a folder holds no GeoTIFF.
+    SceneIOError
+        If it cannot be read.
     """
-
-    windows: int = 3
-    seed: int = 0
-    tolerance: float = 1.0
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("windows", "seed", "tolerance"):
-            if getattr(self, name) < 0:
-                raise OptionError(f"{name} is 0 or more, not {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A result beside its scene.
-
-    Attributes
-    ----------
-    result, source : the two
-    made_by : how the result says it was made
-    depth : how closely it is looked at
-    codes : provenance (y, x), lazily; None: there is none to go by
-    wrong : what is wrong with it besides its pixels
-    decisions : what a run decides of the scene; None: see `hindrance`
-    hindrance : why the result cannot be made again here
-    side : of the chunks that are compared, px
-    """
-
-    result: Result
-    source: Source
-    made_by: MadeBy
-    depth: Depth
-    codes: da.Array | None
-    wrong: tuple[Finding, ...]
-    decisions: Decisions | None
-    hindrance: str
-    side: int
-
-    @classmethod
-    def of(
-        cls,
-        result: Result,
-        source: Source,
-        made_by: MadeBy,
-        provenance: str | Path | None,
-        depth: Depth,
-    ) -> Pair:
-        """Open all that is needed; nothing is read but a sample of the scene."""
-        metadata = source.metadata
-        side = strip_rows(metadata.count, metadata.grid.shape_yx[1], metadata.dtypes[0])
-        codes, wrong = _open_codes(provenance, source, side)
-        decisions, hindrance = None, made_by.hindrance()
-        if not hindrance and made_by.options is not None:
-            try:
-                decisions = decide_again(source, again(made_by.options))
-            except GeodecloudError as error:
-                hindrance = str(error)
-        return cls(result, source, made_by, depth, codes, wrong, decisions, hindrance, side)
-
-    def check(self) -> Iterator[Finding]:
-        """Compare all of it, then make windows again."""
-        yield from self.wrong
-        layers = self._layers()
-        done = compare(layers, self._rules(), self.side, self.result.name, self.depth.workers)
-        yield from done.findings()
-        if self.decisions is None:
-            yield not_checked("bands passed", self.hindrance)
-            yield not_checked("made again", self.hindrance)
-        elif self.depth.windows:
-            yield from self._make_again(layers, done, self.decisions)
-        else:
-            yield not_checked("made again", "no window was asked for")
-
-    def _layers(self) -> Layers:
-        """Scene and result, lazily, on one grid."""
-        scene = self.source.open(self.side)
-        cube = Cube.of(scene)
-        area = open_data_area(cube)
-        return Layers(
-            scene=scene.data,
-            result=self.result.open(self.side),
-            valid=None if area is None else area[0],
-            may_change=self._may_change(cube),
-            mask=self.result.expected_mask(self.source, scene, self.side),
-            masks=self.result.masks(self.side),
-            codes=self.codes,
-        )
-
-    def _may_change(self, cube: Cube) -> da.Array | None:
-        """Where mask and area of interest that were asked for let pixels change; None: not known."""
-        decisions, asked = self.decisions, self.made_by.options
-        if decisions is None or asked is None:
-            return None
-        pixels, metadata = cube.array.data, self.source.metadata
-        allowed = []
-        try:
-            if asked.aoi is not None:
-                allowed.append(open_aoi(asked.aoi, metadata.grid, pixels.chunks[-2:]))
-            if decisions.mask_kind == "given":
-                scale, offset = decisions.formula
-                known = replace(asked, scale=scale, offset=offset)
-                clouds = open_clouds(cube, (pixels, cube.index), metadata, known)
-                allowed += [] if clouds is None else [clouds[0] > 0]
-        except GeodecloudError:  # such as a classifier that is not installed
-            return None
-        return functools.reduce(operator.and_, allowed) if allowed else None
-
-    def _rules(self) -> Rules:
-        metadata, decisions = self.result.whole, self.decisions
-        return Rules(
-            nodata=metadata.nodata if decisions is None else decisions.codec.nodata,
-            gaps=Gaps() if decisions is None else decisions.gaps,
-            alpha=metadata.alpha,
-            channels=None if decisions is None else decisions.channels,
-            has_references=self.made_by.has_references,
-        )
-
-    def _make_again(
-        self, layers: Layers, done: Comparison, decisions: Decisions
-    ) -> Iterator[Finding]:
-        assert self.made_by.options is not None
-        height, width = self.source.metadata.grid.shape_yx
-        windows = choose_windows(
-            done.changed, Window(0, 0, width, height), self.depth.windows, self.depth.seed
-        )
-        asked = replace(again(self.made_by.options), workers=self.depth.workers)
-        made = MadeAgain(self.source, asked, decisions, windows)
-        try:
-            made.compute()
-        except GeodecloudError as error:  # such as a reference that cannot be read
-            yield not_checked("made again", str(error))
-            return
-        judged = self.made_by.is_exact
-        yield from made.compare(
-            layers.result,
-            layers.codes if judged else None,
-            self.depth.tolerance if judged else float("inf"),
-            self.made_by.version_note,
-        )
-        if not judged:
-            yield not_checked(
-                "made again",
-                "it was made with less precision than float32 on a CPU: differences are told, not judged",
+    path = RasterFile.at(str(out)).path
+    if os.path.isdir(path):
+        bands = sorted(Path(path).glob("*.tif"))
+        if not bands:
+            raise SceneError(
+                f"{out} is a folder without GeoTIFFs; name the result that was written"
             )
-
-
-def _open_codes(
-    provenance: str | Path | None, source: Source, side: int
-) -> tuple[da.Array | None, tuple[Finding, ...]]:
-    """The provenance raster, lazily, and what is wrong with what it says besides its pixels."""
-    if provenance is None:
-        return None, ()
-    expected = source.metadata.single_band("uint8", 0, "provenance")
-    try:
-        file = RasterFile.at(str(provenance))
-        wrong = tuple(compare_layer(file.metadata, expected))
-        fits = file.metadata.grid.shape_yx == expected.grid.shape_yx and file.metadata.count == 1
-        return (file.open(side).data[0] if fits else None), wrong
-    except SceneIOError as error:
-        return None, (failed("provenance", str(error)),)
+        path = str(bands[0])
+    return dict(read_metadata(path).tags.get("", {}))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 
-from geodecloud.errors import GeodecloudError, SceneIOError
+from geodecloud.errors import GeodecloudError
 from geodecloud.raster.cog import find_cog_faults
 from geodecloud.raster.difference import PER_BAND, facts_of
 from geodecloud.raster.outputs import plan_outputs
 from geodecloud.raster.raster_file import RasterFile
-from geodecloud.raster.reader import open_raster
 from geodecloud.report.findings import Finding, failed, not_checked, ok
 from geodecloud.report.made_by import MadeBy
 from geodecloud.report.strips import UnreadableError
@@ -141,21 +140,6 @@ def _paths_of(out: str | Path, band_names: Sequence[str]) -> list[Path]:
     return paths
 
 
-def read_result_tags(out: str | Path) -> Mapping[str, str]:
-    """Tags of the default namespace of a result, before anything else is known of it."""
-    path = Path(out)
-    if path.is_dir():
-        files = sorted(path.glob("*.tif"))
-        if not files:
-            raise SceneIOError(
-                f"{out} is a folder without a .tif; name a result, or its folder of bands"
-            )
-        path = files[0]
-    with open_raster(path) as src:
-        tags: Mapping[str, str] = src.tags()
-        return tags
-
-
 def compare_layer(found: Metadata, expected: Metadata) -> list[Finding]:
     """What a layer such as provenance says otherwise than it should."""
     return [replace(one, check="provenance") for one in _differences(expected, found, None)]
@@ -168,7 +152,7 @@ def _differences(expected: Metadata, found: Metadata, file: str | None) -> list[
     for name, value in facts.items():
         other = there.get(name)
         if name in PER_BAND:
-            wrong += _band_differences(name, value, other, file)
+            wrong += _band_differences(name, value, other or (), file)
         elif other != value:
             wrong.append(_difference(name, value, other, file))
     if found.has_mask != expected.has_mask:

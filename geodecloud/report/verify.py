@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from geodecloud.errors import GeodecloudWarning, SceneIOError
+from geodecloud.errors import GeodecloudWarning, SceneError, SceneIOError
 from geodecloud.options import FileOptions
 from geodecloud.raster.gdal import gdal_settings
 from geodecloud.report.findings import Finding, Verification, failed, not_checked
 from geodecloud.report.made_by import MadeBy
-from geodecloud.report.pair import Depth as Depth  # who asks for a verification asks for it here
-from geodecloud.report.pair import Pair
-from geodecloud.report.result import Result, read_result_tags
+from geodecloud.report.pair import read_result_tags
+from geodecloud.report.result import Result
+from geodecloud.report.side_by_side import (
+    Depth as Depth,
+)  # who asks for a verification asks for it here
+from geodecloud.report.side_by_side import Pair
 from geodecloud.report.strips import UnreadableError
 from geodecloud.source import open_source
 
@@ -69,7 +72,7 @@ def _verify(
     """The story: what the result says of itself, its metadata, its layout, its pixels."""
     try:
         tags = read_result_tags(out)
-    except SceneIOError as error:
+    except (SceneError, SceneIOError) as error:
         yield failed("file", str(error))
         return
     made_by = MadeBy.of(tags, [Path(p).absolute().parent for p in (out, path)])

@@ -77,6 +77,11 @@ class Sentinel2Product:
         """The files on disk that are read."""
         return self.product.files
 
+    @property
+    def band_places(self) -> list[tuple[str, int]]:
+        """Each band has a file, at a pixel size that may be another than the scene's."""
+        return [(file.path, 1) for file in self.bands]
+
     @cached_property
     def facts(self) -> ProductFacts:
         """What the documents say."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.raster.targets import make_folder
-from geodecloud.report.describe import PROVENANCE_RGB, join, write_picture
+from geodecloud.report.pictures import PROVENANCE_RGB, join, write_picture
 from geodecloud.training.clouds import Array
 from geodecloud.training.evaluate import Score, decloud_pair
 from geodecloud.training.pairs import Pair
