@@ -23,9 +23,10 @@ from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.outputs import LAYERS, Outputs, item_path, plan_outputs
-from geodecloud.raster.staging import OutputRaster, write_text
+from geodecloud.raster.staging import OutputRaster
 from geodecloud.raster.storage import without_query
 from geodecloud.raster.targets import check_target
+from geodecloud.raster.whole_files import write_text
 from geodecloud.raster.writer import write_rasters
 from geodecloud.reference_file import ReferenceFile, open_references
 from geodecloud.restore.composite import Provenance

@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from geodecloud.errors import GeodecloudError
 from geodecloud.options import FileOptions
 from geodecloud.raster.reader import open_raster, read_metadata
-from geodecloud.raster.targets import check_file
+from geodecloud.raster.whole_files import replacing
 from geodecloud.restore.decisions import decide
 from geodecloud.scene.bands import canonical_name, describe
 from geodecloud.scene.metadata import Metadata
@@ -111,14 +111,13 @@ def join(pictures: Sequence[NDArray[np.uint8]], axis: int, gap_px: int) -> NDArr
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> Path:
     """Write (3, H, W) uint8 as PNG or, where the name says so, JPEG."""
-    check_file(path)
     jpeg = path.suffix in (".jpg", ".jpeg")
     options = {"driver": "JPEG", "quality": 88} if jpeg else {"driver": "PNG"}
     height, width = picture.shape[1:]
     shape = {"width": width, "height": height, "count": 3, "dtype": "uint8"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a picture needs no place
-        with rasterio.open(path, "w", **options, **shape) as dst:
+        with replacing(path) as part, rasterio.open(part, "w", **options, **shape) as dst:
             dst.write(picture)
     path.with_name(path.name + ".aux.xml").unlink(missing_ok=True)
     return path
