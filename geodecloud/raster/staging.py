@@ -12,7 +12,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,11 @@ import rasterio.shutil
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.options import FileFormat
 from geodecloud.raster.difference import find_difference
-from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
+from geodecloud.raster.gdal import GDAL_ERRORS, SCRATCH, gdal_settings, scratch_folder
 from geodecloud.raster.side_files import write_side_facts
 from geodecloud.raster.storage import is_remote, put
 from geodecloud.raster.targets import SIDECARS, check_file
-from geodecloud.raster.temporaries import PartFolder, remove_leftovers
+from geodecloud.raster.temporaries import PartFolder, part_folder, remove_leftovers
 from geodecloud.raster.whole_files import sync
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.tags import copy_option, write_missing_tags
@@ -137,7 +137,14 @@ class Staging:
     def _copy(self, raw: Path, final: Path) -> None:
         """Make a finished raster of a raw one, with all its tags."""
         options = self._options()
-        with gdal_settings(where_set=_of_overviews(options)):
+        where_set = _of_overviews(options)
+        with ExitStack() as stack:
+            if (
+                scratch := scratch_folder()
+            ) is not None:  # overviews in the making outlive a kill there
+                ours = part_folder(scratch / self.path.name)
+                where_set[SCRATCH] = str(stack.enter_context(ours))
+            stack.enter_context(gdal_settings(where_set=where_set))
             rasterio.shutil.copy(raw, final, **options)
         with rasterio.open(raw) as src, rasterio.open(final) as dst:
             write_missing_tags(src, dst)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import rasterio
 from conftest import textured_dn, write_raster
+from rasterio.env import get_gdal_config
 from rio_cogeo.cogeo import cog_validate
 
 import geodecloud
@@ -225,3 +226,25 @@ def test_a_target_made_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
         geodecloud.decloud_scene(scene, out, model="identity")
     assert out.read_text() == "theirs"
     assert sorted(tmp_path.iterdir()) == [out, scene]
+
+
+def test_what_gdal_puts_aside_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that the user has named for it, of which GDAL itself says what it takes."""
+    scene = write_raster(tmp_path / "scene.tif", textured_dn(1, 20, 30))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("CPL_TMPDIR", str(scratch))
+    with owner(scratch / "out.tif"):
+        pass
+    copy, taken = rasterio.shutil.copy, []
+
+    def look(*arguments: object, **options: object) -> None:
+        if options["driver"] == "COG":
+            taken.append(Path(get_gdal_config("CPL_TMPDIR", normalize=False)))
+            assert list(scratch.iterdir()) == [taken[-1]]
+        copy(*arguments, **options)
+
+    monkeypatch.setattr("rasterio.shutil.copy", look)
+    geodecloud.decloud_scene(scene, tmp_path / "out.tif", model="identity")
+    assert [folder.parent for folder in taken] == [scratch]
+    assert list(scratch.iterdir()) == []
