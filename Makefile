@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-min coverage check format lint types spelling docs flow wheel results benchmark clean
+.PHONY: demo test test-min coverage check format lint types spelling docs flow wheel results benchmark faults clean
 
 demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a picture of both
 	$(BIN)/python examples/demo.py demo
@@ -14,6 +14,9 @@ test: $(READY)  ## all tests; with GEODECLOUD_TEST_DATA set, also those on real 
 
 test-min: build/min/.ready  ## all tests with the lowest versions that pyproject.toml allows
 	build/min/bin/python -m pytest -q
+
+faults: $(READY)  ## 150 runs killed, interrupted and ended at drawn moments, and all other faults; takes minutes
+	GEODECLOUD_FAULTS=150 $(BIN)/python -m pytest -q tests/faults
 
 coverage: $(READY)  ## all tests; fails where less than 92 % of lines and branches are run
 	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered

@@ -22,10 +22,12 @@ from geodecloud.masks.selection import mask_path
 from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.raster.gdal import gdal_settings
+from geodecloud.raster.input_files import InputFiles
 from geodecloud.raster.outputs import LAYERS, Outputs, item_path, plan_outputs
-from geodecloud.raster.staging import OutputRaster, write_text
+from geodecloud.raster.staging import OutputRaster
 from geodecloud.raster.storage import without_query
 from geodecloud.raster.targets import check_target
+from geodecloud.raster.whole_files import write_text
 from geodecloud.raster.writer import write_rasters
 from geodecloud.reference_file import ReferenceFile, open_references
 from geodecloud.restore.composite import Provenance
@@ -128,16 +130,28 @@ def decloud_file(
     with gdal_settings():
         source = open_source(src, asked.resolution, asked.s2_offset)
         references = open_references(source, asked) if asked.references else []
-        outputs = _plan_outputs(source, references, dst, layers, asked, quicklook)
+        paths = _input_paths(source, references, asked)
+        inputs = InputFiles(paths)
+        outputs = _plan_outputs(source, references, dst, layers, asked, paths, quicklook)
         decisions = decide(source.metadata, source.sample(), asked)
         _log_decisions(source, decisions)
         metadata = _tagged(source, references, decisions, asked)
         scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
         result = decloud(scene, asked, source.metadata, decisions, dates)
-        files, counts = _write(source, references, metadata, outputs, result, asked, progress)
+        writing = (metadata, outputs, result, asked, progress)
+        files, counts = _write(source, references, inputs, *writing)
         if outputs.quicklook is not None:
             _write_quicklook(outputs.quicklook, source, dst)
         return _report(source, references, outputs, decisions, files, counts)
+
+
+def _input_paths(
+    source: Source, references: Sequence[ReferenceFile], asked: FileOptions
+) -> list[str | Path]:
+    """All files that are read."""
+    own = [mask_path(asked.mask), asked.aoi, asked.model_path]
+    others = [file for reference in references for file in reference.source.files]
+    return [*source.files, *others, *(path for path in own if path is not None)]
 
 
 def _plan_outputs(
@@ -146,6 +160,7 @@ def _plan_outputs(
     dst: str | Path,
     layers: Mapping[str, str | Path | None],
     asked: FileOptions,
+    inputs: Sequence[str | Path],
     quicklook: str | Path | None,
 ) -> Outputs:
     """Where everything goes; nothing that is read, or written, is written over."""
@@ -154,11 +169,8 @@ def _plan_outputs(
             raise OptionError(
                 f"{name} is about pixels that other dates filled; give references, too"
             )
-    own = [mask_path(asked.mask), asked.aoi, asked.model_path]
-    others = [file for reference in references for file in reference.source.files]
     is_dated = source.facts is not None and source.facts.time is not None
     item = item_path(source.path, is_dated, dst, asked.layout, asked.stac)
-    inputs = [*source.files, *others, *own]
     return plan_outputs(dst, asked.layout, source.band_names, layers, item, inputs, quicklook)
 
 
@@ -177,6 +189,7 @@ def _log_decisions(source: Source, decisions: Decisions) -> None:
 def _write(
     source: Source,
     references: Sequence[ReferenceFile],
+    inputs: InputFiles,
     metadata: Metadata,
     outputs: Outputs,
     result: Declouded,
@@ -194,6 +207,11 @@ def _write(
     also: list[tuple[Any, Any]] = [(layers["provenance"], counts.codes)]
     if "source_date" in layers:
         also.append((layers["source_date"], counts.days))
+
+    def computed() -> None:
+        inputs.check_unchanged()
+        release_memory()
+
     with outputs.folder(), ExitStack() as stack:
         for path in outputs.beside:
             check_target(path, asked.overwrite)
@@ -209,12 +227,21 @@ def _write(
                 overwrite=asked.overwrite,
                 progress=progress or None,
                 also=also,
-                computed=release_memory,
+                computed=computed,
             )
+        except SceneIOError:
+            inputs.check_unchanged()  # says more than what GDAL makes of it
+            raise
         except RasterioError as error:
+            inputs.check_unchanged()
             detail = error.__cause__ or error
             raise SceneIOError(
                 f"{source.path} cannot be read, it may be cut off or damaged: {detail}"
+            ) from error
+        except MemoryError as error:
+            raise MemoryError(
+                f"not enough memory for {source.path}: {error or 'no more is said'}. Give "
+                "max_memory='4GB', or what there is, or a smaller window, such as window=256"
             ) from error
         if outputs.item is not None:
             _write_item(

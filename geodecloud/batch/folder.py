@@ -28,7 +28,7 @@ from geodecloud.batch.jobs import (
     plan_jobs,
     reason_of,
 )
-from geodecloud.batch.journal import FOLDER, Record, remove_leftovers
+from geodecloud.batch.journal import FOLDER, Record
 from geodecloud.batch.summary import FolderReport, Outcome, write_footprints, write_summary
 from geodecloud.compute.engine import Threads, engine
 from geodecloud.decloud_file import Report, decloud_file
@@ -38,6 +38,7 @@ from geodecloud.options import FileOptions
 from geodecloud.raster.archives import ARCHIVES, RASTERS
 from geodecloud.raster.outputs import LAYERS
 from geodecloud.raster.reader import absolute
+from geodecloud.raster.temporaries import remove_leftovers
 
 if TYPE_CHECKING:
     from geodecloud.keywords import FileKeywords
@@ -101,8 +102,7 @@ def decloud_folder(
         outcomes = [job.outcome or Outcome(job.scene.path, "to do") for job in jobs]
         return FolderReport(str(out_dir), tuple(outcomes))
     with _only_one(batch.out_dir):
-        for path in remove_leftovers(batch.out_dir):
-            log.info("removed %s, left by a run that was killed", path)
+        remove_leftovers(batch.out_dir, below=True)
         jobs = plan_jobs(batch, scenes)
         outcomes = _do_all(batch, jobs, on_outcome)
         jobs, outcomes = _do_copies(batch, jobs, outcomes, on_outcome)
@@ -151,7 +151,7 @@ def _do_all(
             outcomes[to_do[place]] = outcome = replace(result, scene=job.scene.path)
             on_outcome(outcome)
         if spread:  # workers that died could not clean up
-            remove_leftovers(batch.out_dir)
+            remove_leftovers(batch.out_dir, below=True)
     return [outcome for outcome in outcomes if outcome is not None]
 
 

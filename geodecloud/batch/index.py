@@ -14,9 +14,9 @@ from geodecloud._version import __version__
 from geodecloud.batch.summary import SUMMARY
 from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
 from geodecloud.raster.gdal import gdal_settings
-from geodecloud.raster.staging import write_text
 from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import check_target
+from geodecloud.raster.whole_files import write_text
 from geodecloud.report.embed import jpeg_uri
 from geodecloud.report.page import open_result
 from geodecloud.report.pictures import PROVENANCE_RGB, draw_small

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -18,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from geodecloud.errors import SceneIOError
-from geodecloud.raster.staging import write_text
+from geodecloud.raster.whole_files import write_text
 
 #: Folder of the journal below that of the results.
 FOLDER = ".geodecloud"
-#: Names of temporary files and folders, ours and those of `geodecloud.raster.staging`.
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,8 @@ class Journal:
         """Replace the record of a scene in one step."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(asdict(record), indent=1, sort_keys=True))
+        # a batch has looked for leftovers when it began
+        write_text(path, json.dumps(asdict(record), indent=1, sort_keys=True), sweep=False)
 
     def sign(self, outputs: Sequence[Path]) -> dict[str, tuple[int, int]]:
         """What the results look like from outside, to see later whether they are still those."""
@@ -132,17 +129,6 @@ def fingerprint(inputs: Sequence[str | Path], parameters: Mapping[str, Any]) -> 
         except OSError as error:
             raise SceneIOError(f"{path} cannot be read: {error}") from error
     return digest.hexdigest()
-
-
-def remove_leftovers(out_dir: Path) -> list[Path]:
-    """Remove what a killed run was writing. Nobody else may be writing there."""
-    left = [path for path in sorted(out_dir.rglob(".*")) if _TEMPORARY.fullmatch(path.name)]
-    for path in left:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return left
 
 
 def look(status: os.stat_result) -> tuple[int, int]:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from geodecloud.batch.journal import FOLDER
-from geodecloud.raster.staging import write_text
+from geodecloud.raster.whole_files import replacing, write_text
 from geodecloud.scene.footprint import lonlat_footprint
 from geodecloud.scene.grid import Grid
 
@@ -93,11 +92,9 @@ def write_footprints(
     rows = [asdict(_as_result(outcome)) for outcome in outcomes]
     outlines = [None if grid is None else lonlat_footprint(grid) for grid in grids]
     frame = geopandas.GeoDataFrame(rows, geometry=outlines, crs="EPSG:4326")
-    part = out_dir / FOLDER / FOOTPRINTS
-    part.unlink(missing_ok=True)
     if rows:
-        frame.to_file(part, layer="scenes", driver="GPKG")
-        part.replace(out_dir / FOOTPRINTS)
+        with replacing(out_dir / FOOTPRINTS) as part:
+            frame.to_file(part, layer="scenes", driver="GPKG")
 
 
 def format_table(report: FolderReport) -> str:

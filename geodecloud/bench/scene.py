@@ -21,6 +21,7 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from geodecloud.models.card import ModelCard
+from geodecloud.raster.temporaries import part_folder
 
 Span = tuple[float, float]
 
@@ -90,8 +91,8 @@ def clear_scene(card: ModelCard, model: str, size: int, **options: Any) -> dict[
     """
     # each in a process of its own: a forked child's peak would begin with ours
     alone = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
-    with tempfile.TemporaryDirectory() as folder:
-        scene, out = Path(folder, "scene.tif"), Path(folder, "clear.tif")
+    with part_folder(Path(tempfile.gettempdir(), "bench.tif")) as folder:
+        scene, out = folder / "scene.tif", folder / "clear.tif"
         with alone() as pool:
             pool.submit(write_scene, scene, size, card.channel_names or ("B02",)).result()
         with alone() as pool:

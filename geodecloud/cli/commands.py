@@ -56,6 +56,9 @@ class DefaultCommand(click.Group):
         except GeodecloudError as error:
             click.echo(f"Error: {in_flags(str(error))}", err=True)
             sys.exit(2 if isinstance(error, OptionError | WindowPlanError) else 1)
+        except MemoryError as error:
+            click.echo(f"Error: {in_flags(str(error)) or 'not enough memory'}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Let Ctrl-C reach `main` under its own name: click would exit with 1."""

@@ -78,6 +78,7 @@ def evaluate(
 ) -> None:
     """Score models on pairs, through the same path as any scene, beside the baselines."""
     from geodecloud.raster.targets import check_file, make_folder
+    from geodecloud.raster.whole_files import write_text
     from geodecloud.scene.bands import parse_band_list
     from geodecloud.training.evaluate import evaluate_folder, pairs_for
     from geodecloud.training.panels import write_panels
@@ -97,7 +98,7 @@ def evaluate(
         write_csv(scores, csv)
     report = format_report(scores)
     if markdown:
-        markdown.write_text(report + "\n", encoding="utf-8")
+        write_text(markdown, report + "\n")
     rows = [dataclasses.asdict(score) for score in scores]
     click.echo(json.dumps(rows) if as_json else report)
 

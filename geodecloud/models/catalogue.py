@@ -56,8 +56,14 @@ def read_card(path: Path) -> ModelCard:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, 1 << 20)))
+        if "geodecloud" not in (header.get("__metadata__") or {}):
+            raise WeightsError(
+                f"{path} holds tensors but no geodecloud model card: not one of ours"
+            )
         return ModelCard.from_json(header["__metadata__"]["geodecloud"])
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except WeightsError:
+        raise
+    except (OSError, ValueError, AttributeError, TypeError, struct.error) as error:
         raise WeightsError(
             f"{path} is not a geodecloud weights file ({error}). A published .pth checkpoint is turned "
             "into one with: geodecloud models import CHECKPOINT --out FILE.safetensors"

@@ -13,18 +13,17 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from geodecloud.errors import SceneIOError, WeightsError
+from geodecloud.errors import WeightsError
 from geodecloud.models.architecture import architecture_of
 from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.catalogue import IDENTITY, SHIPPED, find_weights
 from geodecloud.models.spanet import DIRECTIONS, SPANet
 from geodecloud.models.tensors import CARD_KEY, hash_tensors, read_tensors
 from geodecloud.models.veil import PREFIX
-from geodecloud.raster.targets import check_file
+from geodecloud.raster.whole_files import replacing
 
 
 @dataclass(frozen=True)
@@ -99,19 +98,12 @@ def save_weights(
     ----------
     veil : tensors of `geodecloud.models.veil`, for a model that lifts veils
     """
-    check_file(path)
     whole = network.state_dict() | (veil or {})
     tensors = {name: t.detach().cpu().contiguous() for name, t in whole.items()}
     card = dataclasses.replace(card, sha256=tensor_hash(tensors), lifts_veil=bool(veil))
-    partial = Path(f"{path}.part")  # a kill half-way leaves what was there
-    try:
+    with replacing(Path(path)) as part:
         # not by save_file: nobody but its owner could read what that writes
-        partial.write_bytes(save(tensors, metadata={CARD_KEY: card.to_json()}))
-        partial.replace(path)
-    except (SafetensorError, OSError) as error:
-        raise SceneIOError(f"cannot write weights to {path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        part.write_bytes(save(tensors, metadata={CARD_KEY: card.to_json()}))
     return card
 
 

@@ -96,7 +96,7 @@ _LISTING = "GDAL_DISABLE_READDIR_ON_OPEN"
 #: No setting of GDAL's: what the user has asked for, for settings within settings.
 _ASKED = "GEODECLOUD_READDIR_ASKED"
 #: Where GDAL puts temporary files, such as overviews in the making.
-_SCRATCH = "CPL_TMPDIR"
+SCRATCH = "CPL_TMPDIR"
 #: What holds in this thread.
 _here = threading.local()
 
@@ -128,9 +128,9 @@ def gdal_settings(
     ours: dict[str, str | int] = {**_OURS, _ASKED: asked, _LISTING: listing, **more}
     replaced = {**_DEFAULTS, **(where_set or {})}
     ours |= {name: value for name, value in replaced.items() if _current(name) is not None}
-    folder = _current(_SCRATCH)
+    folder = _current(SCRATCH)
     if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
-        ours[_SCRATCH] = tempfile.gettempdir()
+        ours[SCRATCH] = tempfile.gettempdir()
     # rasterio gives back what was set before its first Env of a thread, and within it only what itself has set
     before = {name: _current(name) for name in ours} if hasenv() else {}
     outer = getattr(_here, "listing", None)
@@ -143,6 +143,14 @@ def gdal_settings(
         _here.listing = outer
         for name in ours:
             _give_back(name, before.get(name, _current(name)))
+
+
+def scratch_folder() -> Path | None:
+    """Where GDAL is to put temporary files, if somebody has said so and it can be written to."""
+    folder = _current(SCRATCH)
+    if folder is None or not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return Path(folder)
 
 
 def _give_back(name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,7 +101,7 @@ class Outputs:
         try:
             yield
         finally:
-            if not any(folder.iterdir()):
+            with suppress(OSError):  # something is in it, or somebody else has removed it
                 folder.rmdir()
 
 

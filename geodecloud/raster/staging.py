@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +25,12 @@ import rasterio.shutil
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.options import FileFormat
 from geodecloud.raster.difference import find_difference
-from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
+from geodecloud.raster.gdal import GDAL_ERRORS, SCRATCH, gdal_settings, scratch_folder
 from geodecloud.raster.side_files import write_side_facts
 from geodecloud.raster.storage import is_remote, put
 from geodecloud.raster.targets import SIDECARS, check_file
+from geodecloud.raster.temporaries import PartFolder, part_folder, remove_leftovers
+from geodecloud.raster.whole_files import sync
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.tags import copy_option, write_missing_tags
 
@@ -82,11 +82,18 @@ class Staging:
         else:
             # a link is written through, not replaced
             self.path = Path(os.path.realpath(raster.path))
-        # 50 letters are at most 200 bytes, and file systems allow a name 255
-        self.folder = self.path.with_name(f".{self.path.name[:50]}.{secrets.token_hex(4)}.part")
-        self.raw = self.folder / "raw" / "raw.tif"
-        self.final = self.folder / "final" / self.path.name
+        self.folder = PartFolder(self.path)
         self.dst: DatasetWriter | None = None
+
+    @property
+    def raw(self) -> Path:
+        """The file that takes the pixels."""
+        return self.folder.path / "raw" / "raw.tif"
+
+    @property
+    def final(self) -> Path:
+        """The finished file, on its way to its place."""
+        return self.folder.path / "final" / self.path.name
 
     def open(self) -> RasterTarget:
         """Create the raw file; what takes its blocks.
@@ -95,8 +102,10 @@ class Staging:
         and the end of an `__enter__` would leave the folder behind.
         """
         with _writing(self.raster.path):
+            remove_leftovers(self.path.parent)
+            self.folder.make()
             for file in (self.raw, self.final):
-                file.parent.mkdir(parents=True)
+                file.parent.mkdir()
             self._try_options()
             self.dst = rasterio.open(self.raw, "w", **_RAW, **self.raster.metadata.profile())
             self.raster.metadata.write_to(self.dst)
@@ -114,8 +123,7 @@ class Staging:
             write_side_facts(self.raw, self.raster.metadata.side_facts)
             self._copy(self.raw, self.final)
             for file in self.final.parent.iterdir():
-                with file.open("rb") as written:
-                    os.fsync(written.fileno())
+                sync(file)
             # GDAL reports a full disk on closing to its log only: trust nothing but the file
             threads = {"NUM_THREADS": "ALL_CPUS"}  # decoding is what takes the time here
             with rasterio.open(self.raw) as raw, rasterio.open(self.final, **threads) as final:
@@ -129,7 +137,14 @@ class Staging:
     def _copy(self, raw: Path, final: Path) -> None:
         """Make a finished raster of a raw one, with all its tags."""
         options = self._options()
-        with gdal_settings(where_set=_of_overviews(options)):
+        where_set = _of_overviews(options)
+        with ExitStack() as stack:
+            if (
+                scratch := scratch_folder()
+            ) is not None:  # overviews in the making outlive a kill there
+                ours = part_folder(scratch / self.path.name)
+                where_set[SCRATCH] = str(stack.enter_context(ours))
+            stack.enter_context(gdal_settings(where_set=where_set))
             rasterio.shutil.copy(raw, final, **options)
         with rasterio.open(raw) as src, rasterio.open(final) as dst:
             write_missing_tags(src, dst)
@@ -139,19 +154,32 @@ class Staging:
         if self.is_remote:
             put(self.final, str(self.raster.path))
             return
-        older = check_file(self.path)
-        if older and not self.overwrite:
-            raise SceneIOError(f"{self.raster.path} was made by someone else meanwhile")
-        beside = [file for file in self.final.parent.iterdir() if file != self.final]
-        for file in beside:
-            check_file(self.path.with_name(file.name))
-        for file in beside:  # first: who sees the raster shall see all of it
-            self._publish_beside(file, older)
+        with _writing(self.raster.path):
+            older = check_file(self.path)
+            beside = [file for file in self.final.parent.iterdir() if file != self.final]
+            for file in beside:
+                check_file(self.path.with_name(file.name))
+            if older and not self.overwrite:
+                raise FileExistsError
+            for file in beside:  # first: who sees the raster shall see all of it
+                self._publish_beside(file, older)
+            self._publish_raster()
+            names = {self.path.name + suffix for suffix in SIDECARS} - {f.name for f in beside}
+            for place in map(self.path.with_name, names):
+                if os.path.exists(place):  # False for a name that is too long
+                    place.unlink()
+
+    def _publish_raster(self) -> None:
+        """Put the raster in place; where it may replace none, in one step with looking for one."""
+        if not self.overwrite:
+            try:
+                os.link(self.final, self.path)
+                return
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                log.debug("%s is renamed, not linked", self.path)
         os.replace(self.final, self.path)
-        for stale in {self.path.name + suffix for suffix in SIDECARS} - {f.name for f in beside}:
-            place = self.path.with_name(stale)
-            if os.path.exists(place):  # False for a name that is too long
-                place.unlink()
 
     def _publish_beside(self, file: Path, older: bool) -> None:
         """Put a side file in place, unless that belongs to something else than our target."""
@@ -171,7 +199,7 @@ class Staging:
             if self.dst is not None:
                 self.dst.close()
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.remove()
 
     def _options(self) -> dict[str, str]:
         """GDAL's creation options: ours, then the caller's."""
@@ -195,7 +223,7 @@ class Staging:
         if not self.format.creation_options:
             return
         metadata, complaints = self.raster.metadata, _Complaints()
-        raw, copy = self.folder / "raw" / "trial.tif", self.folder / "raw" / "copy.tif"
+        raw, copy = (self.raw.with_name(name) for name in ("trial.tif", "copy.tif"))
         place = {"width": 16, "height": 16}
         with rasterio.open(raw, "w", driver="GTiff", **metadata.profile() | place) as dst:
             metadata.write_to(dst)
@@ -220,6 +248,12 @@ def _writing(path: str | Path) -> Iterator[None]:
             gdal_settings()
         ):  # those of the thread that computes are not those of the one that writes
             yield
+    except SceneIOError:
+        raise
+    except FileExistsError as error:
+        raise SceneIOError(
+            f"{path} was written by another run meanwhile, and is kept; give overwrite=True to replace it"
+        ) from error
     except (*GDAL_ERRORS, OSError) as error:
         detail = error.__cause__ or error  # rasterio's own words may be "See previous exception"
         raise SceneIOError(f"{path} cannot be written: {detail}") from error
@@ -290,25 +324,3 @@ def _window(key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> rasterio.win
     rows, cols = key[-2:]
     height, width = block.shape[-2:]
     return rasterio.windows.Window(cols.start or 0, rows.start or 0, width, height)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file, whole or not at all.
-
-    Raises
-    ------
-    SceneIOError
-        If it cannot be written, or something else than a file is there.
-    """
-    check_file(path)
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise SceneIOError(f"{path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 
 from geodecloud.errors import SceneIOError
 from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
+from geodecloud.raster.temporaries import part_folder
 
 #: Stores GDAL can write to. S3 is what the tests run against; the others share GDAL's code.
 _WRITABLE = ("s3", "gs", "az", "oss")
@@ -55,8 +56,8 @@ def check_address(address: str) -> None:
             f"({', '.join(f'{name}://' for name in _WRITABLE)})"
         )
     probe = _beside(address)
-    with _about(address), tempfile.TemporaryDirectory() as folder:
-        small = Path(folder, "small.tif")
+    with _about(address), part_folder(Path(tempfile.gettempdir(), "small.tif")) as folder:
+        small = folder / "small.tif"
         # a raster, because GDAL deletes nothing else
         with rasterio.open(small, "w", driver="GTiff", width=8, height=8, count=1, dtype="uint8"):
             pass

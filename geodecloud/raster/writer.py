@@ -137,7 +137,7 @@ def write_rasters(
             computed()
         for stage in staged:
             stage.finish()
-        for stage in staged:
+        for stage in reversed(staged):  # the image last: it does not come without its layers
             stage.publish()
 
 

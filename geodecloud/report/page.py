@@ -15,9 +15,9 @@ from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.look import read_look
 from geodecloud.raster.outputs import plan_outputs
 from geodecloud.raster.reader import read_metadata
-from geodecloud.raster.staging import write_text
 from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import check_target
+from geodecloud.raster.whole_files import write_text
 from geodecloud.report.embed import jpeg_uri
 from geodecloud.report.histograms import HEIGHT, WIDTH, draw_histograms
 from geodecloud.report.overlays import (

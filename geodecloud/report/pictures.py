@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geodecloud.errors import SceneIOError
-from geodecloud.raster.targets import check_file
+from geodecloud.raster.whole_files import replacing
 from geodecloud.report.pair import Look, ScenePair
 from geodecloud.scene.bands import canonical_name
 
@@ -143,7 +143,6 @@ def join(pictures: Sequence[NDArray[np.uint8]], axis: int, gap_px: int) -> NDArr
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> Path:
     """Write (3, H, W) uint8 as PNG or, where the name says so, JPEG."""
-    check_file(path)
     jpeg = path.suffix in (".jpg", ".jpeg")
     options = {"driver": "JPEG", "quality": 88} if jpeg else {"driver": "PNG"}
     height, width = picture.shape[1:]
@@ -151,7 +150,7 @@ def write_picture(picture: NDArray[np.uint8], path: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a picture needs no place
         try:
-            with rasterio.open(path, "w", **options, **shape) as dst:
+            with replacing(path) as part, rasterio.open(part, "w", **options, **shape) as dst:
                 dst.write(picture)
         except RasterioError as error:
             raise SceneIOError(f"{path} cannot be written: {error}") from error

@@ -6,13 +6,16 @@ what changes, and DN come back.
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.errors import GeodecloudWarning
 from geodecloud.masks.sources import HIDING
 from geodecloud.restore.composite import MASK_REACH_PX, Bool, classify_pixels
 from geodecloud.restore.ground_around import GroundAround
@@ -56,6 +59,26 @@ class Predictor(Protocol):
         """Where the ground was not visible."""
 
 
+class Once:
+    """Whether something was said already; true for the first thread that asks."""
+
+    def __init__(self) -> None:
+        self._lock, self._said = threading.Lock(), False
+
+    def first(self) -> bool:
+        """True once, and False from then on."""
+        with self._lock:
+            said, self._said = self._said, True
+            return not said
+
+    def __reduce__(self) -> tuple[type[Once], tuple[()]]:
+        return Once, ()
+
+    def __dask_tokenize__(self) -> str:
+        """Results do not depend on it."""
+        return "once"
+
+
 @dataclass(frozen=True)
 class ChunkRestorer:
     """What happens to one chunk; decided once per scene, the same for each.
@@ -71,6 +94,7 @@ class ChunkRestorer:
     strict : see `geodecloud.restore.composite.classify_pixels`
     extent : the whole scene
     check : refuse chunks that look like DN and are taken for reflectance; nobody has looked yet
+    warned : of numbers that are not finite
     """
 
     predictor: Predictor
@@ -82,6 +106,7 @@ class ChunkRestorer:
     strict: bool
     extent: Window
     check: bool = False
+    warned: Once = field(default_factory=Once, compare=False, repr=False)
 
     @property
     def opaque_threshold(self) -> float:
@@ -135,7 +160,8 @@ class ChunkRestorer:
         restored, opacity = self.look(dn, usable, known, may_change, region, padded, around)
         is_cloud, hidden = self.find_clouds(opacity, known)
         # what the network could not compute stays as it was
-        can_change = usable[view] & np.isfinite(restored).all(axis=0)
+        finite = np.isfinite(restored).all(axis=0)
+        can_change, is_cloud = usable[view] & finite, is_cloud | ~finite
         decision = classify_pixels(
             has_data[view], can_change, is_cloud, hidden, may_change, self.strict
         )
@@ -164,7 +190,7 @@ class ChunkRestorer:
 
         Returns
         -------
-        restored : 0 where not computed
+        restored : 0 where not computed, NaN where the network gave no finite number
         opacity : NaN where not computed: what is said about a pixel must not depend on the windows
         """
         wanted = usable[region.relative_to(padded).slices_yx] & may_change
@@ -177,10 +203,24 @@ class ChunkRestorer:
         restored, opacity = self.predictor.restore(
             self.reflectance(dn), usable, wanted, region, padded, ground
         )
+        self._warn_of_gaps(restored, region)
         if ground is not None:
             hides = None if known is None else known == HIDING
             restored = ground.fill(restored, opacity, self.opaque_threshold, region, hides)
         return restored, np.where(wanted, opacity, np.nan).astype(np.float32)
+
+    def _warn_of_gaps(self, restored: Array, region: Window) -> None:
+        """Say once a run that the network gave numbers that are none."""
+        count = np.count_nonzero(~np.isfinite(restored).all(axis=0))
+        if count and self.warned.first():
+            warnings.warn(
+                f"the model gave no finite numbers for {count} of the {region.width} x {region.height} px "
+                f"from column {region.col_off}, row {region.row_off}, and maybe for more: such pixels stay "
+                "as they are, with the code 4. Its weights may be damaged, or too little for "
+                'precision="fp16"; precision="fp32" is the safest',
+                GeodecloudWarning,
+                stacklevel=2,
+            )
 
     def validity(
         self, dn: NDArray[Any], valid: Bool | None, rules: Gaps | None = None

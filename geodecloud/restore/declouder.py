@@ -60,7 +60,8 @@ class Declouder:
 
         Returns
         -------
-        restored : (N, C, h, w) float32, clipped to the model's value range
+        restored : (N, C, h, w) float32, clipped to the model's value range; NaN where the network gave no
+            finite number, or no finite opacity
         opacity : (N, h, w) float32 in [0, 1]; NaN where the model makes no cloud map
 
         Raises
@@ -75,10 +76,15 @@ class Declouder:
                 f"({', '.join(self.card.channel_names)}), not {patches.shape[1]}"
             )
         restored, opacity = self.backend.run(patches, margins or Margins(), prior)
+        restored[~np.isfinite(restored)] = (
+            np.nan
+        )  # before the range: infinite is not the largest value
         if self.card.value_range is not None:
             np.clip(restored, *self.card.value_range, out=restored)
         if not self.card.has_cloud_map:
             opacity = np.full_like(opacity, np.nan)
+        elif not np.isfinite(opacity).all():
+            np.moveaxis(restored, 1, 0)[:, ~np.isfinite(opacity)] = np.nan
         return restored, opacity
 
 

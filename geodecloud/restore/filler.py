@@ -151,6 +151,7 @@ class ChunkFiller:
         restorer, fit = self.restorer, coefficients.item()
         has_data, usable = restorer.validity(dn, valid)
         is_cloud, hidden = restorer.find_clouds(opacity, clouds)
+        is_cloud |= ~np.isfinite(restored).all(axis=0)  # left as it is, or filled
         region = core.grow(MASK_REACH_PX, restorer.extent)
         view = region.relative_to(padded).slices_yx
         found = self._find(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from geodecloud.errors import OptionError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import find_weights, read_card
 from geodecloud.models.spanet import SPANet
+from geodecloud.raster.whole_files import replacing
 from geodecloud.training.config import Config
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,8 @@ class Run:
             "config": repr(config),
             "scaler": json.dumps(self.fabric.strategy.precision.state_dict()),  # of losses, in fp16
         }
-        partial = self.checkpoint.with_suffix(".part")
-        save_file(tensors, str(partial), metadata)
-        os.replace(partial, self.checkpoint)
+        with replacing(self.checkpoint) as part:
+            save_file(tensors, str(part), metadata)
 
     def resume(self, config: Config) -> tuple[int, float]:
         """Load the checkpoint, if there is one; return the next step and the best gain.
@@ -129,7 +128,8 @@ def keep_models(config: Config, out: Path, anew: bool) -> None:
     for option in ("mean_with", "veil_from"):
         model, copy = getattr(config, option), out / f"{option}.safetensors"
         if model and (anew or not copy.exists()):
-            shutil.copy(find_weights(model), copy)
+            with replacing(copy) as part:
+                shutil.copyfile(find_weights(model), part)
 
 
 def kept_model(config: Config, out: Path, option: str) -> Path:

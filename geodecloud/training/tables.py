@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geodecloud.raster.whole_files import write_text
 from geodecloud.training.evaluate import CLASSES, Score
 
 #: A loss in dB that a user would see, and one that nobody should have to accept.
@@ -121,7 +122,7 @@ def _text(value: Any, decimals: int) -> str:
 
 def write_csv(scores: Sequence[Score], path: Path) -> None:
     """Write one line per pair and method, full precision."""
-    pair_table(scores).to_csv(path, index=False, lineterminator="\r\n")
+    write_text(path, pair_table(scores).to_csv(index=False, lineterminator="\r\n"))
 
 
 def format_report(scores: Sequence[Score]) -> str:

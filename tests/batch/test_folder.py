@@ -35,6 +35,7 @@ from geodecloud.batch.journal import fingerprint
 from geodecloud.cli.commands import main
 from geodecloud.decloud_file import decloud_file
 from geodecloud.errors import OptionError, SceneError, SceneIOError
+from geodecloud.raster.temporaries import LOCK, part_folder
 from geodecloud.scene.footprint import lonlat_footprint
 from geodecloud.scene.grid import Grid
 
@@ -602,10 +603,13 @@ def test_leftovers_are_removed(toy_model: Path, tmp_path: Path) -> None:
     folder = out / "deep" / ".x_decloud.tif.0a1b2c3d.part"
     for place, name in (("raw", "raw.IMD"), ("final", "x_decloud.tif"), ("final", "x.aux.xml")):
         root_file(folder / place, name).touch()
-    root_file(out / "deep", ".y.json.0a1b2c3d.part").touch()
+    root_file(folder, LOCK).touch()
+    root_file(out / ".geodecloud" / "deep" / ".y.json.0a1b2c3d.part", LOCK).touch()
     root_file(out, ".users.own.tif").touch()
-    geodecloud.decloud_folder(root, out, model=toy_model)
-    assert sorted(p.name for p in out.rglob(".*")) == [".geodecloud", ".users.own.tif"]
+    with part_folder(root_file(out / "deep", "single.tif")) as others:  # a run of its own, there
+        geodecloud.decloud_folder(root, out, model=toy_model)
+        left = [".geodecloud", ".users.own.tif", others.name]
+        assert sorted(p.name for p in out.rglob(".*")) == sorted(left)
 
 
 def test_several_roots_and_patterns(twelve: Path) -> None:

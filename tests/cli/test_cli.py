@@ -146,95 +146,6 @@ def test_signatures_of_addresses_stay_private(path: str, kept: str) -> None:
     assert open_source(path).name == kept.rpartition("/")[2]
 
 
-def no_overlap_mask(folder: Path) -> Path:
-    return write_raster(folder / "far.tif", np.ones((1, 5, 5), np.uint8), crs="EPSG:32633")
-
-
-def no_overlap_aoi(folder: Path) -> Path:
-    path = folder / "far.geojson"
-    ring = [[10, 50], [11, 50], [11, 51], [10, 50]]
-    path.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
-    return path
-
-
-def truncated(folder: Path) -> Path:
-    whole = write_raster(folder / "whole.tif", textured_dn(4, 300, 300))
-    path = folder / "truncated.tif"
-    rasterio.shutil.copy(whole, path, driver="COG")  # its directory comes first
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
-
-
-def text_file(folder: Path) -> Path:
-    path = folder / "notes.tif"
-    path.write_text("not a raster")
-    return path
-
-
-#: what is wrong -> (the command's words after SCENE and OUT, message, exit code)
-BAD_OPTIONS = {
-    "unknown band": (["--bands", "B02,B03,B04,B99"], "'B99'", 1),
-    "band index": (["--bands", "1,2,3,9"], "bands 1 to 4", 1),
-    "no band": (["--bands", ""], "not a list of bands", 1),
-    "too few bands": (["--model", "s2-10m", "--bands", "1,2"], "takes 4 bands", 1),
-    "band twice": (["--bands", "1,2,3,3"], "more than once", 1),
-    "unknown model": (["--model", "nope"], "shipped models: rgb, s2-10m", 1),
-    "window 0": (["--window", "0"], "window of 0 px", 2),
-    "window huge": (["--window", "99999999"], "window of 99999999 px", 2),
-    "window text": (["--window", "big"], "neither 'auto' nor a whole number", 2),
-    "halo too small": (["--halo", "8"], "depends on", 2),
-    "halo negative": (["--halo", "-1"], "halo of -1 px", 2),
-    "halo text": (["--halo", "wide"], "neither 'auto' nor", 2),
-    "batch": (["--batch-size", "0"], "at least 1", 2),
-    "no cuda": (["--device", "cuda:7"], "CUDA devices", 1),
-    "device": (["--device", "toaster"], "unknown", 1),
-    "scale": (["--scale", "0"], "no inverse", 1),
-    "scl": (["--mask", "scl"], "L2A product", 2),
-    "mask missing": (["--mask", "gone.tif"], "does not exist", 1),
-    "aoi missing": (["--aoi", "gone.gpkg"], "cannot be read as a vector file", 1),
-    "creation option": (["--co", "COMPRESS"], "KEY=VALUE", 2),
-    "unknown option": (["--colour", "red"], "No such option", 2),
-}
-
-
-@pytest.mark.parametrize("name", BAD_OPTIONS)
-def test_bad_options_get_their_own_message(name: str, scene: Path, tmp_path: Path) -> None:
-    words, message, code = BAD_OPTIONS[name]
-    before = set(tmp_path.iterdir())
-    result = invoke(scene, "--out", tmp_path / "out.tif", *words)
-    assert result.exit_code == code, result.output
-    assert message in result.stderr
-    assert "Traceback" not in result.output
-    assert set(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda folder: folder / "gone.tif", "does not exist"),
-        (text_file, "cannot be opened as a raster"),
-        (truncated, "cut off or damaged"),
-    ],
-)
-def test_bad_scenes_get_their_own_message(make: object, message: str, tmp_path: Path) -> None:
-    scene, out = make(tmp_path), tmp_path / "out.tif"  # type: ignore[operator]
-    before = set(tmp_path.iterdir())
-    result = invoke(scene, "--out", out)
-    assert result.exit_code == 1
-    assert message in result.stderr
-    assert scene.name in result.stderr
-    assert set(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("option", "make"), [("--mask", no_overlap_mask), ("--aoi", no_overlap_aoi)]
-)
-def test_masks_and_areas_elsewhere(option: str, make: object, scene: Path, tmp_path: Path) -> None:
-    result = invoke(scene, "--out", tmp_path / "out.tif", option, make(tmp_path))  # type: ignore[operator]
-    assert result.exit_code == 1
-    assert "does not overlap the scene" in result.stderr
-
-
 def test_no_name_of_the_input_is_written_over(scene: Path) -> None:
     before = scene.read_bytes()
     result = invoke(scene.as_uri(), "--out", scene, "--model", "identity", "--overwrite")
@@ -262,12 +173,6 @@ def test_no_write_permission(scene: Path) -> None:
     result = invoke(scene, "--out", "/proc/out.tif")
     assert result.exit_code == 1
     assert "/proc cannot be written to" in result.stderr
-
-
-def test_wrong_channel_count_names_the_models_bands(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "rgb.tif", textured_dn(3, 20, 20))
-    result = invoke(path, "--out", tmp_path / "out.tif", "--model", "s2-10m", "--bands", "1,2,3")
-    assert "takes 4 bands (B02 B03 B04 B08), but 3 were given" in result.stderr
 
 
 def test_unknown_radiometry_is_asked_for(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from products import build_small
 import geodecloud
 from geodecloud.cli.commands import main
 from geodecloud.errors import SceneIOError
-from geodecloud.raster.staging import write_text
 from geodecloud.raster.targets import check_target, make_folder
+from geodecloud.raster.whole_files import write_text
 
 
 def make_pipe(path: Path) -> None:

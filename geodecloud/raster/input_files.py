@@ -1,0 +1,51 @@
+"""Whether the files a result is made from stayed the same while they were read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from geodecloud.errors import SceneIOError
+
+Look = tuple[int, int, int]
+
+
+class InputFiles:
+    """Local files as they look now: pixels are read when they are needed, over minutes or hours.
+
+    Parameters
+    ----------
+    paths : files; what is no local file is skipped
+    """
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        # GDAL and QGIS put statistics into side files, which are read once and at the beginning
+        own = (path for path in map(str, paths) if not path.endswith(".aux.xml"))
+        self._looks = {path: look for path in own if (look := _look(path))}
+
+    def check_unchanged(self) -> None:
+        """Refuse a result that may be made from two states of a file.
+
+        Raises
+        ------
+        SceneIOError
+            If one was written to, replaced or removed meanwhile.
+        """
+        for path, before in self._looks.items():
+            now = _look(path)
+            if now != before:
+                what = "was removed" if now is None else "changed"
+                raise SceneIOError(
+                    f"{path} {what} while it was read, so the result might be of two states of it, and "
+                    "nothing was kept; run again when nobody writes to it"
+                )
+
+
+def _look(path: str) -> Look | None:
+    """Size, time of the last change and number of a file; None: there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
