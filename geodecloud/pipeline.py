@@ -247,6 +247,7 @@ def _first_pass(
         slots=tuple(range(len(picks))),
         window_px=None,
         halo_px=card.halo_px or 0,
+        align_px=card.align_px,
         layout=None,
     )
     finder = _network(metadata, other, options, may_have_gaps=own.fill_px > 0)
@@ -280,6 +281,7 @@ def _network(
         # the card's reach, not the halo asked for: the result must not depend on the halo
         fill_px=min(decisions.card.halo_px or 0, MOST_FILL_PX) if has_gaps else 0,
         extent=Window(0, 0, *metadata.grid.shape_yx[::-1]),
+        align_px=decisions.align_px,
         # under a mask few windows are whole, and strips along the edge are not worth their graphs
         ends=((), ()) if layout is None or decisions.mask_kind == "given" else layout.ends,
     )

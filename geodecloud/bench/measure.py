@@ -222,8 +222,7 @@ def scene_rate(declouder: Declouder, size: int) -> tuple[float, float]:
     card = declouder.card
     _, cost = window_cost(declouder.backend.name.split()[0], "", on_blocks=card.blocks > 1)
     reach_px = declouder.card.halo_px or 0
-    align_px = architecture_of(card).align_px
-    plans = plan_scene_windows(size, declouder.window_px, reach_px, cost.shared, align_px)
+    plans = plan_scene_windows(size, declouder.window_px, reach_px, cost.shared, card.align_px)
     side = max(max(p.padded.shape_yx) for p in plans)
     image = _image(len(declouder.card.channels), side)
 

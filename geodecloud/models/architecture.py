@@ -96,7 +96,7 @@ class Architecture:
     @property
     def align_px(self) -> int:
         """Windows begin at multiples of it, counted from the scene's corner: there blocks do."""
-        return max(self.blocks, PRIOR_PX) if self.prior else self.blocks
+        return max(self.blocks, PRIOR_PX) if self.prior else self.blocks  # as the card has it
 
     def heads(self, channels: int) -> tuple[int, ...]:
         """Planes of each thing that a network on blocks says of a block, see `geodecloud.models.blocks`."""

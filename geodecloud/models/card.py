@@ -82,6 +82,11 @@ class ModelCard:
         return bool(self.architecture.get("prior", False))
 
     @property
+    def align_px(self) -> int:
+        """Windows begin at multiples of it, counted from the scene's corner: there blocks do."""
+        return max(self.blocks, PRIOR_PX) if self.reads_prior else self.blocks
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """Names of the channels a scene must have."""
         return tuple(name for name in self.channel_names if name not in self.optional)

@@ -62,6 +62,7 @@ class ClearFinder:
             self.predictor.reach_px,
             self.predictor.fill_px,
             self.predictor.extent,
+            self.predictor.align_px,
         )
         _, opacity = own.restore(image, usable, wanted, region, padded)
         with np.errstate(invalid="ignore"):

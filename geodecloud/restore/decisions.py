@@ -19,7 +19,6 @@ from geodecloud.backends import choose_backend, choose_device_name, window_cost
 from geodecloud.compute.engine import cpu_count, is_elsewhere
 from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_limit
 from geodecloud.errors import OptionError, SceneError, WindowPlanError
-from geodecloud.models.architecture import architecture_of
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import choose_model, get_card, shipped_cards
 from geodecloud.options import Options
@@ -66,6 +65,7 @@ class Decisions:
     device, precision, backend : what runs the network; on a cluster "auto" is left to each worker
     window_px : side of a window; None: as the backend of each worker likes it
     halo_px : context around a window
+    align_px : windows begin at multiples of it, counted from the scene's corner
     chunk_px : side of the chunks that a file is read in
     layout : the chunks to compute; None: those of the scene
     workers : threads
@@ -87,6 +87,7 @@ class Decisions:
     backend: str
     window_px: int | None
     halo_px: int
+    align_px: int
     chunk_px: int
     layout: ChunkLayout | None
     workers: int
@@ -158,8 +159,10 @@ def decide(
     if card.kind != "identity" and options.nodata != "none":
         gaps = gap_rules(codec, pixels)
     halo_px = _choose_halo(card, options)
+    align_px = card.align_px
     _warn_of_bands(metadata, card, channels)
     mask = _choose_mask(metadata, card, options)
+    first_pass = _choose_first_pass(card, model, slots, mask)
     if pixels is not None:
         check_sample(pixels, metadata, codec, gaps, channels)
     elsewhere, workers = is_elsewhere(options.scheduler), options.workers or cpu_count()
@@ -178,14 +181,15 @@ def decide(
         codec=codec,
         gaps=gaps,
         mask_kind=mask,
-        first_pass=_choose_first_pass(card, model, slots, mask),
+        first_pass=first_pass,
         device=options.device if elsewhere else device,
         precision=options.precision if elsewhere else precision,
         backend=options.backend if elsewhere else backend,
         window_px=side if elsewhere else room.window_px,
         halo_px=halo_px,
+        align_px=align_px,
         chunk_px=room.chunk_px,
-        layout=_choose_layout(metadata, card, room.window_px, halo_px)
+        layout=_choose_layout(metadata, room.window_px, halo_px, align_px)
         if cost.shared and not own_chunks
         else None,
         workers=room.workers,
@@ -293,7 +297,7 @@ def _choose_first_pass(
     """
     shipped = shipped_cards()
     is_ours = isinstance(model, str) and model in shipped and not card.lifts_veil
-    if not card.has_cloud_map or not (card.reads_prior or is_ours):
+    if card.kind != "spanet" or not card.has_cloud_map or not (card.reads_prior or is_ours):
         return None
     if mask == "given":
         return "mask"
@@ -324,9 +328,6 @@ def _fit_memory(
     return found
 
 
-def _choose_layout(
-    metadata: Metadata, card: ModelCard, window_px: int, halo_px: int
-) -> ChunkLayout:
+def _choose_layout(metadata: Metadata, window_px: int, halo_px: int, align_px: int) -> ChunkLayout:
     """Chunks for a backend that prepares for one kind of window, see `plan_chunks`."""
-    align_px = architecture_of(card).align_px if card.kind == "spanet" else 1
     return plan_chunks(metadata.grid.shape_yx, window_px, halo_px, MASK_REACH_PX, align_px)

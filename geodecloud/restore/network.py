@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.backends import Margins
-from geodecloud.models.architecture import architecture_of
 from geodecloud.restore.composite import Bool, add_margin, fill_gaps
 from geodecloud.restore.declouder import ModelHandle
 from geodecloud.restore.ground_around import GroundAround
@@ -34,6 +33,7 @@ class NetworkPredictor:
     reach_px : context around a window, at least what the network needs
     fill_px : radius of the mean that fills gaps; 0 where the scene cannot have any
     extent : the whole scene
+    align_px : windows begin at multiples of it, counted from the scene's corner
     ends : rows and columns at which windows end, see `geodecloud.windows.tiler.plan_chunks`
     """
 
@@ -43,13 +43,8 @@ class NetworkPredictor:
     reach_px: int
     fill_px: int
     extent: Window
+    align_px: int = 1
     ends: Ends = ((), ())
-
-    @property
-    def align_px(self) -> int:
-        """Windows begin at multiples of it, counted from the scene's corner."""
-        card = self.model.card
-        return architecture_of(card).align_px if card.kind == "spanet" else 1
 
     @property
     def context_px(self) -> int:

@@ -177,12 +177,42 @@ def test_windows_share_the_memory_of_one(toy_model: Path, monkeypatch: pytest.Mo
 
 def test_no_digit_depends_on_the_size_of_the_window() -> None:
     """The shipped width takes other kernels than the toy's; how a scene is cut must not show."""
-    backend, margins = opened("s2-10m", "openvino"), Margins(36, 36, 36, 36)
-    image = image_for(get_card("s2-10m"), 260, 330)[None]
+    backend, margins = opened("s2-all", "openvino"), Margins(36, 36, 36, 36)
+    image = image_for(get_card("s2-all"), 260, 330)[None]
     large, _ = backend.run(image, margins)
     for height, width in [(73, 73), (100, 330), (259, 80)]:
         small, _ = backend.run(np.ascontiguousarray(image[..., :height, :width]), margins)
         np.testing.assert_array_equal(small, large[..., : height - 72, : width - 72])
+
+
+def test_no_digit_depends_on_the_size_of_a_window_on_blocks() -> None:
+    card = get_card("s2-10m")
+    halo = card.halo_px
+    backend, margins = opened("s2-10m", "openvino"), Margins(halo, halo, halo, halo)
+    image = image_for(card, 400, 456)[None]
+    prior = np.random.default_rng(2).random((1, 5, 100, 114), np.float32)
+    large, _ = backend.run(image, margins, prior)
+    for height, width in [(312, 320), (320, 456)]:
+        part = np.ascontiguousarray(image[..., :height, :width])
+        small, _ = backend.run(part, margins, prior[..., : height // 4, : width // 4])
+        inner = large[..., : height - 2 * halo, : width - 2 * halo]
+        np.testing.assert_array_equal(small, inner)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_both_backends_restore_a_window_on_blocks_as_the_network_does(backend: str) -> None:
+    card, network = get_card("s2-10m"), load_model("s2-10m").network
+    image = image_for(card, 101, 203)[None]  # no whole blocks
+    prior = np.random.default_rng(2).random((1, 5, 26, 51), np.float32)
+    with torch.inference_mode():
+        wanted = [
+            network(torch.from_numpy(image)),
+            network(torch.from_numpy(image), torch.from_numpy(prior)),
+        ]
+    for given, (restored, attention) in zip((None, prior), wanted, strict=True):
+        found = opened("s2-10m", backend).run(image, Margins(), given)
+        np.testing.assert_allclose(found[0], restored, atol=2e-5)
+        np.testing.assert_allclose(found[1], attention[:, 0], atol=2e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -338,7 +368,7 @@ def test_lane_keeps_its_buffers_and_not_its_results(monkeypatch: pytest.MonkeyPa
         for shape in [(2, 3, 8, 9), (1, 3, 4, 5), (4, 3, 10, 9)]:
             batch = torch.from_numpy(rng.random(shape, dtype=np.float32))
             with lane.active():
-                there = lane.bring(batch)
+                (there,) = lane.bring([batch])
                 results.append((batch, lane.fetch((there * 2, there[:, 0]))))
     for batch, (restored, attention) in results:
         np.testing.assert_array_equal(restored, 2 * batch.numpy())

@@ -393,8 +393,8 @@ TABLE: dict[str, list[BadInput]] = {
         _usage(
             "a halo too small",
             f"{_RUN} --halo 8",
-            "a halo of 8 px is less than the 36 px that one pixel of model s2-10m depends on: seams would show. "
-            "Use --halo auto or --halo 36",
+            "a halo of 8 px is less than the 152 px that one pixel of model s2-10m depends on: seams would show. "
+            "Use --halo auto or --halo 152",
         ),
         _usage(
             "a halo too large",

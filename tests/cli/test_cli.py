@@ -96,7 +96,7 @@ def test_info_tells_what_would_happen(scene: Path, tmp_path: Path) -> None:
 def test_models_list_and_show() -> None:
     assert set(json.loads(invoke("models", "list", "--json").stdout)) >= {"s2-10m", "identity"}
     card = json.loads(invoke("models", "show", "s2-10m").stdout)
-    assert card["halo_px"] == 36
+    assert card["halo_px"] == 152
     assert card["channels"][3] == {"name": "B08", "wavelength_nm": 832.8}
 
 
