@@ -652,9 +652,11 @@ def test_only_the_surroundings_of_the_mask_are_computed(
     dn, computed = textured_dn(4, 300, 320), []
     predict = Declouder.predict
 
-    def counted(self: Declouder, patches: np.ndarray, margins: Margins) -> object:
+    def counted(
+        self: Declouder, patches: np.ndarray, margins: Margins, prior: None = None
+    ) -> object:
         computed.append(patches.shape[-2:])
-        return predict(self, patches, margins)
+        return predict(self, patches, margins, prior)
 
     monkeypatch.setattr(Declouder, "predict", counted)
     mask = np.zeros((300, 320), bool)

@@ -26,6 +26,7 @@ def remarks(quiet: bool, verbose: int) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_InFlags())
     log.addHandler(handler)
+    before = log.level
     log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
     try:
         # above the progress bar, without tearing it
@@ -36,6 +37,7 @@ def remarks(quiet: bool, verbose: int) -> Iterator[None]:
         raise
     finally:
         log.removeHandler(handler)
+        log.setLevel(before)
 
 
 @contextlib.contextmanager

@@ -203,15 +203,15 @@ class ChunkRestorer:
         restored, opacity = self.predictor.restore(
             self.reflectance(dn), usable, wanted, region, padded, ground
         )
-        self._warn_of_gaps(restored, region)
+        self._warn_of_gaps(restored, wanted, region)
         if ground is not None:
             hides = None if known is None else known == HIDING
             restored = ground.fill(restored, opacity, self.opaque_threshold, region, hides)
         return restored, np.where(wanted, opacity, np.nan).astype(np.float32)
 
-    def _warn_of_gaps(self, restored: Array, region: Window) -> None:
+    def _warn_of_gaps(self, restored: Array, wanted: Bool, region: Window) -> None:
         """Say once a run that the network gave numbers that are none."""
-        count = np.count_nonzero(~np.isfinite(restored).all(axis=0))
+        count = np.count_nonzero(wanted & ~np.isfinite(restored).all(axis=0))
         if count and self.warned.first():
             warnings.warn(
                 f"the model gave no finite numbers for {count} of the {region.width} x {region.height} px "

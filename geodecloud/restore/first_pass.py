@@ -74,6 +74,10 @@ class FirstPass:
             change, nothing is looked at
         """
         restorer = self.restorer
+        if dn.ndim == 4:  # of a stack, one date
+            (dn,) = dn
+        valid = valid[0] if valid is not None and valid.ndim == 3 else valid
+        clouds = clouds[0] if clouds is not None and clouds.ndim == 3 else clouds
         _, usable = restorer.validity(dn, valid)
         if allowed is not None and not allowed.any():
             usable = np.zeros_like(usable)
@@ -106,7 +110,9 @@ def look_around(first_pass: FirstPass, arrays: Sequence[Indexed | None]) -> Inde
         return _look_around(first_pass, [one and one[0] for one in apart]), ""
     dates = [
         _look_around(
-            first_pass, [one and (one[0][t] if "t" in one[1] else one[0]) for one in apart]
+            # a date as a stack of one: arrays of the user's may know slices only
+            first_pass,
+            [one and (one[0][t : t + 1] if "t" in one[1] else one[0]) for one in apart],
         )
         for t in range(len(pixels))
     ]

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -258,9 +259,10 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("events", ["copy", *(LONG * ["write"])])
 def test_the_target_folder_becomes_read_only(events: str, open_folder: Path) -> None:
-    case = make_case("single", open_folder)
-    user = 0
-    if os.geteuid() == 0:  # root may write everywhere
+    if os.geteuid() == 0 and sys.base_prefix.startswith("/root"):
+        pytest.skip("root may write everywhere, and nobody else may read this Python")
+    case, user = make_case("single", open_folder), 0
+    if os.geteuid() == 0:
         user = NOBODY
         shutil.rmtree(case.out)
         case.out.mkdir()
