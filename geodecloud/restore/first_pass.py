@@ -37,6 +37,10 @@ Array = NDArray[np.float32]
 _PARTS_PX = 512, 1536
 
 
+#: A stack of more chunks has no first pass: planning it alone would take minutes.
+_MOST_CHUNKS = 2000
+
+
 @dataclass(frozen=True)
 class FirstPass:
     """Finds what is clear in one part of a scene.
@@ -93,6 +97,11 @@ class FirstPass:
         clear = wanted & ~add_margin(cloud)
         inner = core.relative_to(region).slices_yx
         return block_sums(image[:, *core.relative_to(padded).slices_yx], clear[inner])
+
+
+def can_look_around(pixels: da.Array) -> bool:
+    """Whether the first pass over a lazy stack can be planned in reasonable time; one scene always can."""
+    return pixels.ndim == 3 or pixels.npartitions <= _MOST_CHUNKS
 
 
 def look_around(first_pass: FirstPass, arrays: Sequence[Indexed | None]) -> Indexed:
