@@ -15,6 +15,7 @@ from pathlib import Path
 from geodecloud.errors import GeodecloudWarning, SceneError, SceneIOError
 from geodecloud.options import FileOptions
 from geodecloud.raster.gdal import gdal_settings
+from geodecloud.raster.storage import is_remote
 from geodecloud.report.findings import Finding, Verification, failed, not_checked
 from geodecloud.report.made_by import MadeBy
 from geodecloud.report.pair import read_result_tags
@@ -49,7 +50,7 @@ def verify_file(
         If there is no such result or provenance raster, or the scene cannot be read.
     """
     for path in (out, *([] if provenance is None else [provenance])):
-        if not os.path.exists(path) and "://" not in str(path):
+        if not is_remote(path) and not os.path.exists(path):
             raise SceneIOError(f"{path} does not exist")
     codes = provenance or _provenance_beside(out)
     # what a run tells its user of the scene was told then

@@ -324,6 +324,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], set[str], dict[str, object]]] = 
         {"tag": "GEODECLOUD_REFERENCES", "found": "june.tif"},
     ),
     "code of a restored pixel flipped": (recode(2, 1), {"pixels", "digest"}, {"place": 2}),
+    "clear pixel said to be restored": (
+        recode(1, 2),
+        {"made again"},
+        {"place": 1, "found": "2", "expected": "1", "words": "another code"},
+    ),
     "code 5 without references": (
         recode(2, 5),
         {"provenance"},
