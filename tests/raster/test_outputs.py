@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -302,3 +303,15 @@ def test_no_input_is_written_over(kind: str, tmp_path: Path) -> None:
     with pytest.raises(SceneIOError, match="named twice"):
         decloud_scene(src, dst, model="identity", **form, **options)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_of_bands_that_goes_meanwhile_is_told(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "bands"
+    monkeypatch.setattr(
+        "geodecloud.raster.staging.Staging.finish", lambda self: shutil.rmtree(out, True)
+    )
+    with pytest.raises(SceneIOError, match=r"bands/B\d\d\.tif cannot be written|does not exist"):
+        geodecloud.decloud_scene(scene, out, model="identity", layout="bands")
+    assert sorted(tmp_path.iterdir()) == [scene]

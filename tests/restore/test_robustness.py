@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from conftest import BANDS, textured_dn, write_raster
+from dask.base import tokenize
 
 import geodecloud
 from geodecloud.backends.torch_device import TorchBackend
 from geodecloud.errors import GeodecloudWarning
+from geodecloud.restore.chunk import ChunkRestorer, Once
 
 FLOAT = textured_dn(4, 61, 83).astype(np.float32) * np.float32(1e-4)
 
@@ -157,3 +162,15 @@ def test_numbers_of_the_network_that_are_none_change_nothing(
     far[20 - 10 : 31 + 10, 30 - 10 : 47 + 10] = False
     np.testing.assert_array_equal(codes[far], known[far])
     np.testing.assert_array_equal(out[:, far], whole[:, far])
+
+
+def test_one_warning_a_run_however_many_chunks_ask_for_it() -> None:
+    """Each chunk has the restorer of its scene, or a copy with other options: one is the first to ask."""
+    restorer = ChunkRestorer(None, None, None, (), None, "none", False, None)  # type: ignore[arg-type]
+    chunks = [restorer, replace(restorer, check=True)] * 50
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(lambda chunk: chunk.warned.first(), chunks)) == 1
+    assert pickle.loads(
+        pickle.dumps(restorer)
+    ).warned.first()  # of another process: it says so there
+    assert tokenize(restorer.warned) == tokenize(Once())  # and no result depends on it
