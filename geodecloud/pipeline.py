@@ -29,7 +29,7 @@ from geodecloud.restore.chunk import ChunkRestorer, Predictor
 from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
-from geodecloud.restore.first_pass import FirstPass, can_look_around, look_around
+from geodecloud.restore.first_pass import FirstPass, look_around
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
 from geodecloud.restore.other_dates import Reference, date_of
 from geodecloud.restore.references import Candidate, pick_references
@@ -136,13 +136,6 @@ def decloud(
     restorer = _chunk_restorer(pixels, valid, metadata, decisions, options)
     arrays = [(pixels, cube.index), valid, clouds, None if allowed is None else (allowed, "yx")]
     first_pass = _first_pass(restorer, metadata, decisions, options)
-    if first_pass is not None and not can_look_around(pixels):
-        log.warning(
-            "the stack has %d chunks, too many to look for its clouds first: what is clear around them does "
-            "not stand in for hidden ground; give dates one by one, or larger chunks",
-            pixels.npartitions,
-        )
-        first_pass = None
     arrays.append(None if first_pass is None else look_around(first_pass, arrays))
     layout = decisions.layout
     chunks_yx = None if layout is None else (layout.rows, layout.cols)

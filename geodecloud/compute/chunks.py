@@ -54,36 +54,13 @@ def map_chunks_with_halo(
     list of dask arrays on these chunks, with the dates of the first array in front; computed
     together they share the work
     """
-    first, first_index = arrays[0] or (None, "")
-    assert first is not None
-    shape_yx, asked_chunks = first.shape[-2:], chunks_yx or first.chunks[-2:]
-    chunks = dict(zip(first_index, first.chunks, strict=True))
-    chunks |= {a: _at_least(n, halo_px) for a, n in zip("yx", asked_chunks, strict=True)}
-
-    args: list[Any] = []
-    for item in arrays:
-        args += [None, None] if item is None else _with_halo(*item, chunks, halo_px)
-    edges: list[Any] = []
-    for axis in "yx":
-        start = np.cumsum((0, *chunks[axis]))[:-1]
-        for values in (start, np.asarray(chunks[axis])):
-            edges += [da.from_array(values, chunks=1), axis]
+    first, first_index = _first(arrays)
+    asked_chunks = chunks_yx or first.chunks[-2:]
+    packed = call_on_chunks(function, arrays, halo_px, asked_chunks)
     dates = "t" if "t" in first_index else ""
-    packed = da.blockwise(
-        partial(_call, function, halo_px, shape_yx, [item and "t" in item[1] for item in arrays]),
-        dates + "yx",
-        *edges,
-        *args,
-        dtype=object,
-        meta=np.empty((0,) * (2 + len(dates)), object),
-        concatenate=True,
-        align_arrays=False,
-        adjust_chunks={axis: chunks[axis] for axis in "yx"},
-        token=f"decloud-{tokenize(function, halo_px, shape_yx, outputs)}",
-    )
     results = []
     for index, (channels, dtype) in enumerate(outputs):
-        lead = tuple(chunks[axis] for axis in dates)
+        lead = packed.chunks[: len(dates)]
         out = da.map_blocks(
             operator.itemgetter(index),
             packed,
@@ -95,6 +72,58 @@ def map_chunks_with_halo(
         asked = {out.ndim - 2: asked_chunks[0], out.ndim - 1: asked_chunks[1]}
         results.append(out.rechunk(asked, method="tasks"))
     return results
+
+
+def call_on_chunks(
+    function: ChunkFunction,
+    arrays: Sequence[Indexed | None],
+    halo_px: int,
+    chunks_yx: tuple[tuple[int, ...], tuple[int, ...]],
+) -> da.Array:
+    """What a function returns for every chunk: an array of whose blocks, ([dates,] rows, columns), each holds that.
+
+    Parameters
+    ----------
+    function, arrays, halo_px : see `map_chunks_with_halo`
+    chunks_yx : heights and widths of the chunks; those smaller than the halo are merged with a neighbour
+
+    Returns
+    -------
+    dask array of objects; its chunks are those that were made. A block is the tuple itself, of dates stacked
+    """
+    first, first_index = _first(arrays)
+    shape_yx = first.shape[-2:]
+    chunks = dict(zip(first_index, first.chunks, strict=True))
+    chunks |= {a: _at_least(n, halo_px) for a, n in zip("yx", chunks_yx, strict=True)}
+
+    args: list[Any] = []
+    for item in arrays:
+        args += [None, None] if item is None else _with_halo(*item, chunks, halo_px)
+    edges: list[Any] = []
+    for axis in "yx":
+        start = np.cumsum((0, *chunks[axis]))[:-1]
+        for values in (start, np.asarray(chunks[axis])):
+            edges += [da.from_array(values, chunks=1), axis]
+    dates = "t" if "t" in first_index else ""
+    return da.blockwise(
+        partial(_call, function, halo_px, shape_yx, [item and "t" in item[1] for item in arrays]),
+        dates + "yx",
+        *edges,
+        *args,
+        dtype=object,
+        meta=np.empty((0,) * (2 + len(dates)), object),
+        concatenate=True,
+        align_arrays=False,
+        adjust_chunks={axis: chunks[axis] for axis in "yx"},
+        token=f"decloud-{tokenize(function, halo_px, shape_yx, chunks_yx)}",
+    )
+
+
+def _first(arrays: Sequence[Indexed | None]) -> Indexed:
+    """The array whose dates and size are those of all."""
+    first = arrays[0]
+    assert first is not None
+    return first
 
 
 def _with_halo(array: da.Array, index: str, chunks: Any, halo_px: int) -> tuple[da.Array, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from geodecloud.errors import WeightsError
-from geodecloud.models.card import PRIOR_PX, ModelCard
+from geodecloud.models.card import ModelCard, align_px
 
 Passes = Literal["one-step", "recurrent"]
 Output = Literal["image", "blend"]
@@ -95,8 +95,8 @@ class Architecture:
 
     @property
     def align_px(self) -> int:
-        """Windows begin at multiples of it, counted from the scene's corner: there blocks do."""
-        return max(self.blocks, PRIOR_PX) if self.prior else self.blocks  # as the card has it
+        """Windows begin at multiples of it, see `geodecloud.models.card.align_px`."""
+        return align_px(self.blocks, self.prior)
 
     def heads(self, channels: int) -> tuple[int, ...]:
         """Planes of each thing that a network on blocks says of a block, see `geodecloud.models.blocks`."""

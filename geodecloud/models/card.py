@@ -13,6 +13,11 @@ from geodecloud.errors import WeightsError
 PRIOR_PX = 8
 
 
+def align_px(blocks: int, prior: bool) -> int:
+    """Windows of a network on blocks begin at multiples of it, counted from the scene's corner: there blocks do."""
+    return max(blocks, PRIOR_PX) if prior else blocks
+
+
 @dataclass(frozen=True)
 class Channel:
     """One input channel: band name and central wavelength in nm (None: unknown)."""
@@ -83,8 +88,8 @@ class ModelCard:
 
     @property
     def align_px(self) -> int:
-        """Windows begin at multiples of it, counted from the scene's corner: there blocks do."""
-        return max(self.blocks, PRIOR_PX) if self.reads_prior else self.blocks
+        """Windows begin at multiples of it, see `align_px`."""
+        return align_px(self.blocks, self.reads_prior)
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class Depth:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SideBySide:
     """A result beside its scene.
 
     Attributes
@@ -89,7 +89,7 @@ class Pair:
         made_by: MadeBy,
         provenance: str | Path | None,
         depth: Depth,
-    ) -> Pair:
+    ) -> SideBySide:
         """Open all that is needed; nothing is read but a sample of the scene."""
         metadata = source.metadata
         side = strip_rows(metadata.count, metadata.grid.shape_yx[1], metadata.dtypes[0])

@@ -23,7 +23,7 @@ from geodecloud.report.result import Result
 from geodecloud.report.side_by_side import (
     Depth as Depth,
 )  # who asks for a verification asks for it here
-from geodecloud.report.side_by_side import Pair
+from geodecloud.report.side_by_side import SideBySide
 from geodecloud.report.strips import UnreadableError
 from geodecloud.source import open_source
 
@@ -86,7 +86,7 @@ def _verify(
         yield from made_by.check(source.name)
         yield from result.check_layout()
         if result.is_comparable:
-            yield from Pair.of(result, source, made_by, provenance, depth).check()
+            yield from SideBySide.of(result, source, made_by, provenance, depth).check()
         else:
             yield not_checked("pixels", "they are of another size or type than the scene's")
     yield from broken
