@@ -44,7 +44,7 @@ from scipy.ndimage import gaussian_filter
 Array = NDArray[np.float32]
 
 #: kind of sky -> how often it is drawn; from "clear" the network learns to change nothing
-SKIES = {"clear": 0.2, "veil": 0.15, "cirrus": 0.15, "cumulus": 0.33, "deck": 0.17}
+SKIES = {"clear": 0.2, "veil": 0.15, "cirrus": 0.15, "cumulus": 0.33, "deck": 0.17, "overcast": 0.0}
 #: kind of sky -> heights of its clouds, km
 HEIGHTS_KM = {
     "clear": (0.0, 0.0),
@@ -52,6 +52,7 @@ HEIGHTS_KM = {
     "cirrus": (6.0, 11.0),
     "cumulus": (0.6, 4.0),
     "deck": (0.6, 7.0),
+    "overcast": (0.6, 7.0),
 }
 #: wavelength in nm -> delay in s after the first band, Sentinel-2 MSI
 DELAYS_S = {
@@ -245,6 +246,9 @@ def _opacity(sky: str, side: int, rng: np.random.Generator) -> Array:
     if sky == "veil":  # the whole scene at reduced contrast
         veil = rng.uniform(0.12, 0.65) * (1 + rng.uniform(0, 0.4) * fractal_field(side, 3.5, rng))
         return np.clip(veil, 0, 0.85).astype(np.float32)
+    if sky == "overcast":  # no pixel without cloud: what is under it is what ground is in the mean
+        depth = rng.uniform(1, 6) * (1 + rng.uniform(0, 0.5) * fractal_field(side, 3.2, rng))
+        return (1 - np.exp(-np.clip(depth, 0.3, None))).astype(np.float32)
     # beta, optical depth per standard deviation of the field, cover, stretch
     ranges = {
         "cirrus": ((2.8, 3.6), (0.15, 0.8), (0.3, 0.95), (1.0, 6.0)),

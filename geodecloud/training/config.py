@@ -74,6 +74,8 @@ class Config:
     texture_share: Share = 0.35  # how often clouds have the texture of real ones
     learn_share: Share = 0.35  # how often one of learn_pairs is drawn
     drop_share: Share = 0.0  # how often some of the optional bands are taken away
+    subsets: tuple[Texts, ...] = ()  # one of them is all that is left of the bands
+    subset_share: Share = 0.0  # in so many examples
     composites: tuple[Texts, ...] = ()  # bands that now and then stand in the place of `bands`
     display_share: Share = 0.0  # how often an example is drawn as an 8-bit picture
     picture_gamma: Positive = 1.0  # pictures become light, see geodecloud.scene.reflectance.Tone
@@ -123,6 +125,8 @@ class Config:
         unknown = sorted(set(self.skies) - set(SKIES))
         not_kept = [step for step in self.mean_of_steps if not self._keeps(step)]
         both = sorted(set(self.learn_pairs) & set(self.select_pairs))
+        needed = set(self.bands) - set(self.optional_bands)
+        poor = [" ".join(each) for each in self.subsets if not needed <= set(each) <= set(self.bands)]
         draws_pictures = self.display_share or self.veil_pictures or self.veil_from
         mistakes = [
             (unknown, f"skies names {unknown}; known: {', '.join(SKIES)}"),
@@ -135,6 +139,11 @@ class Config:
                 draws_pictures and bands != 3,
                 f"pictures have 3 bands, and the config {bands}; leave out display_share, "
                 "veil_pictures and veil_from, or give 3 bands",
+            ),
+            (
+                poor,
+                f"subsets has {poor}; each names bands of the model, those it needs among them: "
+                f"{' '.join(name for name in self.bands if name in needed)}",
             ),
             (weights not in (0, bands), f"{weights} channel_weights for {bands} bands"),
             (

@@ -89,9 +89,13 @@ class SimulatedClouds(Dataset[Example]):
 
     def _without_some(self, crop: Array, names: Sequence[str], rng: np.random.Generator) -> Array:
         """The crop, now and then with some optional bands taken away (planes of zeros)."""
-        if rng.random() >= self.config.drop_share:
+        config = self.config
+        if config.subsets and rng.random() < config.subset_share:
+            left = config.subsets[int(rng.integers(len(config.subsets)))]
+            return np.where(np.isin(names, left)[:, None, None], crop, np.float32(0))
+        if rng.random() >= config.drop_share:
             return crop
-        crop, optional = crop.copy(), self.config.optional_bands
+        crop, optional = crop.copy(), config.optional_bands
         # products lack B10, or have nothing but their 10 m and 20 m bands, or any few
         kind = rng.integers(3)
         if kind == 0:

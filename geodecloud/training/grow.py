@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from geodecloud.errors import OptionError
@@ -21,12 +22,10 @@ def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
     The output may be of another kind: a published network, whose output is the image, can be the start
     of one that blends.
 
-    A network on blocks keeps its bands: which plane of a block belongs to which is not told apart here.
-
     Raises
     ------
     OptionError
-        If the two networks differ in more than their bands and their output.
+        If the two networks differ in more than their bands and their output, such as in their blocks.
     """
     if not isinstance(start.network, SPANet):
         raise OptionError(f"init_from: model {start.card.name} has no weights to start from")
@@ -36,27 +35,46 @@ def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
         raise OptionError(
             f"init_from: the passes of model {start.card.name} are {passes[0]}, this one's {passes[1]}"
         )
-    if start.card.blocks > 1 or network.architecture.blocks > 1:
-        if list(bands) != known:
-            raise OptionError(
-                f"init_from: model {start.card.name} works on blocks of {start.card.blocks} px and reads "
-                f"{' '.join(known)}, and the config {' '.join(bands)} on {network.architecture.blocks} px; "
-                "on blocks both must be the same"
-            )
-        _take(network, tensors, start)
-        return
     wavelengths = np.array([known_wavelength_nm(name) for name in known])
     nearest = [int(np.abs(wavelengths - known_wavelength_nm(band)).argmin()) for band in bands]
-    old = tensors["conv_in.weight"]
-    first = old.new_zeros(len(old), len(bands), 3, 3)
-    for i, band in enumerate(bands):
-        if band in known:
-            first[:, i] = old[:, known.index(band)]
+    blocks = start.card.blocks
+    heads = start.network.architecture.heads(len(known)) if blocks > 1 else (len(known),)
     tensors = tensors | {
-        "conv_in.weight": first,
-        "conv_out.weight": tensors["conv_out.weight"][nearest],
+        "conv_in.weight": _reading(tensors["conv_in.weight"], bands, known, blocks),
+        "conv_out.weight": _saying(tensors["conv_out.weight"], heads, nearest, len(known)),
     }
     _take(network, tensors, start)
+
+
+def _reading(weight: Tensor, bands: Sequence[str], known: Sequence[str], blocks: int) -> Tensor:
+    """Weights of the first convolution for other bands: those of the image's planes, then those of the prior's."""
+    planes = len(known) * blocks**2
+    image = weight[:, :planes].unflatten(1, (len(known), blocks**2))
+    grown = [_placed(image, bands, known).flatten(1, 2)]
+    if planes < weight.shape[1]:
+        grown += [_placed(weight[:, planes:-1], bands, known), weight[:, -1:]]
+    return torch.cat(grown, dim=1)
+
+
+def _placed(weight: Tensor, bands: Sequence[str], known: Sequence[str]) -> Tensor:
+    """Weights (N, known, ...) in the order of `bands`, zero for those that are new."""
+    placed = weight.new_zeros(len(weight), len(bands), *weight.shape[2:])
+    for i, band in enumerate(bands):
+        if band in known:
+            placed[:, i] = weight[:, known.index(band)]
+    return placed
+
+
+def _saying(weight: Tensor, heads: Sequence[int], nearest: Sequence[int], known: int) -> Tensor:
+    """Weights of the last convolution for other bands, each as the nearest known one; the attention has no bands."""
+    of_bands, attention = heads[:4], heads[4:]
+    parts = torch.split(weight, list(heads))
+    grown = [
+        part.unflatten(0, (known, planes // known))[nearest].flatten(0, 1)
+        for part, planes in zip(parts, of_bands, strict=False)
+        if planes
+    ]
+    return torch.cat([*grown, *parts[len(of_bands) :][: len(attention)]])
 
 
 def _take(network: SPANet, tensors: Mapping[str, Tensor], start: Model) -> None:

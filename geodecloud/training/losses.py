@@ -38,6 +38,8 @@ def channel_l1_loss(
 ) -> Tensor:
     """``1 / (CHW) * sum_c lambda_c * |clear_c - restored_c|``, mean over the batch.
 
+    A channel that is 0 in all of an image is an absent band: it does not count, and C is smaller by it.
+
     Parameters
     ----------
     restored, clear : Tensor (N, C, H, W)
@@ -47,7 +49,9 @@ def channel_l1_loss(
     if len(channel_weights) != clear.shape[1]:
         raise ValueError(f"{len(channel_weights)} channel weights for {clear.shape[1]} channels")
     weights = clear.new_tensor(channel_weights).view(1, -1, 1, 1)
-    distance = weights * (clear - restored).abs()
+    there = (clear != 0).any(dim=-1).any(dim=-1)[..., None, None]
+    share = there.sum(dim=1, keepdim=True) / clear.shape[1]
+    distance = weights * (clear - restored).abs() * there / share.clamp(min=1 / clear.shape[1])
     if known is None:
         return distance.mean()
     return (distance * known).sum() / (known.sum() * clear.shape[1]).clamp(min=1)
