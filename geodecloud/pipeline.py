@@ -29,7 +29,7 @@ from geodecloud.restore.chunk import ChunkRestorer, Predictor
 from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
-from geodecloud.restore.first_pass import FirstPass, look_around
+from geodecloud.restore.first_pass import FirstPass, coarse, look_around
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
 from geodecloud.restore.other_dates import Reference, date_of
 from geodecloud.restore.references import Candidate, pick_references
@@ -235,8 +235,10 @@ def _first_pass(
         return None
     if name == "mask":
         return FirstPass(restorer, None)
+    in_coarse_pixels = {"extent": coarse(restorer.extent), "ends": ((), ())}
     if name == decisions.card.name:
-        return FirstPass(restorer, own, tuple(range(len(decisions.channels))))
+        picks = tuple(range(len(decisions.channels)))
+        return FirstPass(restorer, replace(own, **in_coarse_pixels), picks)  # type: ignore[arg-type]
     card = get_card(name)
     slots = [decisions.card.channel_names[slot] for slot in decisions.slots]
     picks = tuple(slots.index(band) for band in card.channel_names)
@@ -251,7 +253,7 @@ def _first_pass(
         layout=None,
     )
     finder = _network(metadata, other, options, may_have_gaps=own.fill_px > 0)
-    return FirstPass(restorer, finder, picks)
+    return FirstPass(restorer, replace(finder, **in_coarse_pixels), picks)  # type: ignore[arg-type]
 
 
 def _network(

@@ -38,25 +38,26 @@ _KNOWN = 0.8
 _UNKNOWN = np.minimum(np.arange(32, dtype=np.float32) / 8, 1)
 
 
-def block_sums(image: Array, clear: Bool) -> tuple[Array, Array]:
+def block_sums(image: Array, clear: Bool, side: int = PRIOR_PX) -> tuple[Array, Array]:
     """Sums of the clear pixels of each block, as shares of a block, and how much of it is clear.
 
     Parameters
     ----------
     image : (C, H, W); pixels that are not clear may be anything
     clear : (H, W)
+    side : of a block in px
 
     Returns
     -------
-    total : (C, h, w) float32, blocks of `PRIOR_PX`; the last ones may reach beyond the image
+    total : (C, h, w) float32; the last blocks may reach beyond the image
     share : (h, w) float32 in [0, 1]
     """
-    down, right = (-length % PRIOR_PX for length in clear.shape)
+    down, right = (-length % side for length in clear.shape)
     known = np.where(clear, image, np.float32(0))
     planes = np.concatenate([known, clear[None]]).astype(np.float32)
     planes = np.pad(planes, ((0, 0), (0, down), (0, right)))
     count, height, width = planes.shape
-    blocks = planes.reshape(count, height // PRIOR_PX, PRIOR_PX, width // PRIOR_PX, PRIOR_PX)
+    blocks = planes.reshape(count, height // side, side, width // side, side)
     means = blocks.mean(axis=(2, 4), dtype=np.float32)
     return means[:-1], means[-1]
 

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
+from geodecloud.models.blocks import fit_to_blocks
+from geodecloud.models.card import COARSE_PX
 from geodecloud.restore.composite import add_margin
 from geodecloud.restore.ground_around import (
     CLEAR_OPACITY,
@@ -22,26 +25,32 @@ Seen = tuple[Tensor, Tensor]
 
 
 def run_passes(network: Any, images: Tensor) -> list[Seen]:
-    """Restored images and attention of each pass, the last one last.
+    """Restored images and attention of each pass, the last one last; of two, the first is `coarsen`ed.
 
     Parameters
     ----------
     network : a `geodecloud.models.spanet.SPANet`, bare or as Fabric has set it up
     images : (N, C, H, W)
     """
-    passes, architecture = [network(images)], network.architecture
-    if architecture.prior:
-        window = Window(0, 0, images.shape[3], images.shape[2])
-        priors = [
-            around.prior(window, architecture.blocks) for around in look_at(images, passes[0][1])
-        ]
-        passes.append(network(images, torch.from_numpy(np.stack(priors)).to(images)))
-    return passes
+    architecture = network.architecture
+    if not architecture.prior:
+        return [network(images)]
+    first = network(coarsen(images))
+    window = Window(0, 0, images.shape[3], images.shape[2])
+    priors = [around.prior(window, architecture.blocks) for around in look_at(images, first[1])]
+    return [first, network(images, torch.from_numpy(np.stack(priors)).to(images))]
+
+
+def coarsen(planes: Tensor) -> Tensor:
+    """Means (N, C, h, w) of the pixels that the first pass takes for one."""
+    return F.avg_pool2d(fit_to_blocks(planes, COARSE_PX), COARSE_PX)
 
 
 def look_at(images: Tensor, attention: Tensor) -> list[GroundAround]:
     """What the clear parts of each image, by the attention of a first pass, suggest under its clouds."""
+    height, width = images.shape[2:]
     opacity = attention.detach().float().cpu().numpy()[:, 0]
+    opacity = opacity.repeat(COARSE_PX, 1).repeat(COARSE_PX, 2)[:, :height, :width]
     return [
         GroundAround(carry_ground(*block_sums(image, ~add_margin(one > CLEAR_OPACITY))))
         for image, one in zip(images.detach().float().cpu().numpy(), opacity, strict=True)
