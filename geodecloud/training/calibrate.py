@@ -46,7 +46,8 @@ def calibrate(
 
     Parameters
     ----------
-    pairs : those that also choose the best step; empty leaves ``cloud_threshold`` as it is
+    pairs : those that also choose the best step; empty leaves ``cloud_threshold`` as it is. A band of zeros
+        is absent
     examples : of another seed than the training's; None leaves ``opaque_threshold`` as it is
 
     Returns
@@ -69,13 +70,14 @@ def _choose(network: nn.Module, pairs: Sequence[Pair], opaque: float) -> float:
     """The candidate that does no harm and gains most, see `calibrate`."""
     gains, harmed = [], []
     for pair in pairs:
-        valid, clear = pair.valid, pair.clear
-        cleared = _composites(network, pair.cloudy, opaque)
-        gains.append([gain_db(image, pair.cloudy, clear, valid) for image in cleared])
+        valid, there = pair.valid, pair.clear.any(axis=(1, 2))
+        cloudy, clear = pair.cloudy[there], pair.clear[there]
+        cleared = [image[there] for image in _composites(network, pair.cloudy, opaque)]
+        gains.append([gain_db(image, cloudy, clear, valid) for image in cleared])
         # the clear image, sent through, is to come out as it is
         psnrs = [
-            psnr_db(image[:, valid], clear[:, valid])
-            for image in _composites(network, clear, opaque)
+            psnr_db(image[there][:, valid], clear[:, valid])
+            for image in _composites(network, pair.clear, opaque)
         ]
         harmed.append([psnr < _HARMED_DB for psnr in psnrs])
     great = np.less(gains, -_GREAT_LOSS_DB).sum(axis=0) + np.sum(harmed, axis=0)

@@ -247,8 +247,8 @@ def _opacity(sky: str, side: int, rng: np.random.Generator) -> Array:
         veil = rng.uniform(0.12, 0.65) * (1 + rng.uniform(0, 0.4) * fractal_field(side, 3.5, rng))
         return np.clip(veil, 0, 0.85).astype(np.float32)
     if sky == "overcast":  # no pixel without cloud: what is under it is what ground is in the mean
-        depth = rng.uniform(1, 6) * (1 + rng.uniform(0, 0.5) * fractal_field(side, 3.2, rng))
-        return (1 - np.exp(-np.clip(depth, 0.3, None))).astype(np.float32)
+        layer = rng.uniform(1, 6) * (1 + rng.uniform(0, 0.5) * fractal_field(side, 3.2, rng))
+        return (1 - np.exp(-np.clip(layer, 0.3, None))).astype(np.float32)
     # beta, optical depth per standard deviation of the field, cover, stretch
     ranges = {
         "cirrus": ((2.8, 3.6), (0.15, 0.8), (0.3, 0.95), (1.0, 6.0)),

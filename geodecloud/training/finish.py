@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from geodecloud.training.calibrate import calibrate
 from geodecloud.training.checkpoint import kept_model
 from geodecloud.training.config import Config
 from geodecloud.training.grow import grow
+from geodecloud.training.pairs import Pair
 from geodecloud.training.sources import Sources
 from geodecloud.training.veil import learn_veils
 
@@ -81,7 +83,8 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
         network.load_state_dict(_mean_weights([load_model(file).network for file in files]))
     if config.mean_with:
         network.load_state_dict(_mean_weights([network, _other_network(config, out)]))
-    card = calibrate(network, card, sources.selecting, sources.choosing)
+    pairs = [*sources.selecting, *_with_few_bands(config, sources.selecting)]
+    card = calibrate(network, card, pairs, sources.choosing)
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
@@ -91,6 +94,17 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     elif sources.choosing is not None and config.veil_pictures:
         veil = learn_veils(sources.choosing, config.veil_pictures, config.seed)
     return save_weights(network, card, out / f"{config.name}.safetensors", veil)
+
+
+def _with_few_bands(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs as scenes with the first of the config's subsets of bands: the thresholds are theirs, too."""
+    if not config.subsets:
+        return []
+    left = np.isin(config.bands, config.subsets[0])[:, None, None]
+    return [
+        dataclasses.replace(pair, cloudy=pair.cloudy * left, clear=pair.clear * left)
+        for pair in pairs
+    ]
 
 
 def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:

@@ -49,7 +49,7 @@ def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
 def _reading(weight: Tensor, bands: Sequence[str], known: Sequence[str], blocks: int) -> Tensor:
     """Weights of the first convolution for other bands: those of the image's planes, then those of the prior's."""
     planes = len(known) * blocks**2
-    image = weight[:, :planes].unflatten(1, (len(known), blocks**2))
+    image = weight[:, :planes].reshape(len(weight), len(known), blocks**2, *weight.shape[2:])
     grown = [_placed(image, bands, known).flatten(1, 2)]
     if planes < weight.shape[1]:
         grown += [_placed(weight[:, planes:-1], bands, known), weight[:, -1:]]
@@ -70,7 +70,7 @@ def _saying(weight: Tensor, heads: Sequence[int], nearest: Sequence[int], known:
     of_bands, attention = heads[:4], heads[4:]
     parts = torch.split(weight, list(heads))
     grown = [
-        part.unflatten(0, (known, planes // known))[nearest].flatten(0, 1)
+        part.reshape(known, planes // known, *part.shape[1:])[nearest].flatten(0, 1)
         for part, planes in zip(parts, of_bands, strict=False)
         if planes
     ]

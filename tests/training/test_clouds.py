@@ -313,3 +313,14 @@ def test_haze_brightens_short_waves_most_and_is_strong_now_and_then() -> None:
     # molecules alone give at most 0.03; the air over large towns sends 0.1 and more
     assert 0.1 < red.max() < 0.2
     assert np.median(red) < 0.05
+
+
+def test_an_overcast_sky_leaves_no_pixel_clear() -> None:
+    clear = np.full((2, 48, 48), 0.2, np.float32)
+    pairs = [
+        simulate_clouds(clear, [560, 665], np.random.default_rng(n), skies={"overcast": 1.0})
+        for n in range(20)
+    ]
+    # exp(-0.3) of the light at most comes through, and under most of them hardly any
+    assert min(pair.opacity.min() for pair in pairs) >= 1 - np.exp(-0.3) - 1e-6
+    assert np.mean([pair.opacity.mean() for pair in pairs]) > 0.85

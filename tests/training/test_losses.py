@@ -66,6 +66,15 @@ def test_a_channel_of_weight_zero_costs_nothing():
     assert channel_l1_loss(restored, clear, (0, 1, 0)).item() == pytest.approx(5 / 3, rel=1e-5)
 
 
+def test_a_band_that_an_image_lacks_counts_neither_way():
+    clear, restored = drawn(2, 3, 5, 7, seed=8) + 0.1, drawn(2, 3, 5, 7, seed=9)
+    clear[1, 2] = 0  # the second image has two bands
+    expected = np.mean(
+        [(clear[0] - restored[0]).abs().mean(), (clear[1, :2] - restored[1, :2]).abs().mean()]
+    )
+    assert channel_l1_loss(restored, clear, (1, 1, 1)).item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("count", [0, 2, 4])
 def test_as_many_weights_as_channels_are_needed(count):
     image = drawn(1, 3, 4, 5)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -25,14 +26,15 @@ from torch.nn import functional as F
 
 from geodecloud.cli.commands import main
 from geodecloud.errors import OptionError, SceneError, WeightsError
+from geodecloud.models.card import Channel, ModelCard
 from geodecloud.models.discriminator import Discriminator
 from geodecloud.models.spanet import SPANet
-from geodecloud.models.weights import load_model
+from geodecloud.models.weights import Model, load_model, save_weights
 from geodecloud.training.buildings import add_buildings
 from geodecloud.training.checkpoint import Run
-from geodecloud.training.chips import draw_crop, read_chips
+from geodecloud.training.chips import Chip, draw_crop, read_chips
 from geodecloud.training.config import Config
-from geodecloud.training.dataset import PairCrops
+from geodecloud.training.dataset import PairCrops, SimulatedClouds
 from geodecloud.training.grow import grow
 from geodecloud.training.losses import UNKNOWN
 from geodecloud.training.pairs import Pair, read_pairs
@@ -515,6 +517,9 @@ def test_several_devices_say_their_result_once(clear_folder: Path, tmp_path: Pat
     assert done.stdout.split() == [str(out / "s2-10m.safetensors")]
 
 
+CHANNELS = tuple(Channel(band) for band in BANDS)
+
+
 @pytest.mark.parametrize("bands", [("B08", "B11", "B02"), ("B02", "B03", "B04", "B08", "B12")])
 def test_a_grown_network_begins_as_the_model_it_comes_from(
     bands: tuple[str, ...], toy_model: Path
@@ -533,6 +538,63 @@ def test_a_grown_network_begins_as_the_model_it_comes_from(
     torch.testing.assert_close(seen, known)
     for band in both:
         torch.testing.assert_close(ours[:, bands.index(band)], theirs[:, BANDS.index(band)])
+
+
+def test_a_grown_network_on_blocks_begins_as_the_model_it_comes_from() -> None:
+    """Planes of blocks and of the prior go with their bands; new bands do not matter, and follow the nearest."""
+    torch.manual_seed(0)
+    old = SPANet(4, 4, width=4, output="blend", blocks=2, prior=True)
+    torch.nn.init.normal_(old.conv_out.weight, std=0.1)
+    card = ModelCard(
+        name="old", summary="", architecture=dataclasses.asdict(old.architecture), channels=CHANNELS
+    )
+    bands = ("B08", "B02", "B11", "B03", "B04")
+    new = SPANet(5, 5, width=4, output="blend", blocks=2, prior=True)
+    grow(new, bands, Model(card, old, "old"))
+    there = [bands.index(band) for band in BANDS]
+    image, prior = torch.rand(2, 4, 12, 18), torch.rand(2, 5, 6, 9)
+    wider, grown_prior = torch.rand(2, 5, 12, 18), torch.rand(2, 6, 6, 9)
+    wider[:, there], grown_prior[:, [*there, 5]] = image, prior
+    with torch.no_grad():
+        (ours, seen), (theirs, known) = new(wider, grown_prior), old(image, prior)
+    torch.testing.assert_close(seen, known)
+    torch.testing.assert_close(ours[:, there], theirs)
+    # B11 is told to change as B08 is, which is the nearest in wavelength
+    heads = new.architecture.heads(5)
+    change = new.conv_out.weight[: heads[0]]
+    torch.testing.assert_close(change[2], change[0])
+
+
+def test_a_model_cut_to_some_bands_gives_what_it_gives_where_the_others_lack(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    bands = ("B11", "B02", "B08", "B03", "B04")
+    whole = SPANet(5, 5, width=4, output="blend", blocks=2, prior=True)
+    torch.nn.init.normal_(whole.conv_out.weight, std=0.1)
+    card = ModelCard(
+        name="whole",
+        summary="",
+        architecture=dataclasses.asdict(whole.architecture),
+        channels=tuple(Channel(band) for band in bands),
+        optional=("B11",),
+        halo_px=whole.reach_px,
+        cloud_threshold=0.3,
+    )
+    save_weights(whole, card, tmp_path / "whole.safetensors")
+    cut_bands = runpy.run_path(str(ROOT / "tools" / "cut_bands.py"))["cut_bands"]
+    cut_bands(tmp_path / "whole.safetensors", BANDS, tmp_path / "part.safetensors")
+    part = load_model(tmp_path / "part.safetensors")
+    assert (part.card.name, part.card.needed) == ("part", BANDS)
+    assert part.card.cloud_threshold == 0.3
+    there = [bands.index(band) for band in BANDS]
+    image, prior = torch.zeros(1, 5, 12, 18), torch.zeros(1, 6, 6, 9)
+    image[:, there], prior[:, [*there, 5]] = torch.rand(1, 4, 12, 18), torch.rand(1, 5, 6, 9)
+    with torch.no_grad():
+        theirs, known = whole.eval()(image, prior)
+        ours, seen = part.network(image[:, there], prior[:, [*there, 5]])
+    torch.testing.assert_close(seen, known)
+    torch.testing.assert_close(ours, theirs[:, there])
 
 
 def test_a_model_of_another_kind_is_no_start(toy_model: Path) -> None:
@@ -613,6 +675,27 @@ print(hashlib.sha256(b"".join(examples.draw(i).cloudy.tobytes() for i in range(4
     assert len(said) == 1
 
 
+def test_a_scene_is_left_with_one_of_the_subsets_of_bands() -> None:
+    bands = ("B02", "B03", "B04", "B08", "B11")
+    chips = [
+        Chip(np.random.default_rng(0).uniform(0.1, 0.9, (5, 40, 40)).astype(np.float32), "here")
+    ]
+    config = Config(
+        bands=bands,
+        optional_bands=("B08", "B11"),
+        subsets=(bands[:4], bands[:3]),
+        subset_share=0.7,
+        crop_px=32,
+    )
+    examples = SimulatedClouds(chips, [], config, 200)
+    left = [tuple(examples.draw(i).clear.any(axis=(1, 2)).tolist()) for i in range(200)]
+    counts = {kind: left.count(kind) for kind in set(left)}
+    assert set(counts) == {(True,) * 5, (True,) * 4 + (False,), (True,) * 3 + (False,) * 2}
+    # seven of ten, half of them each: 200 draws lie within four standard deviations
+    assert 43 < counts[(True,) * 4 + (False,)] < 97
+    assert 35 < counts[(True,) * 5] < 86
+
+
 def test_absent_bands_are_planes_of_zeros_and_offsets_are_taken_off(clear_folder: Path) -> None:
     chips = read_chips(
         clear_folder, ["B02", "B11"], optional=["B11"], dn_offsets={"0.tif": -1000.0}
@@ -668,6 +751,10 @@ def test_folders_and_configs_that_cannot_be_trained_on_are_refused(
         (
             'skies = ["fog=1"]\n',
             r"skies names \['fog'\]; known: clear, veil, cirrus, cumulus, deck",
+        ),
+        (
+            'subsets = [["B02", "B99"]]\n',
+            r"subsets has \['B02 B99'\]; each names bands of the model, those it needs .*: B02 B03 B04 B08",
         ),
         ('skies = ["deck=0.5"]\n', "the shares of skies are {'deck': 0.5}; .* and their sum 1"),
         ('skies = ["deck=2", "clear=-1"]\n', "each is from 0 to 1"),
