@@ -41,27 +41,27 @@ _WINDOWS = {
     "openvino bf16": (960, WindowCost(400, shared=True)),
     "torch": (384, WindowCost(2200, shared=False)),
 }
-#: The same of networks on blocks of pixels: a sixteenth of the features, and a wider halo.
-_BLOCK_WINDOWS = {
-    "openvino": (1536, WindowCost(250, shared=True)),
-    "openvino bf16": (1536, WindowCost(180, shared=True)),
-    "torch": (1024, WindowCost(500, shared=False)),
-}
+#: The same of networks on blocks of pixels: few features, and a wider halo. Most of what they hold are images,
+#: in and out and between: bytes of a pixel, and of each of its bands.
+_BLOCK_WINDOWS = {"openvino": 1536, "torch": 1024}
+_BLOCK_BYTES, _BAND_BYTES = 80, 27
 #: Side of a window on an accelerator.
 ACCELERATOR_PX = 1024
 
 
 def window_cost(
-    backend: str, precision: str, device: str = "cpu", on_blocks: bool = False
+    backend: str, precision: str, device: str = "cpu", card: ModelCard = IDENTITY
 ) -> tuple[int, WindowCost]:
     """Side of the windows a backend likes on a device, and what they cost.
 
     Parameters
     ----------
-    on_blocks : the network works on blocks of pixels
+    card : of the model; it counts whether its network works on blocks of pixels
     """
-    windows = _WINDOWS | _BLOCK_WINDOWS if on_blocks else _WINDOWS
-    side, cost = windows.get(f"{backend} {precision}", windows[backend])
+    side, cost = _WINDOWS.get(f"{backend} {precision}", _WINDOWS[backend])
+    if card.blocks > 1 and backend in _BLOCK_WINDOWS:
+        side = _BLOCK_WINDOWS[backend]
+        cost = WindowCost(_BLOCK_BYTES + _BAND_BYTES * len(card.channels), cost.shared)
     return (side if device == "cpu" else ACCELERATOR_PX), cost
 
 
@@ -238,6 +238,6 @@ def open_backend(
     from geodecloud.models.weights import load_model
 
     if isinstance(model, str):
-        return TorchBackend(load_model(model).network, device, precision, card.blocks > 1)
+        return TorchBackend(load_model(model).network, device, precision, card)
     # the caller may go on training it, and it stays on the caller's device
-    return TorchBackend(copy.deepcopy(model.network), device, precision, card.blocks > 1)
+    return TorchBackend(copy.deepcopy(model.network), device, precision, card)

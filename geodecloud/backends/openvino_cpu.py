@@ -59,7 +59,7 @@ class OpenVINOBackend:
     def __init__(self, card: ModelCard, tensors: Tensors, precision: str, threads: int) -> None:
         self.precision = "fp32" if precision == "auto" else precision
         self.name = f"openvino on cpu in {self.precision}"
-        self.window_px, _ = window_cost("openvino", self.precision, on_blocks=card.blocks > 1)
+        self.window_px, _ = window_cost("openvino", self.precision, card=card)
         self._card, self._tensors = card, tensors
         self._blends = card.architecture.get("output", "image") == "blend"
         self._core, self._turn = ov.Core(), threading.Lock()

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from geodecloud.backends import PRECISIONS, Array, Margins, window_cost
 from geodecloud.errors import DeviceError
+from geodecloud.models.card import ModelCard
+from geodecloud.models.catalogue import IDENTITY
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class TorchBackend:
     device : "auto", "cpu", "cuda", "cuda:N" or "mps"; auto takes the first of cuda, mps, cpu
     precision : "auto", "fp32", "fp16" or "bf16". auto is fp16 on cuda, else fp32. fp32 on cuda is just
         that, and not the TF32 that torch lets cuDNN take for it
-    on_blocks : the network works on blocks of pixels, and takes a prior
+    card : of the model, see `geodecloud.backends.window_cost`
 
     Raises
     ------
@@ -55,7 +57,7 @@ class TorchBackend:
         network: nn.Module,
         device: str = "auto",
         precision: str = "auto",
-        on_blocks: bool = False,
+        card: ModelCard = IDENTITY,
     ) -> None:
         assert precision in PRECISIONS
         self.device = choose_device(device)
@@ -63,7 +65,7 @@ class TorchBackend:
             precision = "fp16" if self.device.type == "cuda" else "fp32"
         self.precision = precision
         self.name = f"torch on {self.device} in {precision}"
-        self.window_px, _ = window_cost("torch", precision, self.device.type, on_blocks)
+        self.window_px, _ = window_cost("torch", precision, self.device.type, card)
         self.batch_size = 1 if self.device.type == "cpu" else self._most_windows()
         moved: Any = network  # torch types one signature of `to` only
         self._network = moved.to(self.device, memory_format=torch.channels_last)

@@ -220,7 +220,7 @@ def _offsets(sizes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 def scene_rate(declouder: Declouder, size: int) -> tuple[float, float]:
     """10^6 pixels of the scene a second, and with halo."""
     card = declouder.card
-    _, cost = window_cost(declouder.backend.name.split()[0], "", on_blocks=card.blocks > 1)
+    _, cost = window_cost(declouder.backend.name.split()[0], "", card=card)
     reach_px = declouder.card.halo_px or 0
     plans = plan_scene_windows(size, declouder.window_px, reach_px, cost.shared, card.align_px)
     side = max(max(p.padded.shape_yx) for p in plans)

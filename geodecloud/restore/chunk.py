@@ -255,7 +255,7 @@ class ChunkRestorer:
         """Reflectance (C, H, W) of the restored bands, in the network's float32."""
         channels = list(self.channels)
         image = np.empty((len(channels), *dn.shape[1:]), np.float32)
-        for rows in _bands_of_rows(dn.shape[1]):
+        for rows in strips(dn.shape[1]):
             image[:, rows] = self.codec.decode(dn[channels, rows])
         return image
 
@@ -278,7 +278,7 @@ class ChunkRestorer:
         if not weight.any():
             return dn
         dn, channels = dn.copy(), list(self.channels)
-        for rows in _bands_of_rows(len(weight)):
+        for rows in strips(len(weight)):
             share, old = weight[rows], dn[channels, rows]
             before = self.codec.decode(old)
             # the change in float32, added in float64: no change gives back the very same DN
@@ -289,6 +289,6 @@ class ChunkRestorer:
         return dn
 
 
-def _bands_of_rows(height: int) -> Iterator[slice]:
-    """Rows of an array, some at a time: what is in float64 on the way stays small."""
+def strips(height: int) -> Iterator[slice]:
+    """Rows of an array, 64 at a time: what is made of them on the way stays small."""
     return (slice(row, row + 64) for row in range(0, height, 64))

@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 
 #: More context than this changes nothing but the time.
 MAX_HALO_PX = 1024
-#: Halo that memory is estimated with: that of the models there are and the mask's edge, rounded up.
-_ESTIMATED_HALO_PX = 64
 
 
 @dataclass(frozen=True)
@@ -168,8 +166,8 @@ def decide(
     elsewhere, workers = is_elsewhere(options.scheduler), options.workers or cpu_count()
     backend = choose_backend(card, options.device, options.precision, options.backend, model)
     device, precision = choose_device_name(backend, options.device, options.precision)
-    liked_px, cost = window_cost(backend, precision, device, card.blocks > 1)
-    room = _fit_memory(metadata, options, liked_px, cost, workers)
+    liked_px, cost = window_cost(backend, precision, device, card)
+    room = _fit_memory(metadata, options, liked_px, cost, workers, halo_px + MASK_REACH_PX)
     side = room.window_px if options.window != "auto" or room.window_px != liked_px else None
     return Decisions(
         card=card,
@@ -309,7 +307,12 @@ def _choose_first_pass(
 
 
 def _fit_memory(
-    metadata: Metadata, options: Options, liked_px: int, cost: WindowCost, workers: int
+    metadata: Metadata,
+    options: Options,
+    liked_px: int,
+    cost: WindowCost,
+    workers: int,
+    halo_px: int,
 ) -> MemoryEstimate:
     """Workers, window and chunk, within the limit if there is one; the result depends on none of them."""
     window_px = liked_px if options.window == "auto" else int(options.window)
@@ -319,7 +322,7 @@ def _fit_memory(
         return wish
     itemsize = np.dtype(metadata.dtypes[0]).itemsize
     limit = parse_limit(options.max_memory)
-    found = fit(wish, limit, metadata.count, itemsize, _ESTIMATED_HALO_PX)
+    found = fit(wish, limit, metadata.count, itemsize, halo_px)
     if found != wish:
         log.info(
             "max_memory=%s: %d workers, windows of %d px, chunks of %d px",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import Indexed, call_on_chunks
 from geodecloud.models.card import COARSE_PX
-from geodecloud.restore.chunk import ChunkRestorer
+from geodecloud.restore.chunk import ChunkRestorer, strips
 from geodecloud.restore.composite import MARGIN_PX, Bool, add_margin
 from geodecloud.restore.ground_around import (
     CLEAR_OPACITY,
@@ -80,22 +80,31 @@ class FirstPass:
         _, usable = restorer.validity(dn, valid)
         if allowed is not None and not allowed.any():
             usable = np.zeros_like(usable)
-        image = restorer.reflectance(dn)
         region = core.grow(MARGIN_PX, restorer.extent)
         view = region.relative_to(padded).slices_yx
         cloud = np.zeros(region.shape_yx, bool) if clouds is None else clouds[view] > 0
         if self.finder is not None and usable[view].any():
-            cloud |= self._find_clouds(self.finder, image[list(self.picks)], usable, region, padded)
+            cloud |= self._find_clouds(self.finder, dn, usable, region, padded)
         clear = usable[view] & ~add_margin(cloud)
         inner = core.relative_to(region).slices_yx
-        return block_sums(image[:, *core.relative_to(padded).slices_yx], clear[inner])
+        own = dn[:, *core.relative_to(padded).slices_yx]
+        return block_sums(restorer.reflectance(own), clear[inner])
 
-    @staticmethod
     def _find_clouds(
-        finder: NetworkPredictor, image: Array, usable: Bool, region: Window, padded: Window
+        self,
+        finder: NetworkPredictor,
+        dn: NDArray[Any],
+        usable: Bool,
+        region: Window,
+        padded: Window,
     ) -> Bool:
         """Where a network sees cloud in `region` (H, W), told of coarse pixels as a whole."""
-        total, share = block_sums(image, usable, COARSE_PX)
+        picks = list(self.picks)
+        sums = [
+            block_sums(self.restorer.reflectance(dn[:, rows])[picks], usable[rows], COARSE_PX)
+            for rows in strips(dn.shape[1])
+        ]
+        total, share = (np.concatenate(parts, axis=-2) for parts in zip(*sums, strict=True))
         there = share > 0
         seen = np.divide(total, share, out=np.zeros_like(total), where=there)
         asked, given = coarse(region), coarse(padded)

@@ -52,14 +52,19 @@ def block_sums(image: Array, clear: Bool, side: int = PRIOR_PX) -> tuple[Array, 
     total : (C, h, w) float32; the last blocks may reach beyond the image
     share : (h, w) float32 in [0, 1]
     """
-    down, right = (-length % side for length in clear.shape)
-    known = np.where(clear, image, np.float32(0))
-    planes = np.concatenate([known, clear[None]]).astype(np.float32)
-    planes = np.pad(planes, ((0, 0), (0, down), (0, right)))
-    count, height, width = planes.shape
-    blocks = planes.reshape(count, height // side, side, width // side, side)
-    means = blocks.mean(axis=(2, 4), dtype=np.float32)
-    return means[:-1], means[-1]
+    # plane by plane: many bands at once would take several times the memory of the image
+    zero = np.float32(0)
+    total = [_block_means(np.where(clear, plane, zero), side) for plane in image]
+    return np.stack(total), _block_means(clear.astype(np.float32), side)
+
+
+def _block_means(plane: Array, side: int) -> Array:
+    """Means (h, w) of the blocks of a plane (H, W), as if zeros lay beyond it."""
+    down, right = (-length % side for length in plane.shape)
+    whole = np.pad(plane, ((0, down), (0, right))) if down or right else plane
+    height, width = whole.shape
+    blocks = whole.reshape(height // side, side, width // side, side)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
 
 
 def carry_ground(total: Array, share: Array) -> Array:

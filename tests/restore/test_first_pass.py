@@ -6,13 +6,17 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geodecloud.models.catalogue import get_card
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
 from geodecloud.restore.composite import Provenance
+from geodecloud.restore.first_pass import coarse
 from geodecloud.training.passes import restore_image
+from geodecloud.windows.tiler import Window
 
 MODEL = "s2-10m"
 BANDS = ("B02", "B03", "B04", "B08")
@@ -65,6 +69,21 @@ def test_chunks_and_windows_give_what_the_whole_image_gives(whole, chunks, windo
     np.testing.assert_allclose(np.asarray(result.cloud_map), opacity, atol=1e-5)
     assert (opacity > 0.5).any()
     assert (opacity < 0.1).any()
+
+
+@given(st.builds(Window, *(st.integers(0, 9),) * 2, *(st.integers(1, 9),) * 2))
+def test_coarse_pixels_are_those_that_a_window_touches(window):
+    touched = {
+        (x // 2, y // 2)
+        for x in range(window.col_off, window.col_off + window.width)
+        for y in range(window.row_off, window.row_off + window.height)
+    }
+    got = coarse(window)
+    assert touched == {
+        (x, y)
+        for x in range(got.col_off, got.col_off + got.width)
+        for y in range(got.row_off, got.row_off + got.height)
+    }
 
 
 def test_under_opaque_cloud_lies_the_colour_of_the_fields_around():
