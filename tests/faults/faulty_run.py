@@ -142,8 +142,9 @@ def _run(words: list[str], watched: str, fault: Fault, log: str, counter: Any) -
 
     import geodecloud
     from geodecloud.cli.commands import main
+    from geodecloud.raster.raw import RasterTarget
     from geodecloud.raster.reader import _Pixels
-    from geodecloud.raster.staging import RasterTarget, Staging
+    from geodecloud.raster.staging import Staging
     from geodecloud.restore.declouder import Declouder
 
     torch.set_num_threads(1)
@@ -175,7 +176,7 @@ def _run(words: list[str], watched: str, fault: Fault, log: str, counter: Any) -
 
 def _writing(hook: _Hook, function: Callable[..., Any]) -> Callable[..., Any]:
     """`RasterTarget.__setitem__` whose calls are events, where GDAL's own errors would come from."""
-    from geodecloud.raster.staging import _writing as writing
+    from geodecloud.raster.raw import writing
 
     def call(target: Any, *arguments: Any) -> None:
         with writing(target.path):
