@@ -201,7 +201,7 @@ def _made_from(
 def _first_card(decisions: Decisions) -> str | None:
     """The card of the model that finds clouds first, if one does."""
     name = decisions.first_pass
-    return None if name in (None, "mask", decisions.card.name) else get_card(name).to_json()
+    return None if name is None or name == "mask" else get_card(name).to_json()
 
 
 def _version(package: str) -> str | None:

@@ -37,7 +37,10 @@ class Finished:
     ----------
     blocks : kind of block -> extent of each that is finished -> sum of its words, or what was counted in it
     pending : kind, extent and sum or counts of blocks that are not written down yet
+    folder : the hidden folder of the raster, once there is one
     """
+
+    folder: Path
 
     def __init__(self, target: str, made_from: str) -> None:
         self.head = {"target": target, "made_from": made_from}
@@ -48,13 +51,14 @@ class Finished:
         """Whether a run that did the same has finished something in a folder."""
         try:
             with (folder / FINISHED).open("rb") as file:
-                return bool(json.loads(file.readline()) == self.head)
+                line = file.readline()
+            return line.endswith(b"\n") and bool(json.loads(line) == self.head)
         except (OSError, ValueError):
             return False
 
-    def read(self, folder: Path) -> None:
-        """Take up what a folder says is finished, and cut off what a kill has left half."""
-        path = folder / FINISHED
+    def read(self) -> None:
+        """Take up what the folder says is finished, and cut off what a kill has left half."""
+        path = self.folder / FINISHED
         text = path.read_bytes()
         whole = text[: text.rindex(b"\n") + 1]
         os.truncate(path, len(whole))
@@ -67,9 +71,9 @@ class Finished:
         """Remember a block until `save`."""
         self.pending.append((kind, extent, value))
 
-    def save(self, folder: Path) -> None:
+    def save(self) -> None:
         """Write down what is pending; its pixels have to be in the file by then."""
-        path = folder / FINISHED
+        path = self.folder / FINISHED
         lines: list[Any] = [*([] if path.exists() else [self.head]), *self.pending]
         with path.open("ab") as file:
             file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
@@ -82,7 +86,8 @@ class Counter:
     def __init__(self) -> None:
         self.found: collections.Counter[int] = collections.Counter()
         self.there: Collection[Extent] = ()
-        self._finished, self._kind = Finished("", ""), ""
+        self._finished: Finished | None = None
+        self._kind = ""
 
     def go_on(self, finished: Finished, kind: str) -> None:
         """Begin with the counts of a run that was killed, and have those of this one written down, too."""
@@ -95,7 +100,7 @@ class Counter:
         values, counts = np.unique(numbers, return_counts=True)
         found = dict(zip(values.tolist(), counts.tolist(), strict=True))
         self.found.update(found)
-        if self._kind:
+        if self._finished is not None:
             self._finished.note(self._kind, extent_of(key, numbers), found)
 
 

@@ -114,7 +114,7 @@ class RasterTarget:
             raise SceneIOError(
                 f"{self.path} cannot be written: pixels did not come to the disk, it may be full"
             )
-        finished.save(raw.parent.parent)
+        finished.save()
         self._saved = time.monotonic()
 
     def drop_lost(self) -> None:

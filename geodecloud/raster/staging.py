@@ -122,7 +122,9 @@ class Staging:
         return self.target
 
     def _begin(self) -> RasterTarget:
-        self.folder.make()
+        folder = self.folder.make()
+        if self.finished is not None:
+            self.finished.folder = folder
         for file in (self.raw, self.final):
             file.parent.mkdir()
         self._try_options()
@@ -137,10 +139,12 @@ class Staging:
         if dst is None:
             self.folder.remove()
             return None
-        shutil.rmtree(self.final.parent)  # it may have died while it made the finished file
-        self.final.parent.mkdir()
+        # it may have died while it made the finished file
+        shutil.rmtree(self.final.parent, ignore_errors=True)
+        self.final.parent.mkdir(exist_ok=True)
         self._try_options()
-        self.finished.read(self.folder.path)
+        self.finished.folder = self.folder.path
+        self.finished.read()
         target = RasterTarget(dst, self.raster.path, self.finished)
         target.drop_lost()
         return target

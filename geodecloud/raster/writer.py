@@ -139,7 +139,7 @@ def write_rasters(
         if progress is not None:
             targets[0].progress = progress
         _tell_what_is_there(targets)
-        writing = [
+        writing: list[tuple[da.Array, RasterTarget | MaskTarget | Counter]] = [
             *((raster.pixels, target) for raster, target in zip(rasters, targets, strict=True)),
             *(
                 (raster.mask, MaskTarget(target))
