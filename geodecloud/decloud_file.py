@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import collections
 import datetime
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-import numpy as np
 from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
 from geodecloud.compute.progress import progress_bar
 from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.masks.selection import mask_path
+from geodecloud.models.catalogue import get_card
 from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
+from geodecloud.raster.finished import Counter
 from geodecloud.raster.gdal import gdal_settings
-from geodecloud.raster.input_files import InputFiles
+from geodecloud.raster.input_files import InputFiles, fingerprint
 from geodecloud.raster.outputs import LAYERS, Outputs, item_path, plan_outputs
 from geodecloud.raster.staging import OutputRaster
-from geodecloud.raster.storage import without_query
+from geodecloud.raster.storage import is_remote, without_query
 from geodecloud.raster.targets import check_target
 from geodecloud.raster.whole_files import write_text
 from geodecloud.raster.writer import write_rasters
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
     from geodecloud.keywords import FileKeywords
 
 log = logging.getLogger(__name__)
+
+#: Scenes that are gone on with after a kill where nobody says otherwise, px; smaller ones take a minute or two.
+_LONG_PX = 20_000_000
+#: What computes pixels besides this package.
+_COMPUTING = ("numpy", "scipy", "rasterio", "odc-geo", "torch", "openvino", "s2cloudless")
 
 Progress = bool | Callable[[int], None]
 
@@ -138,7 +145,8 @@ def decloud_file(
         metadata = _tagged(source, references, decisions, asked)
         scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
         result = decloud(scene, asked, source.metadata, decisions, dates)
-        writing = (metadata, outputs, result, asked, progress)
+        made_from = _made_from(source, paths, outputs.paths, decisions, asked)
+        writing = (metadata, outputs, result, asked, progress, made_from)
         files, counts = _write(source, references, inputs, *writing)
         if outputs.quicklook is not None:
             _write_quicklook(outputs.quicklook, source, dst)
@@ -152,6 +160,55 @@ def _input_paths(
     own = [mask_path(asked.mask), asked.aoi, asked.model_path]
     others = [file for reference in references for file in reference.source.files]
     return [*source.files, *others, *(path for path in own if path is not None)]
+
+
+def _made_from(
+    source: Source,
+    paths: Sequence[str | Path],
+    outputs: Sequence[str | Path],
+    decisions: Decisions,
+    asked: FileOptions,
+) -> str | None:
+    """Fingerprint of all that pixels depend on; None: a run that is killed is not to be gone on with."""
+    height, width = source.metadata.grid.shape_yx
+    if not (height * width > _LONG_PX if asked.resume is None else asked.resume):
+        return None
+    elsewhere = [str(path) for path in (*paths, *outputs) if is_remote(path)]
+    if elsewhere:
+        level = logging.INFO if asked.resume else logging.DEBUG
+        log.log(
+            level,
+            "after a kill this begins anew: only local files tell what became of them, "
+            "and %s is elsewhere",
+            elsewhere[0],
+        )
+        return None
+    return fingerprint(
+        [path for path in paths if os.path.exists(path)],  # a model may have a name only
+        {
+            "versions": {name: _version(name) for name in ("geodecloud", *_COMPUTING)},
+            "options": asked.parameters(),
+            "decisions": {
+                one.name: str(getattr(decisions, one.name))
+                for one in fields(decisions)
+                if one.name not in ("model", "workers")
+            },
+            "first pass": _first_card(decisions),
+        },
+    )
+
+
+def _first_card(decisions: Decisions) -> str | None:
+    """The card of the model that finds clouds first, if one does."""
+    name = decisions.first_pass
+    return None if name is None or name == "mask" else get_card(name).to_json()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _plan_outputs(
@@ -195,6 +252,7 @@ def _write(
     result: Declouded,
     asked: FileOptions,
     progress: Progress,
+    made_from: str | None,
 ) -> tuple[tuple[str, ...], Counts]:
     """Compute and write all files in one pass; their paths, and what the pixels are."""
     found = {name: getattr(result, name) for name in LAYERS}
@@ -204,7 +262,7 @@ def _write(
         mask = result.image.coords[VALID].data
     rasters = outputs.rasters(result.image.data, layers, metadata, mask)
     counts = Counts()
-    also: list[tuple[Any, Any]] = [(layers["provenance"], counts.codes)]
+    also = [(layers["provenance"], counts.codes)]
     if "source_date" in layers:
         also.append((layers["source_date"], counts.days))
 
@@ -228,6 +286,7 @@ def _write(
                 progress=progress or None,
                 also=also,
                 computed=computed,
+                made_from=made_from,
             )
         except SceneIOError:
             inputs.check_unchanged()  # says more than what GDAL makes of it
@@ -276,17 +335,6 @@ def _write_quicklook(png: Path, source: Source, dst: str | Path) -> None:
     from geodecloud.report.pictures import write_before_after
 
     write_before_after(ScenePair.of(source, dst), png)
-
-
-class Counter:
-    """Takes chunks of numbers and counts how often each occurs; nothing else is kept in memory."""
-
-    def __init__(self) -> None:
-        self.found: collections.Counter[int] = collections.Counter()
-
-    def __setitem__(self, key: Any, numbers: np.ndarray[Any, Any]) -> None:
-        values, counts = np.unique(numbers, return_counts=True)
-        self.found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)

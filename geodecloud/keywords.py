@@ -48,3 +48,4 @@ class FileKeywords(OptionKeywords, total=False):
     layout: str | None
     stac: bool | None
     overwrite: bool | None
+    resume: bool | None

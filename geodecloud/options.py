@@ -234,6 +234,8 @@ class FileOptions(Options):
     layout : "stack": one file of all bands; "bands": the target is a folder with a file per band
     stac : write a STAC Item beside the result; None: for Sentinel-2 products
     overwrite : replace files that exist
+    resume : keep what is finished of a run that is killed, and go on from there when the same is done again; None:
+        for scenes that take long, those above 20 million pixels
     """
 
     resolution: int | None = _option(
@@ -257,6 +259,11 @@ class FileOptions(Options):
         changes_result=False,
     )
     overwrite: bool = _option(False, "Replace files that exist.", changes_result=False)
+    resume: bool | None = _option(
+        None,
+        "Go on where the same run was killed.  [default: scenes above 20 MPix]",
+        changes_result=False,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,13 +13,14 @@ from rasterio.errors import RasterioError
 from geodecloud._version import __version__
 from geodecloud.batch.dates import DatedScene, choose_references, count_references
 from geodecloud.batch.discovery import FoundScene
-from geodecloud.batch.journal import Journal, fingerprint
+from geodecloud.batch.journal import Journal
 from geodecloud.batch.summary import Outcome
 from geodecloud.errors import GeodecloudError
 from geodecloud.masks.areas import touches_aoi
 from geodecloud.masks.selection import mask_path
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.options import FileOptions
+from geodecloud.raster.input_files import fingerprint
 from geodecloud.scene.grid import Grid
 from geodecloud.sentinel2.files import find_products
 from geodecloud.source import open_source

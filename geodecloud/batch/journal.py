@@ -6,7 +6,6 @@ it unchanged, and the result in place, has nothing to do.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geodecloud.errors import SceneIOError
 from geodecloud.raster.whole_files import write_text
 
 #: Folder of the journal below that of the results.
@@ -108,27 +106,6 @@ class Journal:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
-
-
-def fingerprint(inputs: Sequence[str | Path], parameters: Mapping[str, Any]) -> str:
-    """SHA-256 of what a result depends on: files by path, size and time; metadata by content.
-
-    Raises
-    ------
-    SceneIOError
-        If an input has gone.
-    """
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
-    for path in sorted(str(i) for i in inputs):
-        try:
-            status = os.stat(path)
-            digest.update(b"\0" + os.fsencode(path))  # names of old file systems may be no text
-            digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
-            if path.lower().endswith((".xml", ".json")):
-                digest.update(Path(path).read_bytes())
-        except OSError as error:
-            raise SceneIOError(f"{path} cannot be read: {error}") from error
-    return digest.hexdigest()
 
 
 def look(status: os.stat_result) -> tuple[int, int]:

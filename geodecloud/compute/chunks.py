@@ -8,16 +8,17 @@ nothing is read before it is computed.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 
 # dask's form of a task since 2024.12; it has no name without the underscore yet (2026.8)
-from dask._task_spec import List, Task, TaskRef
+from dask._task_spec import Alias, List, Task, TaskRef
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
@@ -28,6 +29,8 @@ from geodecloud.windows.tiler import Window
 ChunkFunction = Callable[..., tuple[np.ndarray[Any, Any], ...]]
 #: An array and one letter per axis.
 Indexed = tuple[da.Array, str]
+#: Begin and end of a block along each axis.
+Extent = tuple[tuple[int, int], ...]
 
 
 def map_chunks_with_halo(
@@ -117,6 +120,33 @@ def call_on_chunks(
         adjust_chunks={axis: chunks[axis] for axis in "yx"},
         token=f"decloud-{tokenize(function, halo_px, shape_yx, chunks_yx)}",
     )
+
+
+def blocks_of(array: da.Array) -> Iterator[tuple[Any, tuple[slice, ...]]]:
+    """Key and place of each block of an array."""
+    places = da.core.slices_from_chunks(array.chunks)
+    keys = dask.core.flatten(array.__dask_keys__())
+    return zip(keys, places, strict=True)
+
+
+def without_blocks(array: da.Array, there: Collection[Extent]) -> da.Array:
+    """An array to be stored, less some blocks: nothing is in them, and nothing is computed for them.
+
+    Parameters
+    ----------
+    there : the blocks that are left out
+    """
+    if not there:
+        return array
+    name = f"rest-{tokenize(array.name, sorted(there))}"
+    graph: dict[Any, Any] = {}
+    for key, place in blocks_of(array):
+        own = (name, *key[1:])
+        is_there = tuple((part.start, part.stop) for part in place) in there
+        nothing = Task(own, np.empty, (0,) * array.ndim, array.dtype)
+        graph[own] = nothing if is_there else Alias(own, key)
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[array])
+    return da.Array(layers, name, array.chunks, meta=array._meta)
 
 
 def _first(arrays: Sequence[Indexed | None]) -> Indexed:

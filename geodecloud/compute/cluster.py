@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 
 from geodecloud._version import __version__
+from geodecloud.compute.chunks import blocks_of
 from geodecloud.errors import ClusterError, OptionError
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ class Cluster:
         try:
             for future, block in arriving:
                 for target, where in places.pop(future.key):
-                    target[where] = block
+                    if block.size:  # as dask's own store: there is nothing in what is left out
+                        target[where] = block
                 future.release()
         except KilledWorker as error:
             raise ClusterError(
@@ -107,16 +108,9 @@ def _places(
     """Where the block of each key goes: several targets, where they share a source."""
     places = defaultdict(list)
     for source, target in zip(sources, targets, strict=True):
-        for key, where in _blocks(source):
+        for key, where in blocks_of(source):
             places[key].append((target, where))
     return places
-
-
-def _blocks(array: da.Array) -> Iterator[tuple[Any, tuple[slice, ...]]]:
-    """Key and place of each block of an array."""
-    places = da.core.slices_from_chunks(array.chunks)
-    keys = dask.core.flatten(array.__dask_keys__())
-    return zip(keys, places, strict=True)
 
 
 @contextmanager

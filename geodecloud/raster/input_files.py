@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from geodecloud.errors import SceneIOError
 
@@ -40,6 +43,27 @@ class InputFiles:
                     f"{path} {what} while it was read, so the result might be of two states of it, and "
                     "nothing was kept; run again when nobody writes to it"
                 )
+
+
+def fingerprint(inputs: Sequence[str | Path], parameters: Mapping[str, Any]) -> str:
+    """SHA-256 of what a result depends on: files by path, size and time; metadata by content.
+
+    Raises
+    ------
+    SceneIOError
+        If an input has gone.
+    """
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
+    for path in sorted(str(i) for i in inputs):
+        try:
+            status = os.stat(path)
+            digest.update(b"\0" + os.fsencode(path))  # names of old file systems may be no text
+            digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
+            if path.lower().endswith((".xml", ".json")):
+                digest.update(Path(path).read_bytes())
+        except OSError as error:
+            raise SceneIOError(f"{path} cannot be read: {error}") from error
+    return digest.hexdigest()
 
 
 def _look(path: str) -> Look | None:

@@ -7,15 +7,16 @@ all metadata, GDAL copies it into the final form, that is read back, and a renam
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -24,8 +25,10 @@ import rasterio.shutil
 
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.options import FileFormat
-from geodecloud.raster.difference import find_difference
+from geodecloud.raster.difference import facts_of, find_difference
+from geodecloud.raster.finished import Finished
 from geodecloud.raster.gdal import GDAL_ERRORS, SCRATCH, gdal_settings, scratch_folder
+from geodecloud.raster.raw import RasterTarget, create_raw, open_raw, writing
 from geodecloud.raster.side_files import write_side_facts
 from geodecloud.raster.storage import is_remote, put
 from geodecloud.raster.targets import SIDECARS, check_file
@@ -34,16 +37,12 @@ from geodecloud.raster.whole_files import sync
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.tags import copy_option, write_missing_tags
 
-if TYPE_CHECKING:
-    from rasterio.io import DatasetWriter
-
 log = logging.getLogger(__name__)
 
 _OPTIONS: dict[str, dict[str, str]] = {
     "cog": {"driver": "COG", "BLOCKSIZE": "512"},
     "gtiff": {"driver": "GTiff", "TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512"},
 }
-_RAW = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
 _COMMON = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
 #: DEFLATE's first level made smaller files than its sixth, GDAL's default, in two thirds of the time
 #: (benchmarks/compression.py, docs/performance.md).
@@ -72,9 +71,20 @@ class Staging:
     """One raster in a hidden folder beside its target: raw pixels, then the finished raster.
 
     The folder is its own, because GDAL may put files beside a raster: what a GeoTIFF cannot hold.
+
+    Parameters
+    ----------
+    made_from : fingerprint of all that the pixels depend on, to go on where a run that was killed stopped; None:
+        always from the beginning
     """
 
-    def __init__(self, raster: OutputRaster, format: FileFormat, overwrite: bool) -> None:
+    def __init__(
+        self,
+        raster: OutputRaster,
+        format: FileFormat,
+        overwrite: bool,
+        made_from: str | None = None,
+    ) -> None:
         self.raster, self.format, self.overwrite = raster, format, overwrite
         self.is_remote = is_remote(raster.path)
         if self.is_remote:
@@ -83,7 +93,10 @@ class Staging:
             # a link is written through, not replaced
             self.path = Path(os.path.realpath(raster.path))
         self.folder = PartFolder(self.path)
-        self.dst: DatasetWriter | None = None
+        self.target: RasterTarget | None = None
+        self.finished: Finished | None = None
+        if made_from is not None and not self.is_remote:
+            self.finished = Finished(self.path.name, _fingerprint(raster, made_from))
 
     @property
     def raw(self) -> Path:
@@ -96,30 +109,55 @@ class Staging:
         return self.folder.path / "final" / self.path.name
 
     def open(self) -> RasterTarget:
-        """Create the raw file; what takes its blocks.
+        """Create the raw file, or take over that of a run that was killed; what takes its blocks.
 
         To be called inside the `with`, not by it: an interrupt between the making of the folder
         and the end of an `__enter__` would leave the folder behind.
         """
-        with _writing(self.raster.path):
-            remove_leftovers(self.path.parent)
-            self.folder.make()
-            for file in (self.raw, self.final):
-                file.parent.mkdir()
-            self._try_options()
-            self.dst = rasterio.open(self.raw, "w", **_RAW, **self.raster.metadata.profile())
-            self.raster.metadata.write_to(self.dst)
-        return RasterTarget(self.dst, self.raster.path)
+        with writing(self.raster.path):
+            self.target = self._go_on()
+            remove_leftovers(self.path.parent, target=self.path)
+            if self.target is None:
+                self.target = self._begin()
+        return self.target
+
+    def _begin(self) -> RasterTarget:
+        folder = self.folder.make()
+        if self.finished is not None:
+            self.finished.folder = folder
+        for file in (self.raw, self.final):
+            file.parent.mkdir()
+        self._try_options()
+        dst = create_raw(self.raw, self.raster.metadata, in_place=self.finished is not None)
+        return RasterTarget(dst, self.raster.path, self.finished)
+
+    def _go_on(self) -> RasterTarget | None:
+        """The raw file of a run of the same that is gone; None: there is none that can be gone on with."""
+        if self.finished is None or not self.folder.take_over(self.finished.is_in):
+            return None
+        dst = open_raw(self.raw, self.raster.metadata)
+        if dst is None:
+            self.folder.remove()
+            return None
+        # it may have died while it made the finished file
+        shutil.rmtree(self.final.parent, ignore_errors=True)
+        self.final.parent.mkdir(exist_ok=True)
+        self._try_options()
+        self.finished.folder = self.folder.path
+        self.finished.read()
+        target = RasterTarget(dst, self.raster.path, self.finished)
+        target.drop_lost()
+        return target
 
     def __enter__(self) -> Staging:
         return self
 
     def finish(self) -> None:
         """Close the raw file, make the finished one of it, and read that back."""
-        assert self.dst is not None
+        assert self.target is not None
         log.debug("copying %s to %s", self.raw, self.final)
-        with _writing(self.raster.path):
-            self.dst.close()
+        with writing(self.raster.path):
+            self.target.dst.close()
             write_side_facts(self.raw, self.raster.metadata.side_facts)
             self._copy(self.raw, self.final)
             for file in self.final.parent.iterdir():
@@ -154,7 +192,7 @@ class Staging:
         if self.is_remote:
             put(self.final, str(self.raster.path))
             return
-        with _writing(self.raster.path):
+        with writing(self.raster.path):
             older = check_file(self.path)
             beside = [file for file in self.final.parent.iterdir() if file != self.final]
             for file in beside:
@@ -196,8 +234,8 @@ class Staging:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self.dst is not None:
-                self.dst.close()
+            if self.target is not None:
+                self.target.dst.close()
         finally:
             self.folder.remove()
 
@@ -240,23 +278,10 @@ class Staging:
             raise OptionError(f"creation options {asked}: {complaints.found[0]}")
 
 
-@contextmanager
-def _writing(path: str | Path) -> Iterator[None]:
-    """GDAL as we want it; errors within are about this raster, under the name its user gave."""
-    try:
-        with (
-            gdal_settings()
-        ):  # those of the thread that computes are not those of the one that writes
-            yield
-    except SceneIOError:
-        raise
-    except FileExistsError as error:
-        raise SceneIOError(
-            f"{path} was written by another run meanwhile, and is kept; give overwrite=True to replace it"
-        ) from error
-    except (*GDAL_ERRORS, OSError) as error:
-        detail = error.__cause__ or error  # rasterio's own words may be "See previous exception"
-        raise SceneIOError(f"{path} cannot be written: {detail}") from error
+def _fingerprint(raster: OutputRaster, made_from: str) -> str:
+    """Of one raster of a run: what its file says, and the blocks it comes in."""
+    about = sorted(facts_of(raster.metadata).items()), raster.pixels.chunks, raster.mask is None
+    return hashlib.sha256(f"{made_from} {about}".encode()).hexdigest()
 
 
 class _Complaints(logging.Handler):
@@ -289,38 +314,3 @@ def _predictor(metadata: Metadata, format: str) -> str:
     if format == "cog":
         return "YES"  # the driver knows which one fits the dtype
     return "3" if np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating) else "2"
-
-
-class RasterTarget:
-    """Takes blocks of (band, y, x) or (y, x) by index and writes them as windows."""
-
-    def __init__(self, dst: DatasetWriter, path: str | Path) -> None:
-        self.dst, self.path = dst, path
-        self.progress: Callable[[int], None] = lambda pixels: None
-
-    def __setitem__(self, key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
-        window = _window(key, block)
-        with _writing(self.path):
-            if block.ndim == 2:
-                self.dst.write(block, 1, window=window)
-            else:
-                first = (key[0].start or 0) + 1
-                self.dst.write(block, list(range(first, first + len(block))), window=window)
-        self.progress(window.width * window.height)
-
-
-class MaskTarget:
-    """Takes bool blocks (y, x) and writes them as the dataset's own mask."""
-
-    def __init__(self, dst: DatasetWriter, path: str | Path) -> None:
-        self.dst, self.path = dst, path
-
-    def __setitem__(self, key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
-        with _writing(self.path):
-            self.dst.write_mask(block, window=_window(key, block))
-
-
-def _window(key: tuple[slice, ...], block: np.ndarray[Any, Any]) -> rasterio.windows.Window:
-    rows, cols = key[-2:]
-    height, width = block.shape[-2:]
-    return rasterio.windows.Window(cols.start or 0, rows.start or 0, width, height)

@@ -11,6 +11,7 @@ no locks, nothing is removed, and a remark names what may have been left.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import re
@@ -18,7 +19,8 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +30,10 @@ log = logging.getLogger(__name__)
 NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 #: File in each of them: locked as long as its owner lives. It says who that is, for people to read.
 LOCK = "owner.lock"
+#: File in those that the next run may go on with; its first line is JSON and names the "target".
+FINISHED = "finished.jsonl"
+#: How long such a folder waits for that run while others write beside it.
+_WAIT_S = 7 * 24 * 3600
 #: What systems say of a lock that somebody else has; anything else: there are no locks.
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
@@ -59,8 +65,38 @@ class PartFolder:
             self.path.mkdir()
             with suppress(FileNotFoundError):
                 self._lock, _ = _lock(self.path / LOCK, os.O_CREAT | os.O_EXCL)
-        os.write(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        _sign(self._lock)
         return self.path
+
+    def take_over(self, is_same: Callable[[Path], bool]) -> bool:
+        """Own the folder that a run which is gone has left for this target; of several runs one gets it.
+
+        Parameters
+        ----------
+        is_same : whether what is in a folder is what we would make
+        """
+        for path in _folders_of(self.target):
+            # before the lock, too: one that is just being made has to get its own
+            if not is_same(path):
+                continue
+            lock, is_sure = None, False
+            with suppress(OSError):
+                lock, is_sure = _lock(path / LOCK)
+            if lock is None:
+                continue
+            if is_sure and is_same(path):
+                self.path, self._lock = path, lock
+                os.ftruncate(lock, 0)
+                _sign(lock)
+                return True
+            os.close(lock)
+        return False
+
+    def leave(self) -> None:
+        """Give the folder up as a run that is killed would: the next one may take it over."""
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            os.close(lock)
 
     def remove(self) -> None:
         """Remove the folder and all that is in it; nothing happens where there is none."""
@@ -72,9 +108,7 @@ class PartFolder:
 
     def _remove(self) -> None:
         _empty(self.path)
-        if self._lock is not None:
-            lock, self._lock = self._lock, None
-            os.close(lock)
+        self.leave()
         _drop(self.path)
 
 
@@ -95,12 +129,13 @@ def part_folder(target: Path, sweep: bool = True) -> Iterator[Path]:
         folder.remove()
 
 
-def remove_leftovers(folder: Path, below: bool = False) -> list[Path]:
+def remove_leftovers(folder: Path, below: bool = False, target: Path | None = None) -> list[Path]:
     """Remove the hidden folders of runs that are gone; what any run is writing stays.
 
     Parameters
     ----------
     below : look into all folders below, too
+    target : what will be written there; of other targets, what a run could go on with waits for it
 
     Returns
     -------
@@ -110,18 +145,45 @@ def remove_leftovers(folder: Path, below: bool = False) -> list[Path]:
     found: list[Path] = []
     for where, names, _ in os.walk(folder):
         parts = [Path(where, name) for name in sorted(names) if NAME.fullmatch(name)]
-        found += filter(_remove_if_left, parts)
+        found += [part for part in parts if _remove_if_left(part, target)]
         # in place: os.walk looks into what stays in the list
         names[:] = [name for name in names if below and not NAME.fullmatch(name)]
     return found
 
 
 def _beside(target: Path) -> Path:
+    return target.with_name(f"{_begin(target)}{secrets.token_hex(4)}.part")
+
+
+def _begin(target: Path) -> str:
     # 50 letters are at most 200 bytes, and file systems allow a name 255
-    return target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.part")
+    return f".{target.name[:50]}."
 
 
-def _remove_if_left(folder: Path) -> bool:
+def _folders_of(target: Path) -> list[Path]:
+    """Hidden folders that may be of a target: longer names may begin alike."""
+    begin = _begin(target)
+    names = [name for name in os.listdir(target.parent) if name.startswith(begin)]
+    return [target.with_name(name) for name in sorted(names) if NAME.fullmatch(name)]
+
+
+def _sign(lock: int) -> None:
+    """Say who has the lock, for people to read."""
+    os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def _waits(folder: Path, target: Path | None) -> bool:
+    """Whether a folder is kept for a run of another target, which may go on with what is in it."""
+    try:
+        with (folder / FINISHED).open("rb") as file:
+            name = json.loads(file.readline())["target"]
+            age_s = time.time() - os.fstat(file.fileno()).st_mtime
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return age_s < _WAIT_S and (target is None or name != target.name)
+
+
+def _remove_if_left(folder: Path, target: Path | None) -> bool:
     """Remove one hidden folder whose owner is gone; False: it stays."""
     if folder.is_symlink():
         return False
@@ -141,6 +203,10 @@ def _remove_if_left(folder: Path) -> bool:
         log.info(
             "%s: no locks here tell whether %s still writes it; if not, remove it", folder, owner
         )
+        return False
+    if _waits(folder, target):
+        os.close(lock)
+        log.debug("%s, left by %s, waits for its next run", folder, owner)
         return False
     _empty(folder)
     os.close(lock)

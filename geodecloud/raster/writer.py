@@ -6,22 +6,28 @@ them gets to the disk is `geodecloud.raster.staging`'s business.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import dask.array as da
 import numpy as np
 
+from geodecloud.compute.chunks import without_blocks
 from geodecloud.compute.engine import engine
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.options import FileFormat
+from geodecloud.raster.finished import Counter
 from geodecloud.raster.gdal import gdal_settings
-from geodecloud.raster.staging import MaskTarget, OutputRaster, Staging
+from geodecloud.raster.raw import MaskTarget, RasterTarget
+from geodecloud.raster.staging import OutputRaster, Staging
 from geodecloud.raster.targets import check_target as check_target  # others ask here, too
 from geodecloud.scene.cube import Cube, Scene
 from geodecloud.scene.metadata import VALID, Metadata
+
+log = logging.getLogger(__name__)
 
 PathT = TypeVar("PathT", str, Path)
 
@@ -92,8 +98,9 @@ def write_rasters(
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
-    also: Sequence[tuple[da.Array, Any]] = (),
+    also: Sequence[tuple[da.Array, Counter]] = (),
     computed: Callable[[], None] | None = None,
+    made_from: str | None = None,
 ) -> None:
     """Compute and write several rasters in one pass over the scene.
 
@@ -103,8 +110,10 @@ def write_rasters(
     scheduler, workers : what computes, see `geodecloud.compute.engine.engine`
     overwrite : replace files that exist
     progress : called with the number of pixels of the first raster just written
-    also : further arrays of the same pass, with what takes their blocks
+    also : further arrays of the same pass, with what counts their numbers
     computed : called when the last block is there, before the files are finished
+    made_from : fingerprint of all that the pixels depend on, to go on where a run that was killed stopped; None:
+        always from the beginning
 
     Raises
     ------
@@ -120,18 +129,28 @@ def write_rasters(
     with ExitStack() as stack:
         computer = stack.enter_context(engine(scheduler, workers))
         stack.enter_context(gdal_settings(GDAL_CACHEMAX=CACHE_BYTES))
-        staged = [stack.enter_context(Staging(raster, format, overwrite)) for raster in rasters]
+        staged = [
+            stack.enter_context(Staging(raster, format, overwrite, made_from)) for raster in rasters
+        ]
         targets = [stage.open() for stage in staged]
+        if (finished := staged[0].finished) is not None:
+            for number, (_, counter) in enumerate(also):
+                counter.go_on(finished, f"counts {number}")
         if progress is not None:
             targets[0].progress = progress
-        masks = [
-            (raster.mask, MaskTarget(target.dst, raster.path))
-            for raster, target in zip(rasters, targets, strict=True)
-            if raster.mask is not None
+        _tell_what_is_there(targets)
+        writing: list[tuple[da.Array, RasterTarget | MaskTarget | Counter]] = [
+            *((raster.pixels, target) for raster, target in zip(rasters, targets, strict=True)),
+            *(
+                (raster.mask, MaskTarget(target))
+                for raster, target in zip(rasters, targets, strict=True)
+                if raster.mask is not None
+            ),
+            *also,
         ]
         computer.store(
-            [*(raster.pixels for raster in rasters), *(array for array, _ in (*masks, *also))],
-            [*targets, *(target for _, target in (*masks, *also))],
+            [without_blocks(array, target.there) for array, target in writing],
+            [target for _, target in writing],
         )
         if computed is not None:
             computed()
@@ -139,6 +158,21 @@ def write_rasters(
             stage.finish()
         for stage in reversed(staged):  # the image last: it does not come without its layers
             stage.publish()
+
+
+def _tell_what_is_there(targets: Sequence[RasterTarget]) -> None:
+    """Say what an earlier run has finished, to the log and to whoever follows the progress."""
+    there = [
+        sum((bottom - top) * (right - left) for *_, (top, bottom), (left, right) in target.there)
+        for target in targets
+    ]
+    height, width = targets[0].dst.shape
+    if least := min(there):
+        share = least / (height * width)
+        log.info(
+            "%s: continues a run that was killed: %.0f %% is there", targets[0].path, 100 * share
+        )
+        targets[0].progress(there[0])
 
 
 def _raw_bytes(metadata: Metadata) -> int:

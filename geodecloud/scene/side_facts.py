@@ -78,7 +78,10 @@ class SideFacts:
             srs.set(_EPOCH, self.epoch)
             pam.insert(0, srs)
         for band, xml in (*self.categories, *self.tables):
-            band_element(pam, band + 1).append(ElementTree.fromstring(xml))
+            owner, new = band_element(pam, band + 1), ElementTree.fromstring(xml)
+            for older in owner.findall(new.tag):
+                owner.remove(older)
+            owner.append(new)
 
 
 def _by_band(bands: list[Element], tag: str) -> tuple[tuple[int, str], ...]:

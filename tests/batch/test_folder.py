@@ -31,10 +31,10 @@ from shapely import box
 
 import geodecloud
 from geodecloud.batch.discovery import find_scenes
-from geodecloud.batch.journal import fingerprint
 from geodecloud.cli.commands import main
 from geodecloud.decloud_file import decloud_file
 from geodecloud.errors import OptionError, SceneError, SceneIOError
+from geodecloud.raster.input_files import fingerprint
 from geodecloud.raster.temporaries import LOCK, part_folder
 from geodecloud.scene.footprint import lonlat_footprint
 from geodecloud.scene.grid import Grid

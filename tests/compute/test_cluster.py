@@ -20,6 +20,7 @@ from dask_process import decloud_in_a_task, run_dask
 
 import geodecloud
 from geodecloud.cli.commands import main
+from geodecloud.compute.chunks import without_blocks
 from geodecloud.compute.cluster import Cluster
 from geodecloud.errors import ClusterError, OptionError
 from geodecloud.restore.composite import Provenance
@@ -203,6 +204,26 @@ def test_an_array_stored_twice_is_computed_once(cluster: Processes, tmp_path: Pa
     np.testing.assert_array_equal(first, np.full((4, 6), 2))
     np.testing.assert_array_equal(second, first)
     np.testing.assert_array_equal(other, 2 * first)
+
+
+def test_what_is_left_out_is_neither_computed_nor_written(
+    cluster: Processes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+
+    def note(block: np.ndarray, folder: str) -> np.ndarray:
+        Path(folder, str(time.time_ns())).touch()
+        return block + 1
+
+    source = da.ones((4, 6), chunks=(2, 3)).map_blocks(
+        note, str(folder), dtype=float, meta=np.empty((0, 0))
+    )
+    target = np.zeros((4, 6))
+    rest = without_blocks(source, {((0, 2), (3, 6)), ((2, 4), (0, 3))})
+    Cluster(cluster.client).store([rest], [target])
+    assert len(list(folder.iterdir())) == 2
+    assert (target == np.kron([[2, 0], [0, 2]], np.ones((2, 3)))).all()
 
 
 def test_a_task_of_the_callers_own_does_not_wait_for_itself(

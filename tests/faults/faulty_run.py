@@ -38,6 +38,7 @@ class Fault:
     events : which events count; empty: all
     limit_bytes : the longest file that may be written
     user : run as this user, where root would be let do everything; 0: as we are
+    chunk_px : side of the chunks, each of which is written down as finished at once; 0: as always
     """
 
     kind: str = "none"
@@ -47,6 +48,7 @@ class Fault:
     events: str = ""
     limit_bytes: int = 0
     user: int = 0
+    chunk_px: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,9 @@ def _run(words: list[str], watched: str, fault: Fault, log: str, counter: Any) -
 
     import geodecloud
     from geodecloud.cli.commands import main
+    from geodecloud.raster.raw import RasterTarget
     from geodecloud.raster.reader import _Pixels
-    from geodecloud.raster.staging import RasterTarget, Staging
+    from geodecloud.raster.staging import Staging
     from geodecloud.restore.declouder import Declouder
 
     torch.set_num_threads(1)
@@ -156,6 +159,8 @@ def _run(words: list[str], watched: str, fault: Fault, log: str, counter: Any) -
     ):
         setattr(owner, name, hook.wrapped(event, getattr(owner, name)))
     RasterTarget.__setitem__ = _writing(hook, RasterTarget.__setitem__)  # type: ignore[method-assign]
+    if fault.chunk_px:
+        _save_each_block(fault.chunk_px)
     if fault.user:
         os.seteuid(fault.user)
     if fault.limit_bytes:
@@ -173,9 +178,19 @@ def _run(words: list[str], watched: str, fault: Fault, log: str, counter: Any) -
     os._exit(code)  # nothing of the test's own processes can be interrupted
 
 
+def _save_each_block(side: int) -> None:
+    """Let a small scene have several chunks, and what is finished of it be saved without waiting a minute."""
+    from geodecloud.raster import raw
+    from geodecloud.restore import decisions
+
+    raw.SAVE_S = 0.0
+    decisions.chunk_px = lambda shape_yx: side
+    decisions._choose_layout = lambda *_: None
+
+
 def _writing(hook: _Hook, function: Callable[..., Any]) -> Callable[..., Any]:
     """`RasterTarget.__setitem__` whose calls are events, where GDAL's own errors would come from."""
-    from geodecloud.raster.staging import _writing as writing
+    from geodecloud.raster.raw import writing
 
     def call(target: Any, *arguments: Any) -> None:
         with writing(target.path):

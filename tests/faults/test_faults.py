@@ -44,6 +44,7 @@ class Case:
     expected: dict[str, str]
     sources: dict[str, str]
     events: int = 0
+    chunk_px: int = 0
 
     @property
     def out(self) -> Path:
@@ -54,6 +55,7 @@ class Case:
         if afresh:
             shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir(exist_ok=True)
+        fault = replace(fault or Fault(), chunk_px=self.chunk_px)
         return run(self.words, self.folder, fault)
 
     def rasters(self) -> dict[str, str]:
@@ -96,6 +98,9 @@ def make_case(name: str, folder: Path) -> Case:
         words += ["--overwrite"]
     words += ["--model", model, "--window", 32]
     case = Case(name, folder, words, {}, tree(folder / "in"))
+    if name == "long":  # one whose finished blocks survive a kill
+        words += ["--resume"]
+        case.chunk_px = 32
     end = case.run()
     assert end.code == 0, end.told
     return replace(case, expected=tree(out), events=end.events)
@@ -103,7 +108,7 @@ def make_case(name: str, folder: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
-    names = ("single", "batch")
+    names = ("single", "batch", *(LONG * ("long",)))
     return {name: make_case(name, tmp_path_factory.mktemp(name)) for name in names}
 
 
@@ -129,7 +134,7 @@ def assert_made_good(case: Case) -> None:
 @pytest.mark.parametrize("number", range(COUNT))
 def test_a_signal_at_any_moment(number: int, cases: dict[str, Case]) -> None:
     rng = random.Random(number)
-    case = cases["batch" if number % 3 == 2 else "single"]
+    case = cases["batch" if number % 3 == 2 else "long" if LONG and number % 3 else "single"]
     kind = list(SIGNALS)[number % 2 and 1 + number // 2 % 2]  # every other one is SIGKILL
     # half of them between two events, some in the middle of what other threads do
     delay_s = rng.choice([0.0, rng.random() * 0.05])

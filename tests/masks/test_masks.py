@@ -18,7 +18,7 @@ from geodecloud.errors import BandError, GeodecloudWarning, OptionError, SceneIO
 from geodecloud.masks.sources import _clouds_of_classes
 from geodecloud.options import FileFormat
 from geodecloud.pipeline import decloud
-from geodecloud.raster.staging import MaskTarget
+from geodecloud.raster.raw import MaskTarget, RasterTarget
 from geodecloud.restore.composite import MARGIN_PX, Provenance
 
 NAME = "S2A_MSIL2A_20230625T104621_N0509_R051_T33UXQ_20230625T170000.SAFE"
@@ -232,6 +232,6 @@ def test_a_mask_that_cannot_be_written_is_no_damage_of_the_scene(tmp_path: Path)
     profile = {"driver": "GTiff", "count": 3, "height": 9, "width": 9, "dtype": "uint8"}
     with rasterio.open(tmp_path / "raw.tif", "w", **profile) as dst:
         dst.update_tags(NODATA_VALUES="0 1 2")  # a file with such a tag takes no mask
-        target = MaskTarget(dst, "clear.tif")
+        target = MaskTarget(RasterTarget(dst, "clear.tif"))
         with pytest.raises(SceneIOError, match=r"clear\.tif cannot be written"):
             target[0:9, 0:9] = np.ones((9, 9), bool)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from rio_cogeo.cogeo import cog_validate
 import geodecloud
 from geodecloud.errors import SceneIOError
 from geodecloud.raster import temporaries
-from geodecloud.raster.temporaries import LOCK, PartFolder, part_folder, remove_leftovers
+from geodecloud.raster.temporaries import FINISHED, LOCK, PartFolder, part_folder, remove_leftovers
 from geodecloud.raster.whole_files import replacing, write_text
 
 OWNER = """
@@ -79,6 +81,38 @@ def test_the_next_run_of_a_target_removes_what_killed_ones_left(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["text", "weights"])
+def test_what_a_run_can_go_on_with_waits_for_it_for_a_week(tmp_path: Path) -> None:
+    """The first line of its journal names its target; names of folders are cut off, and may be those of several."""
+    target = tmp_path / f"{'long' * 20}_clear.tif"
+    other = tmp_path / f"{'long' * 20}_codes.tif"
+
+    def left() -> Path:
+        folder = PartFolder(target)
+        path = folder.make()
+        (path / FINISHED).write_text(f'{{"target": "{target.name}"}}\n')
+        folder.leave()
+        return path
+
+    path = left()
+    assert remove_leftovers(tmp_path) == []
+    assert remove_leftovers(tmp_path, target=other) == []
+    write_text(other, "whole")
+    assert path.is_dir()
+    assert remove_leftovers(tmp_path, target=target) == [path]
+    path = left()
+    week_ago = time.time() - 7 * 24 * 3600 - 60
+    os.utime(path / FINISHED, (week_ago, week_ago))
+    assert remove_leftovers(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("said", ["", "{", "[]", '{"target": 3', "null"])
+def test_a_journal_that_cannot_be_read_keeps_nothing(said: str, tmp_path: Path) -> None:
+    folder = PartFolder(tmp_path / "out.tif")
+    (folder.make() / FINISHED).write_text(said)
+    folder.leave()
+    assert remove_leftovers(tmp_path) == [folder.path]
+
+
 def test_small_files_look_for_leftovers_too(kind: str, toy_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with owner(path):
