@@ -119,14 +119,12 @@ def decloud(
     """
     if isinstance(options.references, str) and options.references == "time" and references is None:
         return _decloud_series(scene, options)
-    references = _references(options, references)
+    references = given_references(options, references)
     cube = Cube.of(scene, options.bands or ())
     data = cube.array.data
     lazy = isinstance(data, da.Array)
     metadata = metadata or cube.metadata
-    decisions = decisions or decide(
-        metadata, None if lazy else _sample(data), options, own_chunks=lazy
-    )
+    decisions = decisions or decide_array(cube, options, metadata)
     pixels = data if lazy else _in_chunks(data, metadata)
     valid = open_data_area(cube)
     scale, offset = decisions.formula
@@ -159,7 +157,16 @@ def decloud(
     )
 
 
-def _references(options: Options, references: Sequence[Reference] | None) -> Sequence[Reference]:
+def decide_array(cube: Cube, options: Options, metadata: Metadata) -> Decisions:
+    """Every decision about an array: by some of its pixels where they are in memory, else by what it says."""
+    data = cube.array.data
+    lazy = isinstance(data, da.Array)
+    return decide(metadata, None if lazy else _sample(data), options, own_chunks=lazy)
+
+
+def given_references(
+    options: Options, references: Sequence[Reference] | None
+) -> Sequence[Reference]:
     """Other dates as they were opened, or as arrays of the caller's."""
     asked = options.references
     if references is not None or asked is None:
