@@ -27,7 +27,7 @@ from geodecloud.self_check.sky import Sky
 log = logging.getLogger(__name__)
 
 #: A crop with less clear ground, or less cloud, lends none; shares of it.
-_LEAST_CLEAR, _LEAST_CLOUD = 0.05, 0.005
+_LEAST_CLEAR, _LEAST_CLOUD = 0.15, 0.005
 
 
 def check_scene(

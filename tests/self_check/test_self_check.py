@@ -240,7 +240,7 @@ def test_an_array_tells_it(scene: Path, toy_model: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cloud", "reason"),
-    [(np.zeros((SIDE, SIDE)), "no cloud"), (np.full((SIDE, SIDE), 0.6), "5 % is clear")],
+    [(np.zeros((SIDE, SIDE)), "no cloud"), (np.full((SIDE, SIDE), 0.6), "15 % is clear")],
 )
 def test_where_nothing_can_be_told_it_says_why(
     cloud: np.ndarray, reason: str, toy_model: Path, monkeypatch: pytest.MonkeyPatch
