@@ -272,12 +272,10 @@ def _write_item(
     assert source.facts is not None
     lineage = f"clouds removed with {decisions.card.name}; {decisions.codec.reason}"
     about = (source.path, source.facts, source.metadata, rasters, pixels, lineage)
-    more = {
-        "is_cog": asked.file_format.name == "cog",
-        "references": [reference.source.path for reference in references],
-        "self_check": None if expected is None else expected.as_dict(),
-    }
-    write_text(item, describe_item(item, *about, **more))
+    others = [reference.source.path for reference in references]
+    told = None if expected is None else expected.as_dict()
+    is_cog = asked.file_format.name == "cog"
+    write_text(item, describe_item(item, *about, is_cog=is_cog, references=others, self_check=told))
 
 
 def _write_quicklook(png: Path, source: Source, dst: str | Path) -> None:

@@ -148,7 +148,7 @@ class Cropper:
             for plane in planes
         ]
         read = iter(self._compute([part for part in wanted if part is not None]))
-        parts = [None if part is None else next(read) for part in wanted]
+        parts: list[Any] = [None if part is None else next(read) for part in wanted]
         return [Crop(window, *parts[3 * i : 3 * i + 3]) for i, window in enumerate(windows)]
 
     def decloud(self, crops: Sequence[Crop], with_references: bool) -> list[Restored]:
