@@ -16,7 +16,8 @@ import numpy as np
 import rasterio
 
 import geodecloud
-from geodecloud.report.pictures import PROVENANCE_RGB, write_picture
+from geodecloud.pictures.kinds import PROVENANCE_RGB
+from geodecloud.report.pictures import write_picture
 
 #: A cumulus and haze with a shadow; a field of cloud.
 DATES = ("2017-06-21", "2017-08-30")

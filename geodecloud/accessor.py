@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from geodecloud.keywords import OptionKeywords
     from geodecloud.pipeline import Declouded
     from geodecloud.restore.decisions import Decisions
+    from geodecloud.self_check.expected import Expected
 
 
 @xr.register_dataset_accessor("geodecloud")  # type: ignore[no-untyped-call]
@@ -47,6 +48,16 @@ class GeodecloudAccessor:
         asked = Options.of(options)
         metadata = Cube.of(self._scene, asked.bands or ()).metadata
         return decide(metadata, None, asked, own_chunks=True)
+
+    def self_check(self, **options: Unpack[OptionKeywords]) -> Expected:
+        """Errors to expect on this scene, told from its own clouds over its own clear ground.
+
+        Some windows of it are read and declouded: see `geodecloud.self_check.check.check_scene`.
+        """
+        from geodecloud.options import Options
+        from geodecloud.self_check.check import check_scene
+
+        return check_scene(self._scene, Options.of(options))
 
     def decloud(self, **options: Unpack[OptionKeywords]) -> Declouded:
         """All of it at once: image, cloud map, provenance and decisions."""

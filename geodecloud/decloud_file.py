@@ -36,6 +36,8 @@ from geodecloud.restore.composite import Provenance
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import release_memory
 from geodecloud.scene.metadata import VALID, Metadata
+from geodecloud.self_check.check import check_scene
+from geodecloud.self_check.expected import Expected
 from geodecloud.source import Source, open_source
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Report:
     Attributes
     ----------
     references : other dates that were used, with the number of pixels that come from each
+    self_check : errors to expect, where they were asked for, see `geodecloud.self_check.expected.Expected`
     """
 
     out: str
@@ -73,6 +76,7 @@ class Report:
     confidence: str | None = None
     references: dict[str, int] = field(default_factory=dict)
     quicklook: str | None = None
+    self_check: Expected | None = None
 
     def share(self, code: Provenance) -> float:
         """Share of the scene's valid pixels with this code, 0 to 1."""
@@ -142,15 +146,17 @@ def decloud_file(
         outputs = _plan_outputs(source, references, dst, layers, asked, paths, quicklook)
         decisions = decide(source.metadata, source.sample(), asked)
         _log_decisions(source, decisions)
-        metadata = _tagged(source, references, decisions, asked)
         scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
-        result = decloud(scene, asked, source.metadata, decisions, dates)
+        about = (scene, asked, source.metadata, decisions, dates)
+        expected = check_scene(*about) if asked.self_check else None
+        metadata = _tagged(source, references, decisions, asked, expected)
+        result = decloud(*about)
         made_from = _made_from(source, paths, outputs.paths, decisions, asked)
-        writing = (metadata, outputs, result, asked, progress, made_from)
+        writing = (metadata, outputs, result, asked, progress, expected, made_from)
         files, counts = _write(source, references, inputs, *writing)
         if outputs.quicklook is not None:
             _write_quicklook(outputs.quicklook, source, dst)
-        return _report(source, references, outputs, decisions, files, counts)
+        return _report(source, references, outputs, decisions, files, counts, expected)
 
 
 def _input_paths(
@@ -252,6 +258,7 @@ def _write(
     result: Declouded,
     asked: FileOptions,
     progress: Progress,
+    expected: Expected | None,
     made_from: str | None,
 ) -> tuple[tuple[str, ...], Counts]:
     """Compute and write all files in one pass; their paths, and what the pixels are."""
@@ -303,9 +310,8 @@ def _write(
                 "max_memory='4GB', or what there is, or a smaller window, such as window=256"
             ) from error
         if outputs.item is not None:
-            _write_item(
-                outputs.item, source, references, rasters, result.decisions, counts.pixels, asked
-            )
+            about = (rasters, result.decisions, counts.pixels, asked, expected)
+            _write_item(outputs.item, source, references, *about)
     written = [raster.path for raster in rasters] + outputs.beside
     return tuple(str(path) for path in written), counts
 
@@ -318,6 +324,7 @@ def _write_item(
     decisions: Decisions,
     pixels: dict[str, int],
     asked: FileOptions,
+    expected: Expected | None,
 ) -> None:
     from geodecloud.report.stac import describe_item  # pystac takes a while, and few need it
 
@@ -325,8 +332,9 @@ def _write_item(
     lineage = f"clouds removed with {decisions.card.name}; {decisions.codec.reason}"
     about = (source.path, source.facts, source.metadata, rasters, pixels, lineage)
     others = [reference.source.path for reference in references]
+    told = None if expected is None else expected.as_dict()
     is_cog = asked.file_format.name == "cog"
-    write_text(item, describe_item(item, *about, is_cog=is_cog, references=others))
+    write_text(item, describe_item(item, *about, is_cog=is_cog, references=others, self_check=told))
 
 
 def _write_quicklook(png: Path, source: Source, dst: str | Path) -> None:
@@ -361,6 +369,7 @@ def _tagged(
     references: Sequence[ReferenceFile],
     decisions: Decisions,
     asked: FileOptions,
+    expected: Expected | None,
 ) -> Metadata:
     """The scene's metadata with what was done to it."""
     parameters = {
@@ -377,6 +386,8 @@ def _tagged(
     if references:
         dates = {other.source.name: other.date and str(other.date) for other in references}
         tagged = tagged.with_tags(GEODECLOUD_REFERENCES=json.dumps(dates))
+    if expected is not None:
+        tagged = tagged.with_tags(GEODECLOUD_SELF_CHECK=json.dumps(expected.as_dict()))
     return tagged if decisions.card.kind == "identity" else tagged.without_statistics()
 
 
@@ -387,6 +398,7 @@ def _report(
     decisions: Decisions,
     files: tuple[str, ...],
     counts: Counts,
+    expected: Expected | None,
 ) -> Report:
     layers = {name: str(path) for name, path in outputs.layers.items()}
     epoch = datetime.date(1970, 1, 1)
@@ -410,4 +422,5 @@ def _report(
         confidence=layers.get("confidence"),
         references=filled,
         quicklook=None if outputs.quicklook is None else str(outputs.quicklook),
+        self_check=expected,
     )

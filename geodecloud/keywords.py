@@ -47,5 +47,6 @@ class FileKeywords(OptionKeywords, total=False):
     format: str | FileFormat | None
     layout: str | None
     stac: bool | None
+    self_check: bool | None
     overwrite: bool | None
     resume: bool | None

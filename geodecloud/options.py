@@ -233,6 +233,7 @@ class FileOptions(Options):
     format : "cog", "gtiff", or a `FileFormat` with GDAL creation options
     layout : "stack": one file of all bands; "bands": the target is a folder with a file per band
     stac : write a STAC Item beside the result; None: for Sentinel-2 products
+    self_check : tell what errors to expect, see `geodecloud.self_check.check.check_scene`
     overwrite : replace files that exist
     resume : keep what is finished of a run that is killed, and go on from there when the same is done again; None:
         for scenes that take long, those above 20 million pixels
@@ -256,6 +257,11 @@ class FileOptions(Options):
     stac: bool | None = _option(
         None,
         "Write a STAC Item beside the result.  [default: of Sentinel-2 products]",
+        changes_result=False,
+    )
+    self_check: bool = _option(
+        False,
+        "Tell the errors to expect: the scene's own clouds over its own clear ground.",
         changes_result=False,
     )
     overwrite: bool = _option(False, "Replace files that exist.", changes_result=False)

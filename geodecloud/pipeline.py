@@ -44,11 +44,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from geodecloud.keywords import OptionKeywords
+    from geodecloud.pictures.notebook import Picture, View
 
 log = logging.getLogger(__name__)
 
 #: Pixels along the longer side of a scene in memory that the sample looks at.
 _SAMPLE_PX = 256
+#: Side of the part of a lazy result that is computed to be shown.
+_SHOWN_PX = 256
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Declouded:
     confidence : like `cloud_map`, expected error of filled pixels in reflectance, NaN elsewhere; None where
         there are no references
     decisions : what was decided
+    scene : what went in
+    options, references : how it was asked for
     """
 
     image: Any
@@ -74,6 +79,61 @@ class Declouded:
     source_date: xr.DataArray | None = None
     confidence: xr.DataArray | None = None
     decisions: Decisions = field(kw_only=True)
+    scene: Any = field(kw_only=True, repr=False)
+    options: Options = field(kw_only=True, repr=False)
+    references: Sequence[Reference] = field(default=(), kw_only=True, repr=False)
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether it waits to be computed."""
+        return isinstance(self.provenance.data, da.Array)
+
+    def middle(self, side_px: int = _SHOWN_PX) -> Declouded:
+        """The middle of the scene in memory, restored as a scene of its own by the same decisions.
+
+        It costs the same however large the scene is. Of a series it is the first date, without the others; an area
+        of interest is left out.
+        """
+        array = Cube.of(self.scene, self.options.bands or ()).array
+        first = array.isel(dict.fromkeys(array.dims[:-3], 0))
+        cut = {
+            dim: slice(max(0, (size - side_px) // 2), (size + side_px) // 2)
+            for dim, size in zip(first.dims[-2:], first.shape[-2:], strict=True)
+        }
+        part = first.isel(cut).compute()
+        asked = replace(self.options, references=None, aoi=None)
+        decisions = replace(self.decisions, layout=None)
+        return decloud(part, asked, None, decisions, self.references)
+
+    def plot_before_after(self, width_px: int = 1200) -> Picture:
+        """The scene before and after, side by side, for a notebook or `Picture.save`; lazy: its `middle`.
+
+        Parameters
+        ----------
+        width_px : of both together, at most
+        """
+        return self._view().picture(width_px)
+
+    def _repr_html_(self) -> str:
+        return self._view().html(f"restored by the model {self.decisions.card.name}")
+
+    def _view(self) -> View:
+        from geodecloud.pictures.notebook import View  # only notebooks look at results
+
+        bands = self.options.bands or ()
+        cube, shown = Cube.of(self.scene, bands), self
+        height, width = cube.array.shape[-2:]
+        note = f"All of the {width} x {height} px."
+        if self.is_lazy:
+            shown = self.middle()
+            note = (
+                f"Not computed yet: the middle {min(width, _SHOWN_PX)} x {min(height, _SHOWN_PX)} px of "
+                f"{width} x {height} px, restored as a scene of its own."
+            )
+            note += "" if self.options.aoi is None else " The area of interest is left out."
+        if cube.array.ndim > 3:
+            note += f" The first of {len(cube.array)} dates."
+        return View.of(shown.scene, shown.image, shown.provenance, bands, note)
 
 
 def remove_clouds(scene: SceneT, **options: Unpack[OptionKeywords]) -> SceneT:
@@ -119,14 +179,12 @@ def decloud(
     """
     if isinstance(options.references, str) and options.references == "time" and references is None:
         return _decloud_series(scene, options)
-    references = _references(options, references)
+    references = given_references(options, references)
     cube = Cube.of(scene, options.bands or ())
     data = cube.array.data
     lazy = isinstance(data, da.Array)
     metadata = metadata or cube.metadata
-    decisions = decisions or decide(
-        metadata, None if lazy else _sample(data), options, own_chunks=lazy
-    )
+    decisions = decisions or decide_array(cube, options, metadata)
     pixels = data if lazy else _in_chunks(data, metadata)
     valid = open_data_area(cube)
     scale, offset = decisions.formula
@@ -156,10 +214,22 @@ def decloud(
         cube.image(image),
         *(cube.plane(plane, name) for plane, name in zip(planes, names, strict=False)),
         decisions=decisions,
+        scene=scene,
+        options=options,
+        references=references,
     )
 
 
-def _references(options: Options, references: Sequence[Reference] | None) -> Sequence[Reference]:
+def decide_array(cube: Cube, options: Options, metadata: Metadata) -> Decisions:
+    """Every decision about an array: by some of its pixels where they are in memory, else by what it says."""
+    data = cube.array.data
+    lazy = isinstance(data, da.Array)
+    return decide(metadata, None if lazy else _sample(data), options, own_chunks=lazy)
+
+
+def given_references(
+    options: Options, references: Sequence[Reference] | None
+) -> Sequence[Reference]:
     """Other dates as they were opened, or as arrays of the caller's."""
     asked = options.references
     if references is not None or asked is None:
@@ -192,12 +262,13 @@ def _decloud_series(scene: Scene, options: Options) -> Declouded:
         ]
         parts.append(decloud(single[i], replace(options, references=None), references=named))
     stack = da.stack if isinstance(cube.array.data, da.Array) else np.stack
-    planes = {
-        name: cube.plane(stack([getattr(part, name).data for part in parts]), name)
+    planes = [
+        cube.plane(stack([getattr(part, name).data for part in parts]), name)
         for name in ("cloud_map", "provenance", "source_date", "confidence")
-    }
+    ]
     image = cube.image(stack([part.image.data for part in parts]))
-    return Declouded(image, **planes, decisions=parts[0].decisions)
+    own = parts[0].decisions
+    return Declouded(image, *planes, decisions=own, scene=scene, options=options)
 
 
 def _chunk_restorer(

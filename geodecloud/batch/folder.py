@@ -265,8 +265,17 @@ def _outcome(batch: Batch, job: Job, report: Report) -> Outcome:
         for name in ("observed", "restored", "synthesised", "left", "other_date")
     }
     out = job.targets["out"].relative_to(batch.out_dir).as_posix()
+    told = report.self_check and report.self_check.replaced
     return Outcome(
-        job.scene.path, "done", out, "", report.model, report.grid, valid_px=valid, **shares
+        job.scene.path,
+        "done",
+        out,
+        "",
+        report.model,
+        report.grid,
+        valid_px=valid,
+        expected_error=told.mae if told else None,
+        **shares,
     )
 
 

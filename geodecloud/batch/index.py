@@ -13,14 +13,14 @@ from urllib.parse import quote
 from geodecloud._version import __version__
 from geodecloud.batch.summary import SUMMARY
 from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
+from geodecloud.pictures.embed import jpeg_uri
+from geodecloud.pictures.kinds import MEANINGS, PROVENANCE_RGB, css_colour, name_of
 from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import check_target
 from geodecloud.raster.whole_files import write_text
-from geodecloud.report.embed import jpeg_uri
 from geodecloud.report.page import open_result
-from geodecloud.report.pictures import PROVENANCE_RGB, draw_small
-from geodecloud.report.shares import MEANINGS, css_colour, name_of
+from geodecloud.report.pictures import draw_small
 from geodecloud.report.templating import render
 from geodecloud.restore.composite import Provenance
 

@@ -156,7 +156,7 @@ def _made_from(batch: Batch, files: Sequence[str]) -> str:
     parameters = {
         "version": __version__,
         "options": options.parameters(),
-        "writing": [options.layout, options.stac],
+        "writing": [options.layout, options.stac, options.self_check],
         "format": [options.file_format.name, dict(options.file_format.creation_options)],
         "layers": batch.layers,
         "models": sorted(card.to_json() for card in cards),

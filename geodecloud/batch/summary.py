@@ -25,6 +25,8 @@ class Outcome:
         scene; "outside" the area of interest; "to do" in a dry run
     valid_px : pixels with data
     observed, restored, synthesised, left, other_date : shares of them, 0 to 1
+    expected_error : mean absolute error in reflectance to expect of replaced pixels, where a self-check was
+        asked for and could tell
     """
 
     scene: str
@@ -39,6 +41,7 @@ class Outcome:
     synthesised: float | None = None
     left: float | None = None
     other_date: float | None = None
+    expected_error: float | None = None
 
 
 @dataclass(frozen=True)

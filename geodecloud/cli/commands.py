@@ -133,6 +133,8 @@ def run(
             click.echo(json.dumps(dataclasses.asdict(done)))
             return
         log.info("%s", summary(done))
+        if done.self_check is not None:
+            log.info("%s", done.self_check)
         click.echo(done.out)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.report.pair import Look
+from geodecloud.pictures.drawing import Look
 from geodecloud.scene.bands import wavelength_nm
 
 Floats = NDArray[np.float64]

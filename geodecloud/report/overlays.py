@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.pictures.embed import png_uri
+from geodecloud.pictures.kinds import MEANINGS, PROVENANCE_RGB, css_colour, name_of
 from geodecloud.raster.look import count_values, read_look
-from geodecloud.report.embed import png_uri
-from geodecloud.report.pictures import PROVENANCE_RGB
-from geodecloud.report.shares import MEANINGS, css_colour, name_of
 from geodecloud.restore.composite import Provenance
 
 Rgb = tuple[int, int, int]

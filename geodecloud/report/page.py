@@ -11,6 +11,8 @@ from typing import Any
 
 from geodecloud._version import __version__
 from geodecloud.errors import OptionError, SceneError
+from geodecloud.pictures.drawing import Colours, Look, draw_before_after
+from geodecloud.pictures.embed import jpeg_uri
 from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.look import read_look
 from geodecloud.raster.outputs import plan_outputs
@@ -18,7 +20,6 @@ from geodecloud.raster.reader import read_metadata
 from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import check_target
 from geodecloud.raster.whole_files import write_text
-from geodecloud.report.embed import jpeg_uri
 from geodecloud.report.histograms import HEIGHT, WIDTH, draw_histograms
 from geodecloud.report.overlays import (
     Overlay,
@@ -27,8 +28,7 @@ from geodecloud.report.overlays import (
     draw_dates,
     draw_provenance,
 )
-from geodecloud.report.pair import Look, ScenePair, read_result_tags
-from geodecloud.report.pictures import Colours, draw_before_after
+from geodecloud.report.pair import ScenePair, read_result_tags
 from geodecloud.report.recorded import Recorded
 from geodecloud.report.shares import count_shares, pixel_km2
 from geodecloud.report.templating import render

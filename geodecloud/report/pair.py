@@ -7,43 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geodecloud.errors import SceneError
+from geodecloud.pictures.drawing import Look
 from geodecloud.raster.look import BandPlace, look_shape, read_look, read_valid_look
 from geodecloud.raster.outputs import plan_outputs
 from geodecloud.raster.raster_file import RasterFile
 from geodecloud.raster.reader import read_metadata
 from geodecloud.scene.metadata import Metadata
 from geodecloud.source import Source
-
-Bool = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Look:
-    """The same bands before and after, thinned out alike.
-
-    Attributes
-    ----------
-    before, after : (band, h, w), in the scene's dtype
-    valid : (h, w), True where both have data
-    step : how many pixels of the scene, in a row, make one
-    """
-
-    before: NDArray[Any]
-    after: NDArray[Any]
-    valid: Bool
-    step: int
-
-    @property
-    def unchanged(self) -> Bool:
-        """Pixels (h, w) with data that are the same before and after."""
-        same: Bool = (self.before == self.after).all(axis=0) & self.valid
-        return same
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from geodecloud.errors import SceneError
+from geodecloud.pictures.kinds import MEANINGS, PROVENANCE_RGB, css_colour, name_of
 from geodecloud.raster.look import count_values
-from geodecloud.report.pictures import PROVENANCE_RGB
 from geodecloud.restore.composite import Provenance
 from geodecloud.scene.grid import Grid
-
-#: What each kind of pixel is, in the order in which they are told.
-MEANINGS: dict[Provenance, str] = {
-    Provenance.OBSERVED: "bit-identical to the scene",
-    Provenance.RESTORED: "changed; the ground was visible through thin cloud or shadow",
-    Provenance.OTHER_DATE: "changed; the ground of another date, matched to the scene",
-    Provenance.SYNTHESISED: "changed; the ground was not visible: do not measure here",
-    Provenance.LEFT: "cloud, left as it was",
-    Provenance.NODATA: "no data in the scene",
-}
 
 
 @dataclass(frozen=True)
@@ -70,17 +60,6 @@ def _share(code: Provenance, counts: Mapping[int, int], pixel_km2: float | None)
         None if pixel_km2 is None else pixels * pixel_km2,
         css_colour(PROVENANCE_RGB[code]),
     )
-
-
-def name_of(code: Provenance) -> str:
-    """The word for a kind of pixel."""
-    return code.name.lower().replace("_", " ")
-
-
-def css_colour(rgb: object) -> str:
-    """A colour as style sheets have it."""
-    red, green, blue = (int(value) for value in rgb)  # type: ignore[attr-defined]
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def pixel_km2(grid: Grid) -> float | None:

@@ -41,6 +41,7 @@ def describe_item(
     lineage: str,
     is_cog: bool = True,
     references: Sequence[str] = (),
+    self_check: Mapping[str, Any] | None = None,
 ) -> str:
     """The Item as JSON.
 
@@ -54,6 +55,7 @@ def describe_item(
     lineage : what was done, in one sentence
     is_cog : whether the rasters are cloud-optimised
     references : paths of the other dates that filled pixels; the Item is derived from them, too
+    self_check : errors to expect, see `geodecloud.self_check.expected.Expected`; None: not asked for
     """
     outline = lonlat_footprint(metadata.grid)
     item = pystac.Item(
@@ -61,7 +63,7 @@ def describe_item(
         geometry=None if outline is None else dict(mapping(outline)),
         bbox=None if outline is None else antimeridian.bbox(outline),
         datetime=facts.time,
-        properties=_properties(facts, metadata, pixels, lineage),
+        properties=_properties(facts, metadata, pixels, lineage, self_check),
         stac_extensions=_EXTENSIONS,
     )
     for path in (source_path, *references):
@@ -76,7 +78,11 @@ def describe_item(
 
 
 def _properties(
-    facts: ProductFacts, metadata: Metadata, pixels: Mapping[str, int], lineage: str
+    facts: ProductFacts,
+    metadata: Metadata,
+    pixels: Mapping[str, int],
+    lineage: str,
+    self_check: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     masked = sum(
         _percent(pixels, name) for name in ("restored", "other_date", "synthesised", "left")
@@ -101,6 +107,7 @@ def _properties(
         "processing:lineage": lineage,
         "geodecloud:cloud_cover_before": round(masked, 4),
         "geodecloud:cloud_cover_by_provider": facts.cloud_percent,
+        "geodecloud:self_check": self_check,
         **{f"geodecloud:{name}": _percent(pixels, name) for name in pixels if name != "nodata"},
     }
     code = f"EPSG:{epsg}" if epsg else None  # null has a meaning: see the WKT

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geodecloud.errors import OptionError
+from geodecloud.scene.scores import psnr_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +27,7 @@ def psnr_db(image: ArrayLike, truth: ArrayLike) -> float:
     Both images are clipped to [0, 1] first. Equal images give infinity.
     """
     a, b = (np.clip(np.asarray(x, np.float64), 0, 1) for x in (image, truth))
-    mse = float(np.mean((a - b) ** 2))
-    return math.inf if mse == 0 else 10 * math.log10(1 / mse)
+    return psnr_of(float(np.mean((a - b) ** 2)))
 
 
 def gain_db(
@@ -96,7 +96,7 @@ def image_scores(
     }
     if a.shape[1] == 3:
         mse = float((a - b).square()[..., counts].mean())
-        scores["published_psnr"] = math.inf if mse == 0 else -10 * math.log10(mse)
+        scores["published_psnr"] = psnr_of(mse)
         scores["published_ssim"] = _published_ssim(a, b, counts)
     return scores
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.pictures.drawing import join
+from geodecloud.pictures.kinds import PROVENANCE_RGB
 from geodecloud.raster.targets import make_folder
-from geodecloud.report.pictures import PROVENANCE_RGB, join, write_picture
+from geodecloud.report.pictures import write_picture
 from geodecloud.training.clouds import Array
 from geodecloud.training.evaluate import Score, decloud_pair
 from geodecloud.training.pairs import Pair

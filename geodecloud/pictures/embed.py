@@ -24,7 +24,12 @@ def jpeg_uri(picture: NDArray[np.uint8], most_bytes: int) -> str:
         encoded = _encode(picture, driver="JPEG", quality=quality)
         if len(encoded) <= most_bytes:
             break
-    return _uri("image/jpeg", encoded)
+    return uri("image/jpeg", encoded)
+
+
+def png_bytes(picture: NDArray[np.uint8]) -> bytes:
+    """A picture (3, h, w) as a PNG file."""
+    return _encode(picture, driver="PNG")
 
 
 def png_uri(
@@ -39,7 +44,7 @@ def png_uri(
     while True:
         encoded = _encode(indexes[None], table, driver="PNG")
         if len(encoded) <= most_bytes or min(indexes.shape) < 64:
-            return _uri("image/png", encoded)
+            return uri("image/png", encoded)
         indexes = np.ascontiguousarray(indexes[::2, ::2])
 
 
@@ -59,5 +64,6 @@ def _encode(
         return bytes(file.getbuffer())
 
 
-def _uri(kind: str, encoded: bytes) -> str:
+def uri(kind: str, encoded: bytes) -> str:
+    """A file as text that stands in a page."""
     return f"data:{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
