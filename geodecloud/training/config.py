@@ -126,9 +126,7 @@ class Config:
         not_kept = [step for step in self.mean_of_steps if not self._keeps(step)]
         both = sorted(set(self.learn_pairs) & set(self.select_pairs))
         needed = set(self.bands) - set(self.optional_bands)
-        poor = [
-            " ".join(each) for each in self.subsets if not needed <= set(each) <= set(self.bands)
-        ]
+        poor = [" ".join(each) for each in self.subsets if not needed <= set(each) <= set(self.bands)]
         draws_pictures = self.display_share or self.veil_pictures or self.veil_from
         mistakes = [
             (unknown, f"skies names {unknown}; known: {', '.join(SKIES)}"),
