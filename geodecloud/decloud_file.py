@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -102,8 +102,8 @@ def decloud_scene(
     ----------
     src, dst : paths; `dst` becomes a COG with all of the source's metadata
     provenance, cloud_map : further rasters to write, on the same grid
-    source_date, confidence : with `references`: the day that a filled pixel comes from, and its expected
-        error, see `geodecloud.pipeline.Declouded`
+    source_date : with `references`: the day that a filled pixel comes from
+    confidence : the expected error of replaced pixels, see `geodecloud.pipeline.Declouded`
     quicklook : a PNG to write of before and after, side by side
     progress : show a bar, on a terminal or in a notebook; or a function to be called with the
         number of pixels just written
@@ -130,6 +130,7 @@ def decloud_file(
     layers: Mapping[str, str | Path | None],
     progress: Progress = False,
     quicklook: str | Path | None = None,
+    as_known: bool = False,
 ) -> Report:
     """The story of one scene from file to file.
 
@@ -137,6 +138,7 @@ def decloud_file(
     ----------
     layers : files of further rasters, by the names of `geodecloud.raster.outputs.LAYERS`
     src, dst, progress, quicklook : see `decloud_scene`
+    as_known : leave out the confidence, with a warning, where nothing tells it
     """
     with gdal_settings():
         source = open_source(src, asked.resolution, asked.s2_offset)
@@ -145,6 +147,8 @@ def decloud_file(
         inputs = InputFiles(paths)
         outputs = _plan_outputs(source, references, dst, layers, asked, paths, quicklook)
         decisions = decide(source.metadata, source.sample(), asked)
+        if "confidence" in outputs.layers and not (references or decisions.card.expected_error):
+            outputs = _without_confidence(outputs, decisions, as_known)
         _log_decisions(source, decisions)
         scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
         about = (scene, asked, source.metadata, decisions, dates)
@@ -227,14 +231,28 @@ def _plan_outputs(
     quicklook: str | Path | None,
 ) -> Outputs:
     """Where everything goes; nothing that is read, or written, is written over."""
-    for name in ("source_date", "confidence"):
-        if layers.get(name) is not None and not references:
-            raise OptionError(
-                f"{name} is about pixels that other dates filled; give references, too"
-            )
+    if layers.get("source_date") is not None and not references:
+        raise OptionError(
+            "source_date is about pixels that other dates filled; give references, too"
+        )
     is_dated = source.facts is not None and source.facts.time is not None
     item = item_path(source.path, is_dated, dst, asked.layout, asked.stac)
     return plan_outputs(dst, asked.layout, source.band_names, layers, item, inputs, quicklook)
+
+
+def _without_confidence(outputs: Outputs, decisions: Decisions, as_known: bool) -> Outputs:
+    """Refuse the confidence that nothing tells, or leave it out."""
+    name = decisions.card.name
+    reason = (
+        f"nothing tells the confidence: the card of model {name} has no table of expected errors"
+    )
+    if not as_known:
+        raise OptionError(
+            f"{reason}. Leave confidence out, give references, or a model whose card has one (geodecloud models show NAME)"
+        )
+    log.warning("%s is done without its confidence: %s", outputs.dst, reason)
+    layers = {name: path for name, path in outputs.layers.items() if name != "confidence"}
+    return replace(outputs, layers=layers)
 
 
 def _log_decisions(source: Source, decisions: Decisions) -> None:

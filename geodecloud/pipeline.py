@@ -29,6 +29,7 @@ from geodecloud.restore.chunk import ChunkRestorer, Predictor
 from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
+from geodecloud.restore.expected_error import expect_errors
 from geodecloud.restore.first_pass import FirstPass, coarse, look_around
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
 from geodecloud.restore.other_dates import Reference, date_of
@@ -66,8 +67,9 @@ class Declouded:
     provenance : like `cloud_map`, uint8, codes of `geodecloud.restore.composite.Provenance`
     source_date : like `provenance`, uint16, days since 1970-01-01 of the date that a filled pixel comes from,
         0 elsewhere; None where there are no references
-    confidence : like `cloud_map`, expected error of filled pixels in reflectance, NaN elsewhere; None where
-        there are no references
+    confidence : like `cloud_map`, expected absolute error of replaced pixels in reflectance, NaN elsewhere: of the
+        network's by the card of the model, of filled ones by how well the dates explain the scene. None where neither
+        card nor references tell it
     decisions : what was decided
     scene : what went in
     options, references : how it was asked for
@@ -204,15 +206,20 @@ def decloud(
     else:
         image = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
         results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, image, chunks_yx)
+    image, opacity, codes, *of_dates = results
+    days, error = of_dates or (None, None)
+    if isinstance(restorer.predictor, NetworkPredictor):
+        error = expect_errors(decisions.card, opacity, codes, arrays[4], error)
+    layers = {"cloud_map": opacity, "provenance": codes, "source_date": days, "confidence": error}
+    layers = {name: layer for name, layer in layers.items() if layer is not None}
     if not lazy:
         # what is in memory here is computed here, unless a cluster is asked for by name
         with engine(options.scheduler or "threads", options.workers) as computer:
-            results = computer.compute(results)
-    image, *planes = results
-    names = ("cloud_map", "provenance", "source_date", "confidence")
+            image, *planes = computer.compute([image, *layers.values()])
+        layers = dict(zip(layers, planes, strict=True))
     return Declouded(
         cube.image(image),
-        *(cube.plane(plane, name) for plane, name in zip(planes, names, strict=False)),
+        **{name: cube.plane(layer, name) for name, layer in layers.items()},
         decisions=decisions,
         scene=scene,
         options=options,
@@ -262,13 +269,18 @@ def _decloud_series(scene: Scene, options: Options) -> Declouded:
         ]
         parts.append(decloud(single[i], replace(options, references=None), references=named))
     stack = da.stack if isinstance(cube.array.data, da.Array) else np.stack
-    planes = [
-        cube.plane(stack([getattr(part, name).data for part in parts]), name)
+    found = {
+        name: [getattr(part, name) for part in parts]
         for name in ("cloud_map", "provenance", "source_date", "confidence")
-    ]
+    }
+    planes = {
+        name: cube.plane(stack([layer.data for layer in layers]), name)
+        for name, layers in found.items()
+        if all(layer is not None for layer in layers)  # a stack of one date has no other dates
+    }
     image = cube.image(stack([part.image.data for part in parts]))
     own = parts[0].decisions
-    return Declouded(image, *planes, decisions=own, scene=scene, options=options)
+    return Declouded(image, **planes, decisions=own, scene=scene, options=options)
 
 
 def _chunk_restorer(

@@ -232,10 +232,9 @@ def _decloud(job: Job, asked: FileOptions, layers: dict[str, Any]) -> Report:
             return decloud_file(job.scene.path, out, with_dates, layers)
         except SCENE_ERRORS as error:
             log.warning("%s is done without other dates: %s", job.scene.path, reason_of(error))
-    alone = {
-        name: path for name, path in layers.items() if name not in ("source_date", "confidence")
-    }
-    return decloud_file(job.scene.path, out, replace(asked, references=None), alone)
+    alone = {name: path for name, path in layers.items() if name != "source_date"}
+    asked = replace(asked, references=None)
+    return decloud_file(job.scene.path, out, asked, alone, as_known=True)
 
 
 def _failed(batch: Batch, job: Job, reason: str) -> Outcome:

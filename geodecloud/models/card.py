@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from geodecloud.errors import WeightsError
+from geodecloud.models.expected_error import ErrorTable
 
 #: Side of the blocks of a prior, in px.
 PRIOR_PX = 8
@@ -51,6 +52,7 @@ class ModelCard:
         picture is lifted, and then the network is not asked. Such a model is used only where it is named
     cloud_threshold : opacity above which a pixel counts as cloud
     opaque_threshold : opacity above which the ground counts as not visible
+    expected_error : of replaced pixels, measured on simulated clouds; None: nobody has measured it
     training, licence, citation : where the weights come from and what one may do with them
     sha256 : hash of the tensors, see `geodecloud.models.weights.tensor_hash`
     """
@@ -69,6 +71,7 @@ class ModelCard:
     lifts_veil: bool = False
     cloud_threshold: float = 0.1
     opaque_threshold: float = 0.8
+    expected_error: ErrorTable | None = None
     training: str = ""
     licence: str = ""
     citation: str = "arXiv:2009.13015"
@@ -119,6 +122,8 @@ class ModelCard:
             fields["optional"] = tuple(fields.get("optional", ()))
             if fields["value_range"] is not None:
                 fields["value_range"] = tuple(float(v) for v in fields["value_range"])
+            if fields.get("expected_error") is not None:
+                fields["expected_error"] = ErrorTable.of(fields["expected_error"])
             card = cls(**fields)
             thresholds = float(card.cloud_threshold), float(card.opaque_threshold)
             low, high = card.value_range or (0.0, 1.0)

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geodecloud.models.catalogue import get_card
+from geodecloud.models.weights import Model
 from geodecloud.options import Options
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.restore.composite import Bool, Provenance
@@ -114,7 +115,7 @@ def score_model(pair: Pair, model: str) -> Score:
     )
 
 
-def decloud_pair(pair: Pair, model: str) -> Declouded:
+def decloud_pair(pair: Pair, model: str | Model) -> Declouded:
     """Send the cloudy image of a pair, as DN of its file, down the path every scene takes."""
     codec = pair.codec
     dn = codec.encode(pair.cloudy.astype(np.float64))

@@ -20,6 +20,7 @@ from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.checkpoint import kept_model
 from geodecloud.training.config import Config
+from geodecloud.training.expected_error import measure_errors, table_examples
 from geodecloud.training.grow import grow
 from geodecloud.training.pairs import Pair
 from geodecloud.training.sources import Sources
@@ -74,7 +75,7 @@ def begin_card(config: Config, sources: Sources) -> ModelCard:
 def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> ModelCard:
     """Make NAME.safetensors of what a run left in `out`; return its card, with thresholds and hash.
 
-    The weights become the mean the config asks for, the thresholds are chosen on data, and the
+    The weights become the mean the config asks for, the thresholds are chosen and expected errors measured on data, and the
     perceptrons that find veils over pictures are learnt or taken over where the config wants them.
     """
     network = load_model(out / BEST).network
@@ -88,6 +89,9 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
+    elif sources.choosing is not None and card.has_cloud_map and not config.display_share:
+        # pictures are no reflectance, and have no error in it
+        card = measure_errors(network, card, table_examples(sources.choosing))
     veil = None
     if config.veil_from:
         veil = _taken_veil(config, out)
