@@ -204,8 +204,8 @@ def decloud(
             references, restorer, arrays, metadata, decisions, chunks_yx, options
         )
     else:
-        image = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
-        results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, image, chunks_yx)
+        outputs = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
+        results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, outputs, chunks_yx)
     image, opacity, codes, *of_dates = results
     days, error = of_dates or (None, None)
     if isinstance(restorer.predictor, NetworkPredictor):
@@ -273,7 +273,7 @@ def _decloud_series(scene: Scene, options: Options) -> Declouded:
         name: [getattr(part, name) for part in parts]
         for name in ("cloud_map", "provenance", "source_date", "confidence")
     }
-    planes = {
+    planes: dict[str, Any] = {
         name: cube.plane(stack([layer.data for layer in layers]), name)
         for name, layers in found.items()
         if all(layer is not None for layer in layers)  # a stack of one date has no other dates

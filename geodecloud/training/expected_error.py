@@ -58,11 +58,11 @@ class Replaced:
 
 def as_pair(drawn: SimulatedPair, bands: tuple[str, ...], name: str = "drawn") -> Pair:
     """A simulated pair as a scene of Sentinel-2 comes: 16 bits, without the bands that are not there."""
-    there = drawn.clear.any(axis=(1, 2))
+    there: Bool = np.asarray(drawn.clear.any(axis=(1, 2)))
     names = tuple(band for band, has in zip(bands, there, strict=True) if has)
     codec = Codec((1e-4,) * len(names), (0.0,) * len(names), "uint16", 0, "simulated")
     cloudy, clear = drawn.cloudy[there], drawn.clear[there]
-    gaps = ~clear.any(axis=0)
+    gaps: Bool = np.asarray(~clear.any(axis=0))
     return Pair(name, cloudy, clear, names, codec, gaps=gaps if gaps.any() else None)
 
 
