@@ -59,7 +59,7 @@ def open_raw(path: Path, metadata: Metadata) -> DatasetWriter | None:
     """Open a raw raster that another run has made; None: it is not what it was."""
     try:
         dst = rasterio.open(path, "r+")
-    except GDAL_ERRORS as error:
+    except (*GDAL_ERRORS, TypeError) as error:  # rasterio's word for a file of no known format
         log.debug("%s cannot be gone on with: %s", path, error)
         return None
     about = dst.shape, dst.count, dst.dtypes[0]

@@ -29,6 +29,7 @@ from test_faults import temporaries, tree
 
 import geodecloud
 from geodecloud.decloud_file import Report, decloud_scene
+from geodecloud.raster.finished import Finished
 from geodecloud.raster.temporaries import FINISHED, LOCK, PartFolder
 
 SIDE = 100
@@ -145,7 +146,8 @@ def test_what_changes_no_pixel_goes_on(
     what: str, killed: Killed, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    again(killed, **{"format": {"format": "gtiff"}, "workers": {"workers": 2}}.get(what, {}))
+    changes = {"format": {"format": "gtiff"}, "workers": {"workers": 2}}.get(what, {})
+    assert again(killed, **changes).pixels == killed.pixels
     assert SAID in caplog.text
     if what != "format":
         assert tree(killed.out) == killed.expected
@@ -182,6 +184,26 @@ def test_half_a_line_does_not_count(killed: Killed) -> None:
             file.write(b'["pixels", [[0, 4], [100, 200], [200, 3')
     again(killed)
     assert tree(killed.out) == killed.expected
+
+
+def test_lines_after_half_a_line_count(tmp_path: Path) -> None:
+    blocks = [((0, 4), (0, 100), (row, row + 100)) for row in (0, 100)]
+    for block in blocks:
+        finished = Finished("clear.tif", "this")
+        finished.folder = tmp_path
+        if finished.is_in(tmp_path):
+            finished.read()
+        finished.pending.append(("pixels", block, 7))
+        finished.save()
+        with (tmp_path / FINISHED).open("ab") as file:
+            file.write(b'["pixels", [[0, 4], [100')
+    finished.read()
+    assert finished.blocks["pixels"] == dict.fromkeys(blocks, 7)
+    assert not Finished("clear.tif", "that").is_in(tmp_path)
+    (tmp_path / FINISHED).write_text(
+        json.dumps(finished.head)
+    )  # killed before the line had its end
+    assert not finished.is_in(tmp_path)
 
 
 def test_a_block_that_is_not_what_was_written_is_made_again(killed: Killed) -> None:
