@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rasterio.windows import Window
 
 from geodecloud.compute.chunks import Extent
 from geodecloud.errors import SceneIOError
-from geodecloud.raster.finished import PIXELS, Finished, extent_of, sum_of
+from geodecloud.raster.finished import PIXELS, Counter, Finished, extent_of, sum_of
 from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 from geodecloud.scene.metadata import Metadata
 
@@ -58,7 +59,7 @@ def open_raw(path: Path, metadata: Metadata) -> DatasetWriter | None:
     """Open a raw raster that another run has made; None: it is not what it was."""
     try:
         dst = rasterio.open(path, "r+")
-    except GDAL_ERRORS as error:
+    except (*GDAL_ERRORS, TypeError) as error:  # rasterio's word for a file of no known format
         log.debug("%s cannot be gone on with: %s", path, error)
         return None
     about = dst.shape, dst.count, dst.dtypes[0]
@@ -92,16 +93,28 @@ class RasterTarget:
             else:
                 first = (key[0].start or 0) + 1
                 self.dst.write(block, list(range(first, first + len(block))), window=window)
-            if self.finished is not None:
-                self.finished.note(PIXELS, extent_of(key, block), sum_of(block))
-                if time.monotonic() - self._saved >= SAVE_S:
-                    self.save(self.finished)
+        if self.finished is not None:
+            self.note(PIXELS, extent_of(key, block), sum_of(block))
         self.progress(window.width * window.height)
 
     @property
     def there(self) -> Collection[Extent]:
         """Blocks that an earlier run has written."""
         return () if self.finished is None else self.finished.blocks[PIXELS].keys()
+
+    def count(self, counter: Counter, kind: str) -> None:
+        """Keep the counts of a further array with what is finished of this one."""
+        if self.finished is not None:
+            counter.go_on(self.finished.blocks[kind], partial(self.note, kind))
+
+    def note(self, kind: str, extent: Extent, value: Any) -> None:
+        """Remember what is finished; once in `SAVE_S` it is written down."""
+        if self.finished is None:
+            return
+        self.finished.pending.append((kind, extent, value))
+        if time.monotonic() - self._saved >= SAVE_S:
+            with writing(self.path):
+                self.save(self.finished)
 
     def save(self, finished: Finished) -> None:
         """Have GDAL write what it keeps, look whether it is there, and write down what is finished."""

@@ -133,9 +133,8 @@ def write_rasters(
             stack.enter_context(Staging(raster, format, overwrite, made_from)) for raster in rasters
         ]
         targets = [stage.open() for stage in staged]
-        if (finished := staged[0].finished) is not None:
-            for number, (_, counter) in enumerate(also):
-                counter.go_on(finished, f"counts {number}")
+        for number, (_, counter) in enumerate(also):
+            targets[0].count(counter, f"counts {number}")
         if progress is not None:
             targets[0].progress = progress
         _tell_what_is_there(targets)

@@ -29,6 +29,7 @@ from test_faults import temporaries, tree
 
 import geodecloud
 from geodecloud.decloud_file import Report, decloud_scene
+from geodecloud.raster.finished import Finished
 from geodecloud.raster.temporaries import FINISHED, LOCK, PartFolder
 
 SIDE = 100
@@ -57,12 +58,13 @@ class Killed:
 def start(folder: Path) -> Killed:
     """Make a scene and a model; one run from beginning to end, and one that is killed at half."""
     (folder / "out").mkdir()
-    scene = write_raster(folder / "scene.tif", textured_dn(4, 200, 300, nodata=0), nodata=65535)
+    scene = write_raster(folder / "scene.tif", textured_dn(4, 200, 300, nodata=65535), nodata=65535)
     model = make_toy_model(folder / "toy.safetensors")
     words: list[object] = [scene, "--out", folder / "out" / "clear.tif", "--model", model]
     for name, file in FILES.items():
         words += [f"--{name.replace('_', '-')}", folder / "out" / file]
     words += ["--window", 64, "--workers", 1, "--json", "--mask", "none"]
+    words += ["--scale", 1e-4, "--offset", 0]
     whole = run([*words, "--no-resume"], folder, Fault("none", events="predict", chunk_px=SIDE))
     assert whole.code == 0, whole.told
     case = Killed(folder, words, tree(folder / "out"), pixels(whole.told), whole.events)
@@ -108,6 +110,8 @@ def again(case: Killed, **changes: object) -> Report:
         "window": 64,
         "workers": 1,
         "mask": "none",
+        "scale": 1e-4,
+        "offset": 0.0,
         "resume": True,
         **{name: case.out / file for name, file in FILES.items()},
     }
@@ -142,7 +146,8 @@ def test_what_changes_no_pixel_goes_on(
     what: str, killed: Killed, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    again(killed, **{"format": {"format": "gtiff"}, "workers": {"workers": 2}}.get(what, {}))
+    changes = {"format": {"format": "gtiff"}, "workers": {"workers": 2}}.get(what, {})
+    assert again(killed, **changes).pixels == killed.pixels
     assert SAID in caplog.text
     if what != "format":
         assert tree(killed.out) == killed.expected
@@ -155,14 +160,14 @@ def test_what_changes_pixels_begins_anew(
     caplog.set_level(logging.INFO)
     changes: dict[str, object] = {}
     if what == "input":
-        dn = textured_dn(4, 200, 300, seed=1, nodata=0)
+        dn = textured_dn(4, 200, 300, seed=1, nodata=65535)
         write_raster(killed.folder / "scene.tif", dn, nodata=65535)
     elif what == "weights":
         make_toy_model(killed.folder / "toy.safetensors", width=6)
     elif what == "version":
         monkeypatch.setattr("geodecloud.decloud_file._version", lambda package: "0")
     else:
-        changes = {"offset": -0.01, "scale": 1e-4} if what == "option" else {"resume": False}
+        changes = {"offset": -0.01} if what == "option" else {"resume": False}
     again(killed, **changes)
     assert SAID not in caplog.text
     found = tree(killed.out)
@@ -179,6 +184,26 @@ def test_half_a_line_does_not_count(killed: Killed) -> None:
             file.write(b'["pixels", [[0, 4], [100, 200], [200, 3')
     again(killed)
     assert tree(killed.out) == killed.expected
+
+
+def test_lines_after_half_a_line_count(tmp_path: Path) -> None:
+    blocks = [((0, 4), (0, 100), (row, row + 100)) for row in (0, 100)]
+    for block in blocks:
+        finished = Finished("clear.tif", "this")
+        finished.folder = tmp_path
+        if finished.is_in(tmp_path):
+            finished.read()
+        finished.pending.append(("pixels", block, 7))
+        finished.save()
+        with (tmp_path / FINISHED).open("ab") as file:
+            file.write(b'["pixels", [[0, 4], [100')
+    finished.read()
+    assert finished.blocks["pixels"] == dict.fromkeys(blocks, 7)
+    assert not Finished("clear.tif", "that").is_in(tmp_path)
+    (tmp_path / FINISHED).write_text(
+        json.dumps(finished.head)
+    )  # killed before the line had its end
+    assert not finished.is_in(tmp_path)
 
 
 def test_a_block_that_is_not_what_was_written_is_made_again(killed: Killed) -> None:

@@ -80,7 +80,6 @@ def test_the_next_run_of_a_target_removes_what_killed_ones_left(tmp_path: Path) 
     assert list(out.parent.iterdir()) == [out]
 
 
-@pytest.mark.parametrize("kind", ["text", "weights"])
 def test_what_a_run_can_go_on_with_waits_for_it_for_a_week(tmp_path: Path) -> None:
     """The first line of its journal names its target; names of folders are cut off, and may be those of several."""
     target = tmp_path / f"{'long' * 20}_clear.tif"
@@ -113,6 +112,7 @@ def test_a_journal_that_cannot_be_read_keeps_nothing(said: str, tmp_path: Path) 
     assert remove_leftovers(tmp_path) == [folder.path]
 
 
+@pytest.mark.parametrize("kind", ["text", "weights"])
 def test_small_files_look_for_leftovers_too(kind: str, toy_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with owner(path):
