@@ -2,18 +2,17 @@
 
 ::
 
-    python benchmarks/self_check.py DATA/sen12mscr DATA/sen12mscr2 [--model s2-10m] [--count 40] [--seed 2]
+    python benchmarks/self_check.py DATA/sen12mscr DATA/sen12mscr2 [--model s2-10m] [--count 40] [--seed 3]
 
 Each folder holds NAME_clear.tif, see docs/training.md. Over each of them one sky is simulated, and the cloudy scene
 cleared with ``--self-check``. The truth is known then, and of it what the model sees no cloud on: "clear" dates have
-some of their own, and taking them away is no error. Prints a row a scene, the correlations, and the time it took.
+some of their own, and taking them away is no error. Prints a row a scene, and the correlations.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,19 +33,18 @@ from geodecloud.training.simulate import simulate_file
 
 #: One after the other; under an overcast sky nothing is clear, and nothing can be told.
 SKIES = ("cumulus", "cirrus", "cumulus", "cirrus", "deck")
-#: Scenes count where so much of the clear date is seen as clear, and so many pixels were replaced.
-LEAST_CLEAR, LEAST_PX = 0.5, 64
+#: A clear date is one of which so much is seen as clear; and a mean is one of so many pixels.
+LEAST_CLEAR, LEAST_PX = 0.9, 64
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scene: its name and sky, the true errors by kind, those expected, and the time of both runs in s."""
+    """One scene: its name and sky, the true errors by kind, and those expected."""
 
     name: str
     sky: str
     true: dict[str, Errors]
     expected: Expected
-    seconds: tuple[float, float]
 
     @property
     def is_told(self) -> bool:
@@ -68,11 +66,7 @@ def run_case(clear: Path, sky: str, model: str, seed: int, folder: Path) -> Case
     if ground.mean() < LEAST_CLEAR:
         return None
     cloudy = simulate_file(clear, folder, seed, sky)[0]
-    begin = time.perf_counter()
-    decloud_scene(cloudy, folder / "plain.tif", model=model)
-    plain = time.perf_counter() - begin
     report = decloud_scene(cloudy, out, model=model, provenance=codes, self_check=True)
-    both = time.perf_counter() - begin - plain
     metadata = read_metadata(clear)
     decisions = decide(metadata, None, Options(model=model))
     channels = list(decisions.channels)
@@ -81,7 +75,7 @@ def run_case(clear: Path, sky: str, model: str, seed: int, folder: Path) -> Case
     true = {k: Errors.of(image, truth, ground & (kinds == code)) for k, code in KINDS.items()}
     true["replaced"] = sum(true.values(), Errors())
     assert report.self_check is not None
-    return Case(clear.stem.removesuffix("_clear"), sky, true, report.self_check, (plain, both))
+    return Case(clear.stem.removesuffix("_clear"), sky, true, report.self_check)
 
 
 def read(path: Path) -> np.ndarray:
@@ -117,7 +111,7 @@ def correlations(done: Sequence[Case]) -> Iterator[str]:
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default="s2-10m", show_default=True)
 @click.option("--count", default=40, show_default=True, help="Clear dates, at most.")
-@click.option("--seed", default=2, show_default=True, help="Of the skies.")
+@click.option("--seed", default=3, show_default=True, help="Of the skies.")
 def main(folders: tuple[Path, ...], model: str, count: int, seed: int) -> None:
     """Print what was expected and what was true."""
     warnings.simplefilter("ignore")
@@ -135,10 +129,11 @@ def main(folders: tuple[Path, ...], model: str, count: int, seed: int) -> None:
         done.append(case)
         print(row(case), flush=True)
     told = [case for case in done if case.is_told]
-    print(f"\n{len(told)} of {len(done)} scenes tell; mean absolute errors in reflectance.\n")
+    print(
+        f"\n{len(dates) - len(done)} of {len(dates)} dates are less than {LEAST_CLEAR:.0%} clear, and left out."
+    )
+    print(f"{len(told)} of {len(done)} scenes tell; mean absolute errors in reflectance.\n")
     print("\n".join(correlations(told)))
-    plain, both = np.array([case.seconds for case in done]).sum(axis=0)
-    print(f"\n{plain:.0f} s without, {both:.0f} s with the self-check")
 
 
 if __name__ == "__main__":

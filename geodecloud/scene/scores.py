@@ -70,6 +70,17 @@ class Errors:
             self.angled + other.angled,
         )
 
+    def __mul__(self, factor: float) -> Errors:
+        """The same means over so many times as many pixels."""
+        return Errors(
+            round(self.pixels * factor),
+            self.bands,
+            self.squared * factor,
+            self.absolute * factor,
+            self.angle * factor,
+            round(self.angled * factor),
+        )
+
     @property
     def mae(self) -> float:
         """Mean absolute error in reflectance; NaN of no pixels."""

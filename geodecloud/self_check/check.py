@@ -27,7 +27,7 @@ from geodecloud.self_check.sky import Sky
 log = logging.getLogger(__name__)
 
 #: A crop with less clear ground, or less cloud, lends none; shares of it.
-_LEAST_CLEAR, _LEAST_CLOUD = 0.15, 0.005
+_LEAST_CLEAR, _LEAST_CLOUD = 0.25, 0.005
 
 
 def check_scene(
@@ -92,7 +92,8 @@ def _check(cropper: Cropper) -> Expected:
         truth = cropper.reflectance(look.crop.dn)
         for kind, code in KINDS.items():
             errors[kind] += Errors.of(restored.image, truth, look.clear & (restored.codes == code))
-    return Expected.of(errors, len(clear))
+    codes = np.concatenate([look.codes.ravel() for look in found])
+    return Expected.of(errors, np.bincount(codes, minlength=len(Provenance)).tolist(), len(clear))
 
 
 class _Look:
@@ -100,6 +101,7 @@ class _Look:
 
     def __init__(self, crop: Crop, restored: Restored, cropper: Cropper) -> None:
         self.crop, self.sky = crop, Sky.of(crop, restored, cropper)
+        self.codes = restored.codes
         seen = np.isfinite(restored.opacity)
         if cropper.decisions.mask_kind == "given":  # the mask has the last word
             seen = restored.codes == Provenance.OBSERVED

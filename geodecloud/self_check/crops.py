@@ -51,7 +51,7 @@ def plan_crops(grid: Grid) -> tuple[list[Window], int]:
     if max(height, width) <= WHOLE_PX:
         return [Window(0, 0, width, height)], 1
     side = _SIDES_PX[height * width > _MIDDLE]
-    needed = int(np.clip(round(_SHARE * height * width / side**2), 1, _MOST))
+    needed = int(np.clip(_SHARE * height * width / side**2, 1, _MOST))
     rng = np.random.default_rng(seed_of(grid))
     rows, cols = (max(1, length // side) for length in (height, width))
     cells = rng.permutation([(row, col) for row in range(rows) for col in range(cols)])

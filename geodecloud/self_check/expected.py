@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ class KindError:
 
     Attributes
     ----------
-    pixels : that were compared with the truth
+    pixels : that were compared with the truth; of all kinds together, that the windows have of their own
     mae : mean absolute error in reflectance, mean over the restored bands
     psnr_db : of reflectance in [0, 1], all bands together; None where nothing differs
     sam_deg : mean angle between spectra in degrees; None of a single band
@@ -69,15 +69,22 @@ class Expected:
         return cls(reason=reason)
 
     @classmethod
-    def of(cls, errors: Mapping[str, Errors], windows: int) -> Expected:
-        """What the errors of each kind say."""
-        every = sum(errors.values(), Errors())
+    def of(cls, errors: Mapping[str, Errors], codes: Sequence[int], windows: int) -> Expected:
+        """What the errors of each kind say.
+
+        Parameters
+        ----------
+        errors : of the pixels that were checked, by kind
+        codes : how many pixels the windows have of their own, by code of provenance, without other dates
+        windows : that were checked
+        """
         told = {kind: one for kind, one in errors.items() if one.pixels >= _LEAST_PX}
         if not told:
+            px = sum(one.pixels for one in errors.values())
             return cls.nothing(
-                f"clouds over {windows} windows of it changed only {every.pixels} px of clear ground"
+                f"clouds over {windows} windows of it changed only {px} px of clear ground"
             )
-        told["replaced"] = every
+        told["replaced"] = _mixed(errors, codes)
         return cls({kind: KindError.of(one) for kind, one in told.items()}, windows)
 
     @property
@@ -101,6 +108,16 @@ class Expected:
             for kind, one in self.kinds.items()
         )
         return f"self-check: expected error in reflectance: {', '.join(kinds)}"
+
+
+def _mixed(errors: Mapping[str, Errors], codes: Sequence[int]) -> Errors:
+    """Errors of all kinds, with as many pixels of visible and of hidden ground as the scene itself has."""
+    hidden = errors["other_date"] + errors["synthesised"]
+    own = (
+        (errors["restored"], codes[Provenance.RESTORED]),
+        (hidden, codes[Provenance.SYNTHESISED] + codes[Provenance.LEFT]),
+    )
+    return sum((one * (count / one.pixels) for one, count in own if one.pixels), Errors())
 
 
 def _finite(value: float, digits: int) -> float | None:

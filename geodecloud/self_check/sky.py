@@ -87,7 +87,7 @@ class Sky:
 
 @dataclass(frozen=True)
 class Move:
-    """Mirrors and shifts an array (..., H, W) round its edges, to another shape.
+    """Mirrors and shifts an array (..., H, W), to another shape.
 
     Attributes
     ----------
@@ -101,9 +101,9 @@ class Move:
     shape_yx: tuple[int, int]
 
     def __call__(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The array moved; it is repeated where it is too small."""
+        """The array moved; beyond its edges it goes on mirrored, so that no cloud ends at a line."""
         rows, cols = (
-            (np.arange(length) + shift)[:: -1 if flip else 1] % there
+            _mirrored((np.arange(length) + shift)[:: -1 if flip else 1], there)
             for length, shift, flip, there in zip(
                 self.shape_yx, self.shift_yx, self.flip_yx, array.shape[-2:], strict=True
             )
@@ -111,9 +111,15 @@ class Move:
         return np.ascontiguousarray(array[..., rows[:, None], cols])
 
 
+def _mirrored(places: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Places on a line of so many pixels, to and fro between its ends."""
+    there = places % (2 * length)
+    return np.minimum(there, 2 * length - 1 - there)
+
+
 def _moves(shape_yx: tuple[int, ...], rng: np.random.Generator) -> Iterator[Move]:
     height, width = shape_yx
     for _ in range(_MOVES):
         flips = rng.integers(2, size=2).astype(bool)
-        shifts = int(rng.integers(height)), int(rng.integers(width))
+        shifts = int(rng.integers(2 * height)), int(rng.integers(2 * width))
         yield Move((bool(flips[0]), bool(flips[1])), shifts, (height, width))
