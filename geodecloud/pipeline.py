@@ -29,7 +29,7 @@ from geodecloud.restore.chunk import ChunkRestorer, Predictor
 from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
-from geodecloud.restore.expected_error import expect_errors
+from geodecloud.restore.expected_error import Witness, expect_errors
 from geodecloud.restore.first_pass import FirstPass, look_around
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
 from geodecloud.restore.other_dates import Reference, date_of
@@ -68,6 +68,8 @@ class Declouded:
         network's by the card of the model, of filled ones by how well the dates explain the scene. None where neither
         card nor references tell it
     decisions : what was decided
+    ground : of a lazy scene with a first pass, what that saw: a 0-d array that holds a
+        `geodecloud.restore.ground_around.GroundAround`, or one for each date
     """
 
     image: Any
@@ -76,6 +78,7 @@ class Declouded:
     source_date: xr.DataArray | None = None
     confidence: xr.DataArray | None = None
     decisions: Decisions = field(kw_only=True)
+    ground: da.Array | None = field(default=None, kw_only=True, repr=False)
 
 
 def remove_clouds(scene: SceneT, **options: Unpack[OptionKeywords]) -> SceneT:
@@ -148,12 +151,12 @@ def decloud(
     else:
         image = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
         results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, image, chunks_yx)
-    image, opacity, codes, *of_dates = results
-    days, error = of_dates or (None, None)
+    image, *planes = results
+    layers = dict(zip(("cloud_map", "provenance", "source_date"), planes, strict=False))
     if isinstance(restorer.predictor, NetworkPredictor):
-        error = expect_errors(decisions.card, opacity, codes, arrays[4], error)
-    layers = {"cloud_map": opacity, "provenance": codes, "source_date": days, "confidence": error}
-    layers = {name: layer for name, layer in layers.items() if layer is not None}
+        witness = Witness(decisions.codec, decisions.channels, restorer.opaque_threshold)
+        error = expect_errors(decisions.card, witness, results, arrays[4])
+        layers |= {} if error is None else {"confidence": error}
     if not lazy:
         # what is in memory here is computed here, unless a cluster is asked for by name
         with engine(options.scheduler or "threads", options.workers) as computer:
@@ -163,6 +166,7 @@ def decloud(
         cube.image(image),
         **{name: cube.plane(layer, name) for name, layer in layers.items()},
         decisions=decisions,
+        ground=arrays[4][0] if lazy and arrays[4] is not None else None,
     )
 
 

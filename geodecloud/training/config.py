@@ -127,7 +127,6 @@ class Config:
         both = sorted(set(self.learn_pairs) & set(self.select_pairs))
         needed = set(self.bands) - set(self.optional_bands)
         poor = [" ".join(each) for each in self.subsets if not needed <= set(each) <= set(self.bands)]
-        draws_pictures = self.display_share or self.veil_pictures or self.veil_from
         mistakes = [
             (unknown, f"skies names {unknown}; known: {', '.join(SKIES)}"),
             (
@@ -136,7 +135,7 @@ class Config:
                 f"the shares of skies are {dict(self.skies)}; each is from 0 to 1, and their sum 1",
             ),
             (
-                draws_pictures and bands != 3,
+                self.draws_pictures and bands != 3,
                 f"pictures have 3 bands, and the config {bands}; leave out display_share, "
                 "veil_pictures and veil_from, or give 3 bands",
             ),
@@ -179,6 +178,11 @@ class Config:
     def examples(self) -> int:
         """How many examples the whole run draws."""
         return self.steps * self.batch
+
+    @property
+    def draws_pictures(self) -> bool:
+        """Whether the model is one of 8-bit pictures."""
+        return bool(self.display_share or self.veil_pictures or self.veil_from)
 
     @property
     def source_bands(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.checkpoint import kept_model
 from geodecloud.training.config import Config
-from geodecloud.training.expected_error import measure_errors, table_examples
+from geodecloud.training.expected_error import measure_errors
 from geodecloud.training.grow import grow
 from geodecloud.training.sources import Sources
 from geodecloud.training.veil import learn_veils
@@ -86,9 +86,10 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
-    elif sources.choosing is not None and card.has_cloud_map and not config.display_share:
-        # pictures are no reflectance, and have no error in it
-        card = measure_errors(network, card, table_examples(sources.choosing))
+    # pictures are no reflectance, and have no error in it
+    if sources.choosing is not None and sources.selecting and not config.draws_pictures:
+        others = sources.choosing.textures, config.subsets
+        card = measure_errors(network, card, sources.selecting, *others)
     veil = None
     if config.veil_from:
         veil = _taken_veil(config, out)
