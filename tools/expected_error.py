@@ -23,7 +23,7 @@ from geodecloud.models.tensors import CARD_KEY
 from geodecloud.models.weights import load_model
 from geodecloud.raster.whole_files import replacing
 from geodecloud.training.config import Config
-from geodecloud.training.expected_error import SCENES, measure_errors
+from geodecloud.training.expected_error import measure_errors
 from geodecloud.training.sources import read_left_out
 
 
@@ -31,9 +31,9 @@ from geodecloud.training.sources import read_left_out
 @click.argument("weights", type=click.Path(path_type=Path, exists=True))
 @click.argument("config", type=click.Path(path_type=Path, exists=True))
 @click.option("--pairs", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--scenes", default=SCENES, show_default=True, help="Simulated scenes.")
+@click.option("--scenes", type=int, help="Simulated scenes.  [default: as the config says]")
 @click.option("--dry-run", is_flag=True, help="Print the table, and leave the file as it is.")
-def main(weights: Path, config: Path, pairs: Path, scenes: int, dry_run: bool) -> None:
+def main(weights: Path, config: Path, pairs: Path, scenes: int | None, dry_run: bool) -> None:
     """Measure, print the table, and write it on the card."""
     model, options = load_model(weights), Config.read(config)
     if options.draws_pictures or options.bands != model.card.channel_names:
@@ -41,8 +41,10 @@ def main(weights: Path, config: Path, pairs: Path, scenes: int, dry_run: bool) -
     grounds, textures = read_left_out(options, pairs)
     if not grounds:
         raise OptionError(f"select_pairs of {config} names no pair of {pairs}")
-    card = measure_errors(model.network, model.card, grounds, textures, options.subsets, scenes)
-    assert card.expected_error is not None
+    about = textures, options.subsets, scenes or options.error_scenes
+    card = measure_errors(model.network, model.card, grounds, *about)
+    if card.expected_error is None:
+        raise OptionError(f"error_scenes of {config} is 0; give --scenes 80")
     print(json.dumps(dataclasses.asdict(card.expected_error), indent=1))
     if dry_run:
         return

@@ -96,6 +96,8 @@ class Config:
     keep_last: bool = False  # keep the last step, not the one the selecting pairs choose
     mean_of_steps: tuple[int, ...] = ()  # the result is the mean of the weights of these steps
     mean_with: str = ""  # and then the mean with the weights of this model
+    # simulated scenes over the selecting pairs that expected errors are measured on; 0: they are not
+    error_scenes: Annotated[int, Field(ge=0)] = 80
     seed: Annotated[int, Field(ge=0)] = 1
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     loaders: Annotated[int, Field(ge=0)] = 1  # processes that draw examples; 0: the run does

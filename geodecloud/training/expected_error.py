@@ -30,8 +30,8 @@ from geodecloud.training.evaluate import scene_of
 from geodecloud.training.pairs import Pair
 from geodecloud.windows.tiler import Window
 
-#: Simulated scenes of a table, and their side in px: large enough to hold clear ground and what lies far from it.
-SCENES, SCENE_PX = 80, 192
+#: Side of a simulated scene in px: large enough to hold clear ground and what lies far from it.
+SCENE_PX = 192
 #: Nodes: few, so that each has pixels of many scenes.
 _OPACITY, _UNKNOWN = (0.0, 0.5, 1.0), (0.0, 0.5, 1.0)
 #: Of all tables, so that they can be compared.
@@ -121,11 +121,11 @@ def measure_errors(
     network: nn.Module,
     card: ModelCard,
     grounds: Sequence[Pair],
-    textures: Sequence[Array] = (),
-    subsets: Sequence[Sequence[str]] = (),
-    scenes: int = SCENES,
+    textures: Sequence[Array],
+    subsets: Sequence[Sequence[str]],
+    scenes: int,
 ) -> ModelCard:
-    """The card with its table of expected errors.
+    """The card with its table of expected errors; without one, if there is nothing to measure on.
 
     Parameters
     ----------
@@ -133,7 +133,10 @@ def measure_errors(
     grounds : their clear images, in the model's bands, lie under the simulated clouds, in turn
     textures : see `draw_pair`
     subsets : bands that are all there is in some of the scenes
+    scenes : how many are simulated
     """
+    if not grounds or not scenes:
+        return dataclasses.replace(card, expected_error=None)
     model = Model(dataclasses.replace(card, expected_error=None), network.eval(), card.name)
     found = []
     choices = [card.channel_names, *subsets]

@@ -86,10 +86,10 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
-    # pictures are no reflectance, and have no error in it
-    if sources.choosing is not None and sources.selecting and not config.draws_pictures:
-        others = sources.choosing.textures, config.subsets
-        card = measure_errors(network, card, sources.selecting, *others)
+    if sources.choosing is not None and not config.draws_pictures and card.has_cloud_map:
+        grounds = [pair for pair in sources.selecting if not pair.is_picture]
+        about = sources.choosing.textures, config.subsets, config.error_scenes
+        card = measure_errors(network, card, grounds, *about)
     veil = None
     if config.veil_from:
         veil = _taken_veil(config, out)
