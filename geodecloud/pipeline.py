@@ -29,7 +29,7 @@ from geodecloud.restore.chunk import ChunkRestorer, Predictor
 from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import ModelHandle
-from geodecloud.restore.expected_error import expect_errors
+from geodecloud.restore.expected_error import Witness, expect_errors
 from geodecloud.restore.first_pass import FirstPass, coarse, look_around
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
 from geodecloud.restore.other_dates import Reference, date_of
@@ -73,6 +73,8 @@ class Declouded:
     decisions : what was decided
     scene : what went in
     options, references : how it was asked for
+    ground : of a lazy scene with a first pass, what that saw: a 0-d array that holds a
+        `geodecloud.restore.ground_around.GroundAround`, or one for each date
     """
 
     image: Any
@@ -81,6 +83,7 @@ class Declouded:
     source_date: xr.DataArray | None = None
     confidence: xr.DataArray | None = None
     decisions: Decisions = field(kw_only=True)
+    ground: da.Array | None = field(default=None, kw_only=True, repr=False)
     scene: Any = field(kw_only=True, repr=False)
     options: Options = field(kw_only=True, repr=False)
     references: Sequence[Reference] = field(default=(), kw_only=True, repr=False)
@@ -206,12 +209,12 @@ def decloud(
     else:
         outputs = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
         results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, outputs, chunks_yx)
-    image, opacity, codes, *of_dates = results
-    days, error = of_dates or (None, None)
+    image, *planes = results
+    layers = dict(zip(("cloud_map", "provenance", "source_date"), planes, strict=False))
     if isinstance(restorer.predictor, NetworkPredictor):
-        error = expect_errors(decisions.card, opacity, codes, arrays[4], error)
-    layers = {"cloud_map": opacity, "provenance": codes, "source_date": days, "confidence": error}
-    layers = {name: layer for name, layer in layers.items() if layer is not None}
+        witness = Witness(decisions.codec, decisions.channels, restorer.opaque_threshold)
+        error = expect_errors(decisions.card, witness, results, arrays[4])
+        layers |= {} if error is None else {"confidence": error}
     if not lazy:
         # what is in memory here is computed here, unless a cluster is asked for by name
         with engine(options.scheduler or "threads", options.workers) as computer:
@@ -224,6 +227,7 @@ def decloud(
         scene=scene,
         options=options,
         references=references,
+        ground=arrays[4][0] if lazy and arrays[4] is not None else None,
     )
 
 

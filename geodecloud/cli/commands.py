@@ -105,7 +105,7 @@ def main() -> None:
     "--source-date",
     help="Write the date a filled pixel comes from, days since 1970-01-01 (uint16).",
 )
-@click.option("--confidence", help="Write the expected error of filled pixels (float32).")
+@click.option("--confidence", help="Write the expected error of replaced pixels (float32).")
 @click.option("--quicklook", metavar="PNG", help="Write a picture of before and after.")
 @scene_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

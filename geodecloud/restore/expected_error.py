@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.models.card import ModelCard
-from geodecloud.models.expected_error import ErrorTable
-from geodecloud.restore.composite import Provenance
+from geodecloud.models.expected_error import ErrorTable, Evidence
+from geodecloud.restore.composite import Bool, Provenance
 from geodecloud.restore.ground_around import GroundAround
+from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
@@ -21,22 +23,61 @@ Codes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class ErrorOfChunk:
-    """Looks up the expected error of the pixels of one chunk.
+class Witness:
+    """Finds what the expected error of the pixels depends on that the network put in.
 
     Attributes
     ----------
-    table : of the card
+    codec : DN <-> reflectance of the restored bands
+    channels : 0-based bands of the scene that are restored
     opaque : opacity above which the ground counts as not visible
     """
 
-    table: ErrorTable
+    codec: Codec
+    channels: tuple[int, ...]
     opaque: float
+
+    def see(
+        self,
+        dn: NDArray[Any],
+        opacity: Array,
+        provenance: Codes,
+        around: GroundAround | None,
+        window: Window,
+    ) -> tuple[Bool, Evidence]:
+        """Where the network put something in, (H, W), and what is known of these n pixels.
+
+        Parameters
+        ----------
+        dn, opacity, provenance : (C, H, W), (H, W) and (H, W) of the result
+        around : None: nobody looked for the ground around, and all of it is unknown
+        window : of the scene, that they lie over
+        """
+        where: Bool = (provenance == Provenance.RESTORED) | (provenance == Provenance.SYNTHESISED)
+        made_up, seen = provenance[where] == Provenance.SYNTHESISED, opacity[where]
+        # something else than the network may say that the ground was not visible
+        seen = np.where(made_up & ~(seen > self.opaque), np.float32(1), seen)
+        image = self.codec.decode(dn[list(self.channels)][:, where][:, None])[:, 0]
+        unknown, difference = np.ones_like(seen), np.zeros_like(seen)
+        if around is not None and where.any():
+            ground, not_known = around.pixels(window)
+            unknown, difference = not_known[where], np.abs(image - ground[:, where]).mean(axis=0)
+        planes = seen, unknown, image.mean(axis=0), difference
+        return where, Evidence(*(plane.astype(np.float32) for plane in planes))
+
+
+@dataclass(frozen=True)
+class ErrorOfChunk:
+    """Looks up the expected error of the pixels of one chunk."""
+
+    table: ErrorTable
+    witness: Witness
 
     def __call__(
         self,
-        provenance: Codes,
+        dn: NDArray[Any],
         opacity: Array,
+        provenance: Codes,
         of_dates: Array | None,
         around: NDArray[Any] | None,
         *,
@@ -47,53 +88,22 @@ class ErrorOfChunk:
 
         Parameters
         ----------
-        provenance, opacity : (H, W), of the result
+        dn, opacity, provenance : of the result, see `Witness.see`
         of_dates : (H, W) float32, of pixels that other dates fill, NaN elsewhere; None: no date does
-        around : 0-d array that holds the scene's `GroundAround`; None: nobody looked for it
+        around : 0-d array that holds the scene's `GroundAround`, or None
         """
-        error = np.full(provenance.shape, np.nan, np.float32) if of_dates is None else of_dates
-        replaced = (provenance == Provenance.RESTORED) | (provenance == Provenance.SYNTHESISED)
-        if not replaced.any():
-            return (error,)
+        if of_dates is None:
+            error = np.full(provenance.shape, np.nan, np.float32)
+        else:
+            error = of_dates.copy()
         ground: GroundAround | None = None if around is None else around.item()
-        seen = see_ground(provenance, opacity, ground, self.opaque, core)
-        error = error.copy()
-        error[replaced] = self.table.at(*(plane[replaced] for plane in seen))
+        where, seen = self.witness.see(dn, opacity, provenance, ground, core)
+        error[where] = self.table.at(seen)
         return (error,)
 
 
-def see_ground(
-    provenance: Codes,
-    opacity: Array,
-    around: GroundAround | None,
-    opaque: float,
-    window: Window,
-) -> tuple[Array, Array]:
-    """What the expected error depends on: opacity, and how far the ground around is not known.
-
-    Parameters
-    ----------
-    provenance, opacity, around, opaque : see `ErrorOfChunk`
-    window : of the scene, that provenance and opacity lie over
-
-    Returns
-    -------
-    opacity, unknown : (H, W) float32 in [0, 1]. The opacity is 1 where something else than the network
-        says that the ground was not visible; all is unknown where nobody looked for it
-    """
-    told = (provenance == Provenance.SYNTHESISED) & ~(opacity > opaque)
-    seen = np.where(told, np.float32(1), opacity).astype(np.float32)
-    if around is None:
-        return seen, np.ones_like(seen)
-    return seen, around.unknown(window)
-
-
 def expect_errors(
-    card: ModelCard,
-    opacity: da.Array,
-    provenance: da.Array,
-    around: Indexed | None,
-    of_dates: da.Array | None,
+    card: ModelCard, witness: Witness, results: Sequence[da.Array], around: Indexed | None
 ) -> da.Array | None:
     """The expected error of all replaced pixels, lazily; None: neither card nor dates tell it.
 
@@ -102,14 +112,17 @@ def expect_errors(
     Parameters
     ----------
     card : of the network
-    opacity, provenance : ([date,] y, x), of the result
+    results : image, opacity and provenance ([date,] C, y, x) and ([date,] y, x); where other dates fill, also
+        source dates, and errors that are NaN elsewhere
     around : see `geodecloud.restore.first_pass.look_around`
-    of_dates : (y, x), of pixels that other dates fill, NaN elsewhere
     """
+    image, opacity, provenance, *rest = results
+    of_dates = rest[1] if rest else None
     if card.expected_error is None:
         return of_dates
-    index = "tyx" if provenance.ndim == 3 else "yx"
-    planes = [None if p is None else (p, index) for p in (provenance, opacity, of_dates)]
-    chunk = ErrorOfChunk(card.expected_error, card.opaque_threshold)
-    (error,) = map_chunks_with_halo(chunk, [*planes, around], 0, [(None, np.float32)])
+    date = "t" if image.ndim == 4 else ""
+    planes = [None if p is None else (p, f"{date}yx") for p in (opacity, provenance, of_dates)]
+    chunk = ErrorOfChunk(card.expected_error, witness)
+    arrays = [(image, f"{date}cyx"), *planes, around]
+    (error,) = map_chunks_with_halo(chunk, arrays, 0, [(None, np.float32)])
     return error

@@ -108,15 +108,6 @@ def _over_rims(share: Array) -> Array:
     return np.maximum(share, gaussian_filter(wide, 1, radius=RIM_REACH_PX - _RIM_PX))
 
 
-def _among_blocks(window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where the rows and columns of a window lie among the middles of blocks."""
-    y, x = (
-        (np.arange(begin, begin + length) + 0.5) / PRIOR_PX - 0.5
-        for begin, length in ((window.row_off, window.height), (window.col_off, window.width))
-    )
-    return y, x
-
-
 @dataclass(frozen=True)
 class GroundAround:
     """The prior of a whole scene, in blocks of `PRIOR_PX` from its corner.
@@ -130,12 +121,12 @@ class GroundAround:
 
     def pixels(self, window: Window) -> tuple[Array, Array]:
         """Reflectance (C, H, W) of the pixels of any window, and in [0, 1] how far it is not known (H, W)."""
-        planes = interpolate_blocks(self.planes, *_among_blocks(window))
+        y, x = (
+            (np.arange(begin, begin + length) + 0.5) / PRIOR_PX - 0.5
+            for begin, length in ((window.row_off, window.height), (window.col_off, window.width))
+        )
+        planes = interpolate_blocks(self.planes, y, x)
         return planes[:-1], planes[-1]
-
-    def unknown(self, window: Window) -> Array:
-        """How far the ground is not known alone, as `pixels` says it."""
-        return interpolate_blocks(self.planes[-1:], *_among_blocks(window))[0]
 
     def fill(
         self,

@@ -116,7 +116,12 @@ def score_model(pair: Pair, model: str) -> Score:
 
 
 def decloud_pair(pair: Pair, model: str | Model) -> Declouded:
-    """Send the cloudy image of a pair, as DN of its file, down the path every scene takes."""
+    """Send the cloudy image of a pair down the path every scene takes."""
+    return decloud(scene_of(pair), Options(model=model))
+
+
+def scene_of(pair: Pair) -> xr.DataArray:
+    """The cloudy image of a pair as DN of its file."""
     codec = pair.codec
     dn = codec.encode(pair.cloudy.astype(np.float64))
     if pair.gaps is not None:
@@ -125,8 +130,7 @@ def decloud_pair(pair: Pair, model: str | Model) -> Declouded:
     if codec.nodata is not None:
         about["_FillValue"] = codec.nodata
     about["long_name"] = pair.bands
-    array = xr.DataArray(dn, dims=("band", "y", "x"), attrs=about)
-    return decloud(array, Options(model=model))
+    return xr.DataArray(dn, dims=("band", "y", "x"), attrs=about)
 
 
 def opacity_classes(pair: Pair) -> dict[str, Bool]:

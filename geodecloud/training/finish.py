@@ -20,7 +20,7 @@ from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.checkpoint import kept_model
 from geodecloud.training.config import Config
-from geodecloud.training.expected_error import measure_errors, table_examples
+from geodecloud.training.expected_error import measure_errors
 from geodecloud.training.grow import grow
 from geodecloud.training.pairs import Pair
 from geodecloud.training.sources import Sources
@@ -89,9 +89,10 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented
         card = dataclasses.replace(card, opaque_threshold=card.cloud_threshold)
-    elif sources.choosing is not None and card.has_cloud_map and not config.display_share:
-        # pictures are no reflectance, and have no error in it
-        card = measure_errors(network, card, table_examples(sources.choosing))
+    if sources.choosing is not None and not config.draws_pictures and card.has_cloud_map:
+        grounds = [pair for pair in sources.selecting if not pair.is_picture]
+        about = sources.choosing.textures, config.subsets, config.error_scenes
+        card = measure_errors(network, card, grounds, *about)
     veil = None
     if config.veil_from:
         veil = _taken_veil(config, out)

@@ -76,10 +76,7 @@ def read_sources(
     chips = read_chips(clear, bands, config.skip_sensors, sorted(lacking), config.dn_offsets)
     chosen = _read_pairs(config, pairs) if pairs else []
     learnt = _named("learn_pairs", config.learn_pairs, chosen)
-    textures: list[Array] = []
-    if pairs and config.texture_pairs:  # in all the bands that examples are made of
-        lenders = read_pairs(pairs, bands, config.pair_bands)
-        textures = [p.cloudy for p in _named("texture_pairs", config.texture_pairs, lenders)]
+    textures = _read_textures(config, pairs) if pairs else []
     if not config.composites:  # the bands of pairs and chips are the same
         chips += [Chip(pair.clear, pair.name) for pair in learnt]
     other = dataclasses.replace(config, seed=config.seed + 1, crop_px=_CHOOSING_PX)
@@ -90,6 +87,19 @@ def read_sources(
         examples = Mixture(simulated, real, config.learn_share)
     choosing = SimulatedClouds(chips, textures, other, _CHOOSING)
     return Sources(examples, _selecting(config, chosen), choosing)
+
+
+def read_left_out(config: Config, pairs: Path) -> tuple[list[Pair], list[Array]]:
+    """What a table of expected errors is measured on: the pairs that choose, and the textures of clouds."""
+    return _selecting(config, _read_pairs(config, pairs)), _read_textures(config, pairs)
+
+
+def _read_textures(config: Config, pairs: Path) -> list[Array]:
+    """Cloudy dates that lend their texture, in all the bands that examples are made of."""
+    if not config.texture_pairs:
+        return []
+    lenders = read_pairs(pairs, config.source_bands, config.pair_bands)
+    return [pair.cloudy for pair in _named("texture_pairs", config.texture_pairs, lenders)]
 
 
 def _pairs_to_learn(config: Config, train_pairs: Path, pairs: Path | None) -> Sources:

@@ -378,8 +378,14 @@ TABLE: dict[str, list[BadInput]] = {
         ),
         _usage(
             "a raster about other dates, and none",
-            f"{_RUN} --confidence error.tif",
-            "confidence is about pixels that other dates filled; give references, too",
+            f"{_RUN} --source-date days.tif",
+            "source_date is about pixels that other dates filled; give references, too",
+        ),
+        _usage(
+            "expected errors that nothing tells",
+            f"{_RUN} --model identity --confidence error.tif",
+            "nothing tells the confidence: the card of model identity has no table of expected errors. Leave "
+            "confidence out, give references, or a model whose card has one (geodecloud models show NAME)",
         ),
     ],
     "Windows, devices and memory": [
