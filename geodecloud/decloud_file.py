@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-from rasterio.errors import RasterioError
 
 from geodecloud._version import __version__
 from geodecloud.compute.progress import progress_bar
@@ -21,7 +20,7 @@ from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.masks.selection import mask_path
 from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
-from geodecloud.raster.gdal import gdal_settings
+from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 from geodecloud.raster.input_files import InputFiles
 from geodecloud.raster.outputs import LAYERS, Outputs, item_path, plan_outputs
 from geodecloud.raster.staging import OutputRaster
@@ -232,7 +231,7 @@ def _write(
         except SceneIOError:
             inputs.check_unchanged()  # says more than what GDAL makes of it
             raise
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             inputs.check_unchanged()
             detail = error.__cause__ or error
             raise SceneIOError(

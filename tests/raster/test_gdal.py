@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -305,3 +306,15 @@ def test_metadata_is_read_with_the_settings(scene: Path, tmp_path: Path) -> None
     everything = {k: v for settings in HOSTILE for k, v in settings.items()}
     with as_environment(everything):
         assert read_metadata(tmp_path / "scene.tif") == expected
+
+
+def test_a_tag_that_gdal_refuses_is_told_in_one_sentence(tmp_path: Path) -> None:
+    """What rasterio raises where GDAL refuses a copy is none of its own errors."""
+    path = write_raster(tmp_path / "scene.tif", textured_dn(4, 20, 30))
+    data = bytearray(path.read_bytes())
+    entry = data.index(struct.pack("<HHI", 338, 3, 3))  # ExtraSamples, three of them
+    (values,) = struct.unpack_from("<I", data, entry + 8)
+    struct.pack_into("<H", data, values, 3)  # 0, 1 and 2 have a meaning
+    path.write_bytes(data)
+    with pytest.raises(SceneIOError, match=r"scene\.tif cannot be read.*ExtraSamples"):
+        read_metadata(path)
