@@ -3,7 +3,7 @@
 GDAL's settings come from the environment, from a ``gdalrc`` file or from a caller's `rasterio.Env`, and many who
 work with data in the cloud set some for all they do. `gdal_settings` is around everything here that opens, reads or writes a
 raster, in the thread that does it, and pins those that pixels, masks, places or metadata depend on. Credentials,
-proxies, timeouts, caches and all others of the network are left as they are.
+proxies, timeouts, caches and all others of the network are left as they are, but for files on disk, see `is_shut`.
 """
 
 from __future__ import annotations
