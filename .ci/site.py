@@ -1,6 +1,6 @@
 """What mkdocs.yml needs beyond the pages in docs/: the pages that stand outside it.
 
-README.md becomes the home page; CHANGELOG.md and CONTRIBUTING.md, the scripts of examples/ on one page, and
+README.md becomes the home page; CHANGELOG.md, CONTRIBUTING.md and SECURITY.md, the scripts of examples/ on one page, and
 all modules on another, are added. Links between them are turned into links within the site.
 """
 
@@ -19,6 +19,7 @@ PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
 }
 
 

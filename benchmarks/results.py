@@ -175,7 +175,9 @@ def split_rows(scores: list[Score], chapter: Chapter) -> pd.DataFrame:
     """Means by what the training config used a pair for."""
     rows = []
     for model in chapter.models:
-        config = Config.read(ROOT / "examples/train_s2.toml")  # of which the model of four bands is cut
+        config = Config.read(
+            ROOT / "examples/train_s2.toml"
+        )  # of which the model of four bands is cut
         own = [score for score in scores if score.method == model]
         used = {*config.select_pairs, *config.texture_pairs}
         groups = {

@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from rasterio.errors import RasterioError
-
 from geodecloud._version import __version__
 from geodecloud.compute.progress import progress_bar
 from geodecloud.errors import OptionError, SceneIOError
@@ -23,7 +21,7 @@ from geodecloud.models.catalogue import get_card
 from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.raster.finished import Counter
-from geodecloud.raster.gdal import gdal_settings
+from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 from geodecloud.raster.input_files import InputFiles, fingerprint
 from geodecloud.raster.outputs import LAYERS, Outputs, item_path, plan_outputs
 from geodecloud.raster.staging import OutputRaster
@@ -316,7 +314,7 @@ def _write(
         except SceneIOError:
             inputs.check_unchanged()  # says more than what GDAL makes of it
             raise
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             inputs.check_unchanged()
             detail = error.__cause__ or error
             raise SceneIOError(

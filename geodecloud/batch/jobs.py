@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rasterio.errors import RasterioError
-
 from geodecloud._version import __version__
 from geodecloud.batch.dates import DatedScene, choose_references, count_references
 from geodecloud.batch.discovery import FoundScene
@@ -20,6 +18,7 @@ from geodecloud.masks.areas import touches_aoi
 from geodecloud.masks.selection import mask_path
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.options import FileOptions
+from geodecloud.raster.gdal import GDAL_ERRORS
 from geodecloud.raster.input_files import fingerprint
 from geodecloud.scene.grid import Grid
 from geodecloud.sentinel2.files import find_products
@@ -27,7 +26,7 @@ from geodecloud.source import open_source
 
 #: What a scene, its files or too little memory do; the next scene may well go through. Anything else
 #: is a fault of ours, and stops the batch.
-SCENE_ERRORS = (GeodecloudError, OSError, RasterioError, MemoryError)
+SCENE_ERRORS = (GeodecloudError, OSError, *GDAL_ERRORS, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def plan_job(
         made_from = _made_from(batch, files)
         record = batch.journal.read(key)
         if batch.journal.is_current(record, made_from) and record is not None:
-            return replace(job, outcome=Outcome(scene.path, "skipped", **record.report))
+            job = replace(job, outcome=Outcome.of_record(scene.path, record.report))
     except SCENE_ERRORS as error:
         return replace(job, outcome=Outcome(scene.path, "failed", reason=reason_of(error)))
     return replace(job, made_from=made_from)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geodecloud.raster.whole_files import write_text
@@ -51,9 +51,14 @@ class Journal:
         """The record of a scene; None where there is none, or none that can be read."""
         try:
             said = json.loads(self._path(key).read_text(encoding="utf-8"))
-            outputs = {name: (int(a), int(b)) for name, (a, b) in said["outputs"].items()}
-            return Record(**said | {"outputs": outputs})
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            outputs = {_below(name): (int(a), int(b)) for name, (a, b) in said["outputs"].items()}
+            record = Record(**said | {"outputs": outputs})
+            _check_types(record)
+            return record
+        except (
+            *(OSError, ValueError, TypeError, KeyError, AttributeError, IndexError),
+            *(ArithmeticError, RecursionError),  # numbers without end, brackets within brackets
+        ):
             return None
 
     def write(self, key: str, record: Record) -> None:
@@ -106,6 +111,27 @@ class Journal:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+def _below(name: str) -> str:
+    """The name of a result; a journal may come with a folder from anywhere, and what it names is removed.
+
+    Raises
+    ------
+    ValueError
+        If it lies elsewhere than below the folder of results.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise ValueError(f"{name} is no result of this folder")
+    return name
+
+
+def _check_types(record: Record) -> None:
+    """Raise TypeError where a record that was changed holds something else than a batch writes."""
+    texts = (record.state, record.made_from, record.reason)
+    if not (all(isinstance(text, str) for text in texts) and isinstance(record.report, dict)):
+        raise TypeError("a field holds something else")
 
 
 def look(status: os.stat_result) -> tuple[int, int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from geodecloud.raster.whole_files import replacing, write_text
 from geodecloud.scene.footprint import lonlat_footprint
@@ -42,6 +43,16 @@ class Outcome:
     left: float | None = None
     other_date: float | None = None
     expected_error: float | None = None
+
+    @classmethod
+    def of_record(cls, scene: str, report: Mapping[str, Any]) -> Outcome | None:
+        """That of a scene that was done before; None where the record is not as a batch writes it."""
+        known = {field.name: str(field.type) for field in fields(cls)}
+        for name, value in report.items():
+            kinds = (str,) if known.get(name) == "str" else (int, float, type(None))
+            if name not in known or name in ("scene", "state") or not isinstance(value, kinds):
+                return None
+        return cls(scene, "skipped", **report)
 
 
 @dataclass(frozen=True)

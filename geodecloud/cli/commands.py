@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from geodecloud._version import __version__
-from geodecloud.cli.flags import in_flags
+from geodecloud.cli.flags import in_flags, shown
 from geodecloud.cli.options import batch_options, scene_options, verbosity, with_format
 from geodecloud.cli.report import report
 from geodecloud.cli.terminal import remarks
@@ -222,7 +222,9 @@ def info(scene: str, creation_options: tuple[str, ...], as_json: bool, **options
         return
     for name, value in facts.items():
         lines = value if isinstance(value, list) else [value]
-        click.echo(f"{name + ':':<15} " + ("\n" + " " * 16).join(str(line) for line in lines))
+        click.echo(
+            f"{name + ':':<15} " + ("\n" + " " * 16).join(shown(str(line)) for line in lines)
+        )
 
 
 @main.group()

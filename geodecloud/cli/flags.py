@@ -33,6 +33,8 @@ _VALUE = r"""\[[^\]]*\]|"[^"]*"|'[^']*'|[-+]?\w+(?:[-.:/]\w+)*"""
 _OPTION = rf"(?<![\w?&/.])(?:{_NAME})=(?:{_VALUE})"
 _OPTIONS = re.compile(rf"{_OPTION}(?:, {_OPTION})*")
 _ONE = re.compile(rf"(?P<name>{_NAME})=(?P<value>{_VALUE})")
+#: What moves a terminal's cursor, colours it, or turns the direction of what follows; names in files may hold it.
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _FOLDER = re.compile(r"""geodecloud\.decloud_folder\((?P<folder>"[^"]*"), (?P<out>"[^"]*")\)""")
 
 
@@ -42,8 +44,17 @@ def in_flags(text: str) -> str:
     >>> in_flags('give scale=0.0001, offset=-0.1, or mask="none"')
     'give --scale 0.0001 --offset -0.1, or --mask none'
     """
-    text = _FOLDER.sub(_command, text)
+    text = shown(_FOLDER.sub(_command, text))
     return _OPTIONS.sub(lambda found: _ONE.sub(_flag, found[0]).replace(", --", " --"), text)
+
+
+def shown(text: str) -> str:
+    r"""A text that does nothing to a terminal but stand in it.
+
+    >>> shown("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _flag(found: re.Match[str]) -> str:

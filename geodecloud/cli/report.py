@@ -19,7 +19,9 @@ from geodecloud.cli.terminal import remarks
 @click.option(
     "--source-date", metavar="FILE", help="Raster of the dates that filled pixels come from."
 )
-@click.option("--confidence", metavar="FILE", help="Raster of the expected error of replaced pixels.")
+@click.option(
+    "--confidence", metavar="FILE", help="Raster of the expected error of replaced pixels."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
 @verbosity
 def report(

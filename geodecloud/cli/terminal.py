@@ -30,7 +30,7 @@ def remarks(quiet: bool, verbose: int) -> Iterator[None]:
     log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
     try:
         # above the progress bar, without tearing it
-        with logging_redirect_tqdm([log]), _our_warnings(quiet):
+        with logging_redirect_tqdm([log]), _our_warnings(quiet), _undecodable():
             yield
     except GeodecloudError as error:
         error.args = (in_flags(str(error)),)
@@ -60,6 +60,27 @@ def _our_warnings(quiet: bool) -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def _undecodable() -> Iterator[None]:
+    """Keep quiet where rasterio cannot decode what GDAL tells its log: names and tags that are no UTF-8.
+
+    The callback has nobody to raise it to, and Python would print a traceback.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, UnicodeDecodeError):
+            log.debug("GDAL tells what is no UTF-8: %s", unraisable.exc_value)
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 class _InFlags(logging.Formatter):

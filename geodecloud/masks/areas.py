@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pyproj.exceptions import ProjError
 
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.masks.region import Region
+from geodecloud.raster.gdal import SHUT, is_shut
 from geodecloud.raster.lazy import LazyWindows
 from geodecloud.scene.grid import Grid
 from geodecloud.windows.tiler import Window
@@ -63,15 +66,16 @@ def _read_aoi(path: str | Path, grid: Grid) -> Region:
     if not grid.has_place:
         raise SceneError(f"the scene has no georeference, so {path} cannot be placed on it")
     try:
-        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
-        if not layers:
-            raise SceneError(f"{path} is a table without geometry, no area of interest")
-        if len(layers) > 1:
-            raise SceneError(
-                f"{path} has {len(layers)} layers ({', '.join(layers)}), and an area of interest is one; "
-                f"write it to a file of its own: ogr2ogr aoi.gpkg {path} {layers[0]}"
-            )
-        frame = geopandas.read_file(path, layer=layers[0])
+        with _vector_settings(path):
+            layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+            if not layers:
+                raise SceneError(f"{path} is a table without geometry, no area of interest")
+            if len(layers) > 1:
+                raise SceneError(
+                    f"{path} has {len(layers)} layers ({', '.join(layers)}), and an area of interest is "
+                    f"one; write it to a file of its own: ogr2ogr aoi.gpkg {path} {layers[0]}"
+                )
+            frame = geopandas.read_file(path, layer=layers[0])
     except (DataSourceError, OSError) as error:
         raise SceneIOError(f"{path} cannot be read as a vector file: {error}") from error
     if frame.crs is None:
@@ -84,6 +88,20 @@ def _read_aoi(path: str | Path, grid: Grid) -> Region:
             f"area of interest {path} has no area: it holds {' and '.join(kinds) or 'nothing'}, no polygon"
         )
     return place_region(path, shapely.MultiPolygon(list(polygons)), frame.crs, grid)
+
+
+@contextmanager
+def _vector_settings(path: str | Path) -> Iterator[None]:
+    """Keep the GDAL of pyogrio, which is not rasterio's, from the network where a file on disk is read."""
+    import pyogrio
+
+    ours = SHUT if is_shut(path) else {}
+    before = {name: pyogrio.get_gdal_config_option(name) for name in ours}
+    pyogrio.set_gdal_config_options(ours)
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options(before)
 
 
 def place_region(path: str | Path, polygons: Any, crs: Any, grid: Grid) -> Region:

@@ -125,6 +125,7 @@ class ModelCard:
             if fields.get("expected_error") is not None:
                 fields["expected_error"] = ErrorTable.of(fields["expected_error"])
             card = cls(**fields)
+            card._check_types()
             thresholds = float(card.cloud_threshold), float(card.opaque_threshold)
             low, high = card.value_range or (0.0, 1.0)
             sane = all(0 <= t <= 1 for t in thresholds) and low < high
@@ -132,5 +133,22 @@ class ModelCard:
             if not sane or not (card.halo_px is None or int(card.halo_px) >= 0):
                 raise ValueError("a threshold, halo, gamma or value range makes no sense")
             return card
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             raise WeightsError(f"the model card cannot be read: {error}") from error
+
+    def _check_types(self) -> None:
+        """Raise TypeError where a field of a card that somebody wrote holds something else than it should."""
+        texts = [self.name, self.summary, self.kind, self.training, self.licence, self.citation]
+        texts += [self.sha256, *self.channel_names, *self.optional]
+        numbers: list[Any] = [self.picture_gamma, self.picture_white]
+        numbers += [self.cloud_threshold, self.opaque_threshold]
+        numbers += [c.wavelength_nm for c in self.channels if c.wavelength_nm is not None]
+        wrong: list[Any] = [value for value in texts if not isinstance(value, str)]
+        wrong += [value for value in numbers if type(value) not in (int, float)]
+        wrong += [
+            value for value in (self.has_cloud_map, self.lifts_veil) if type(value) is not bool
+        ]
+        if type(self.halo_px) not in (int, type(None)):
+            wrong.append(self.halo_px)
+        if wrong:
+            raise TypeError(f"{str(wrong[0])[:40]!r} is of another type than its field")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from geodecloud.models.weights import Model
 
 SHIPPED = Path(__file__).parent / "shipped"
+#: Longest header in bytes; those of the shipped models have below 20 000.
+_MOST_HEADER = 1 << 20
 
 #: Built in, not a file: any number of bands, changes nothing.
 IDENTITY = ModelCard(
@@ -55,7 +57,9 @@ def read_card(path: Path) -> ModelCard:
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, 1 << 20)))
+            if length > _MOST_HEADER:
+                raise ValueError(f"its header claims {length} bytes, and {_MOST_HEADER} are enough")
+            header = json.loads(file.read(length))
         if "geodecloud" not in (header.get("__metadata__") or {}):
             raise WeightsError(
                 f"{path} holds tensors but no geodecloud model card: not one of ours"
@@ -63,7 +67,7 @@ def read_card(path: Path) -> ModelCard:
         return ModelCard.from_json(header["__metadata__"]["geodecloud"])
     except WeightsError:
         raise
-    except (OSError, ValueError, AttributeError, TypeError, struct.error) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, struct.error) as error:
         raise WeightsError(
             f"{path} is not a geodecloud weights file ({error}). A published .pth checkpoint is turned "
             "into one with: geodecloud models import CHECKPOINT --out FILE.safetensors"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 import zipfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from geodecloud.errors import SceneError, SceneIOError
@@ -96,26 +99,49 @@ def member_names(archive: str | Path) -> list[str]:
     SceneIOError
         If it is damaged.
     SceneError
-        If it is encrypted.
+        If it is encrypted, or a name points out of it.
     """
     if _is_one_file(archive):
         return [Path(archive).stem]
     try:
         if Path(archive).suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as opened:
-                if any(entry.flag_bits & 1 for entry in opened.infolist()):
-                    raise SceneError(f"{archive} is encrypted; unpack it")
+                encrypted = any(entry.flag_bits & 1 for entry in opened.infolist())
                 names = opened.namelist()
         else:
+            encrypted = False
             with tarfile.open(archive) as tar:
                 names = [member.name for member in tar if member.isfile()]
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except (
+        *(zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error),
+        *(ValueError, NotImplementedError),  # names in another code than they say, a newer version
+    ) as error:
         raise SceneIOError(f"{archive} cannot be opened as an archive: {error}") from error
+    if encrypted:
+        raise SceneError(f"{archive} is encrypted; unpack it")
+    check_names(archive, names)
     return [
         name
         for name in names
         if not name.endswith("/") and not name.startswith("__MACOSX/") and "/._" not in f"/{name}"
     ]
+
+
+def check_names(archive: str | Path, names: Iterable[str]) -> None:
+    """See that all files of an archive lie in it.
+
+    Raises
+    ------
+    SceneError
+        If a name points out of the archive: whoever made it meant harm.
+    """
+    for name in names:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
+            raise SceneError(
+                f"{archive} holds a file named {name!r}, which points out of the archive; it is not as a "
+                "provider of satellite scenes makes them, and is not read"
+            )
 
 
 def _is_one_file(archive: str | Path) -> bool:

@@ -3,12 +3,13 @@
 GDAL's settings come from the environment, from a ``gdalrc`` file or from a caller's `rasterio.Env`, and many who
 work with data in the cloud set some for all they do. `gdal_settings` is around everything here that opens, reads or writes a
 raster, in the thread that does it, and pins those that pixels, masks, places or metadata depend on. Credentials,
-proxies, timeouts, caches and all others of the network are left as they are.
+proxies, timeouts, caches and all others of the network are left as they are, but for files on disk, see `is_shut`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -92,9 +93,21 @@ _DEFAULTS: dict[str, str] = {
     # a creation option that is misspelt is told
     "GDAL_VALIDATE_CREATION_OPTIONS": "YES",
 }
+#: What keeps GDAL from all hosts: no file of a host has this name, and no proxy can listen on port 0.
+SHUT: dict[str, str] = {
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+    "GDAL_HTTP_PROXY": "127.0.0.1:0",
+    "GDAL_HTTPS_PROXY": "127.0.0.1:0",
+}
+#: No setting of GDAL's: whether files on disk may lead to other hosts.
+ALLOW_REMOTE = "GEODECLOUD_ALLOW_REMOTE"
 _LISTING = "GDAL_DISABLE_READDIR_ON_OPEN"
 #: No setting of GDAL's: what the user has asked for, for settings within settings.
 _ASKED = "GEODECLOUD_READDIR_ASKED"
+#: An address, and GDAL's own forms of one: all of its virtual files but those that lie on disk or in memory.
+_HOST = re.compile(
+    r"://|/vsi(?!(?:zip|gzip|tar|7z|rar|mem|subfile|sparse|crypt|cached|stdin|stdout)\b)\w+/"
+)
 #: Where GDAL puts temporary files, such as overviews in the making.
 SCRATCH = "CPL_TMPDIR"
 #: What holds in this thread.
@@ -103,7 +116,10 @@ _here = threading.local()
 
 @contextmanager
 def gdal_settings(
-    path: str | Path = "", where_set: Mapping[str, str] | None = None, **more: str | int
+    path: str | Path = "",
+    where_set: Mapping[str, str] | None = None,
+    shut: bool = False,
+    **more: str | int,
 ) -> Iterator[None]:
     """Pin GDAL's settings in this thread; afterwards they are what they were.
 
@@ -111,6 +127,7 @@ def gdal_settings(
     ----------
     path : what is opened within, where it is one raster
     where_set : values to put in place of others, where a setting is made at all
+    shut : keep GDAL from the network, see `is_shut`
     **more : further settings
 
     Notes
@@ -120,12 +137,14 @@ def gdal_settings(
     """
     asked = _current(_ASKED) or _current(_LISTING) or "NO"
     listing = _listing(path, asked)
-    if getattr(_here, "listing", None) == listing and not (
-        where_set or more
-    ):  # they hold in this thread already
+    outer: tuple[str, bool] | None = getattr(_here, "holds", None)
+    shut = shut or (outer is not None and outer[1])
+    if outer == (listing, shut) and not (where_set or more):  # they hold in this thread already
         yield
         return
     ours: dict[str, str | int] = {**_OURS, _ASKED: asked, _LISTING: listing, **more}
+    if shut:
+        ours |= SHUT
     replaced = {**_DEFAULTS, **(where_set or {})}
     ours |= {name: value for name, value in replaced.items() if _current(name) is not None}
     folder = _current(SCRATCH)
@@ -133,16 +152,25 @@ def gdal_settings(
         ours[SCRATCH] = tempfile.gettempdir()
     # rasterio gives back what was set before its first Env of a thread, and within it only what itself has set
     before = {name: _current(name) for name in ours} if hasenv() else {}
-    outer = getattr(_here, "listing", None)
     try:
         # the session: rasterio would look for credentials each time, and opening a file does so anyway
         with rasterio.Env.from_defaults(session=DummySession(), **ours):
-            _here.listing = listing
+            _here.holds = listing, shut
             yield
     finally:
-        _here.listing = outer
+        _here.holds = outer
         for name in ours:
             _give_back(name, before.get(name, _current(name)))
+
+
+def is_shut(path: str | Path) -> bool:
+    """Whether what a path leads to is read without the network: a file on disk, which somebody else may have made.
+
+    A VRT, a description of a web service or a STAC Item on disk can name any host. Who has written the path
+    itself as an address, or set ``GEODECLOUD_ALLOW_REMOTE=YES``, has asked for it.
+    """
+    allowed = str(_current(ALLOW_REMOTE) or "").upper() in ("YES", "TRUE", "ON", "1")
+    return not (allowed or _HOST.search(str(path).removeprefix("vrt://").removeprefix("file://")))
 
 
 def scratch_folder() -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,10 +16,10 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 
 from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
-from geodecloud.raster.gdal import gdal_settings
+from geodecloud.raster.gdal import ALLOW_REMOTE, GDAL_ERRORS, gdal_settings, is_shut
 from geodecloud.raster.lazy import LazyWindows
 from geodecloud.raster.side_files import read_side_facts
 from geodecloud.raster.storage import is_remote, local_path
@@ -28,6 +29,10 @@ from geodecloud.windows.tiler import chunk_px
 if TYPE_CHECKING:
     import xarray as xr
     from rasterio.io import DatasetReader
+
+
+#: How GDAL names what is not on this disk.
+_ELSEWHERE = re.compile(r"/vsi\w+/|https?:|port \d+ via |[Dd]ownload|HTTP")
 
 
 @contextmanager
@@ -40,13 +45,24 @@ def reading(path: str | Path) -> Iterator[None]:
         If GDAL fails.
     """
     try:
-        with gdal_settings(path):
+        with gdal_settings(path, shut=is_shut(path)):
             yield
-    except RasterioError as error:
-        detail = error.__cause__ or error
+    except GDAL_ERRORS as error:
+        detail = _told(path, error.__cause__ or error)
         raise SceneIOError(
             f"{path} cannot be read, it may be cut off or damaged: {detail}"
         ) from error
+
+
+def _told(path: str | Path, error: BaseException) -> str:
+    """What GDAL says, and what to do where it was kept from the network."""
+    text = str(error)
+    if is_shut(path) and _ELSEWHERE.search(text):
+        text += (
+            ". It refers to another host, and files on disk are read without the network; if you trust "
+            f"it, set the environment variable {ALLOW_REMOTE}=YES"
+        )
+    return text
 
 
 @contextmanager
@@ -58,8 +74,8 @@ def open_raster(path: str | Path) -> Iterator[DatasetReader]:
     SceneIOError
         If the file is missing, unreadable or no raster.
     """
-    # GDAL looks at much of a file only when it is asked
-    with gdal_settings(path), open_dataset(path) as src:
+    # GDAL looks at much of a file only when it is asked, and then says what is damaged
+    with reading(path), open_dataset(path) as src:
         yield src
 
 
@@ -74,12 +90,13 @@ def open_dataset(path: str | Path) -> DatasetReader:
     if _is_local(path) and not os.path.exists(path):
         raise SceneIOError(f"{path} does not exist")
     try:
-        with gdal_settings(path), warnings.catch_warnings():
+        with gdal_settings(path, shut=is_shut(path)), warnings.catch_warnings():
             # a scene without georeference is processed too; `info` says so in words
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(path)
-    except RasterioError as error:
-        raise SceneIOError(f"{path} cannot be opened as a raster: {error}") from error
+    except GDAL_ERRORS as error:
+        detail = _told(path, error)
+        raise SceneIOError(f"{path} cannot be opened as a raster: {detail}") from error
 
 
 def _is_local(path: str | Path) -> bool:
@@ -143,7 +160,7 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
     import rioxarray
 
     side = side or chunk_px(metadata.grid.shape_yx)
-    with gdal_settings(path), warnings.catch_warnings():
+    with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # georeference and scale remarks; Metadata has it all
         array = rioxarray.open_rasterio(
             absolute(path), cache=False, lock=False, decode_times=False, decode_timedelta=False

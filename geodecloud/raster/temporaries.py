@@ -19,6 +19,7 @@ import secrets
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -52,6 +53,8 @@ class PartFolder:
 
     def __init__(self, target: Path) -> None:
         self.target, self.path = target, _beside(target)
+        # others read there, too; beside a target its folder says who may
+        self._mode = 0o700 if target.parent == Path(tempfile.gettempdir()) else 0o777
         self._lock: int | None = None
 
     def make(self) -> Path:
@@ -62,7 +65,7 @@ class PartFolder:
         """
         while self._lock is None:
             self.path = _beside(self.target)
-            self.path.mkdir()
+            self.path.mkdir(self._mode)
             with suppress(FileNotFoundError):
                 self._lock, _ = _lock(self.path / LOCK, os.O_CREAT | os.O_EXCL)
         _sign(self._lock)

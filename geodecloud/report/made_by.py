@@ -67,7 +67,7 @@ class MadeBy:
             options = _here(FileOptions(**said), folders)
         except KeyError:
             return cls(tags, None, f"tag {_PARAMETERS} is missing")
-        except (ValueError, TypeError, AttributeError, OptionError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             return cls(tags, None, f"tag {_PARAMETERS} cannot be used: {error}")
         return cls(tags, options)
 
@@ -127,7 +127,7 @@ class MadeBy:
             named = json.loads(self.tags[REFERENCES])
             if not isinstance(named, dict) or not named:
                 raise ValueError("it names no date")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield failed(CHECK, f"it cannot be read: {error}", tag=REFERENCES)
             return
         if not used:

@@ -105,6 +105,6 @@ def _mapping(text: str | None) -> dict[str, Any]:
     """The JSON object of a tag; nothing where somebody has changed it to something else."""
     try:
         said = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

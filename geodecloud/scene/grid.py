@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,11 @@ class Grid:
 
     @property
     def has_place(self) -> bool:
-        """Whether pixels have an affine place in a CRS."""
-        return self.crs is not None and self.transform != Affine.identity()
+        """Whether pixels have an affine place in a CRS; numbers of damaged files may be no numbers."""
+        if self.crs is None or self.transform == Affine.identity():
+            return False
+        finite = all(math.isfinite(value) for corner in self._corners for value in corner)
+        return finite and self.transform.determinant != 0
 
     @property
     def res_xy(self) -> tuple[float, float]:
@@ -53,9 +57,13 @@ class Grid:
     @property
     def footprint(self) -> Polygon:
         """The outline of the scene, four corners, right also for rotated grids."""
+        return Polygon(self._corners)
+
+    @property
+    def _corners(self) -> list[tuple[float, float]]:
         height, width = self.shape_yx
         corners = [(0, 0), (width, 0), (width, height), (0, height)]
-        return Polygon([self.place(col, row) for col, row in corners])
+        return [self.place(col, row) for col, row in corners]
 
     def place(self, col: Any, row: Any) -> tuple[Any, Any]:
         """CRS coordinates of points counted in pixels from the corner, numbers or arrays."""

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 Tags = Mapping[str, Mapping[str, str]]  # namespace -> key -> value; "" is the default one
 
-#: Namespaces that describe the old file's storage, not the scene.
-_STORAGE = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "rio_creation_kwds"}
+#: Namespaces that describe the old file's storage, not the scene. OVERVIEWS names a file, maybe of another host, that
+#: GDAL would take for the overviews of the result.
+_STORAGE = {
+    *("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "OVERVIEWS"),
+    *("RPC", "rio_creation_kwds"),
+}
 #: Keys that rasterio's `update_tags` takes for arguments of its own.
 _TAKEN = {"ns", "bidx"}
 

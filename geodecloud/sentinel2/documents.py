@@ -180,7 +180,10 @@ def _read_stac(facts: ProductFacts, files: ProductFiles, name: str) -> ProductFa
     """A STAC Item beside the bands: what the provider says of the very files it has written."""
     try:
         return _facts_of_item(facts, files, name, json.loads(files.folder.read(name)))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (
+        *(ValueError, LookupError, TypeError, AttributeError),
+        *(ArithmeticError, RecursionError),  # numbers without end, brackets within brackets
+    ) as error:
         problem = f"{type(error).__name__}: {error}"
         raise SceneError(f"{files.path}: {name} is a damaged STAC Item ({problem})") from error
 
@@ -319,9 +322,9 @@ def _float_or_none(text: str | None) -> float | None:
 def _time(text: Any) -> datetime | None:
     try:
         time = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-    except ValueError:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):  # of the year 1, in another zone
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _tile_in(text: str) -> str | None:

@@ -190,7 +190,7 @@ def _stac_item(folder: Folder | ZipFolder, names: list[str], prefix: str) -> str
             continue
         try:
             said = json.loads(folder.read(name))
-        except (GeodecloudError, ValueError):
+        except (GeodecloudError, ValueError, RecursionError):
             continue
         parts = (
             [said.get(key) for key in ("properties", "assets")] if isinstance(said, dict) else []

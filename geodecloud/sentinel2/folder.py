@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from geodecloud.errors import SceneError, SceneIOError
+from geodecloud.raster.archives import check_names
 
 #: Metadata of a real product is below 2 MB; more than this is no metadata, or an attack.
 _MOST_BYTES = 64 * 2**20
@@ -65,15 +65,9 @@ class ZipFolder:
         try:
             with zipfile.ZipFile(self.root) as archive:
                 names = [info.filename for info in archive.infolist() if not info.is_dir()]
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise SceneIOError(f"{self.root} cannot be read as a ZIP archive: {error}") from error
-        for name in names:
-            path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
-                raise SceneError(
-                    f"{self.root} holds a file named {name!r}, which points out of the archive; it "
-                    "is not as a provider of satellite scenes makes them, and is not read"
-                )
+        check_names(self.root, names)
         return sorted(names)
 
     def gdal_path(self, name: str) -> str:
@@ -85,7 +79,14 @@ class ZipFolder:
         try:
             with zipfile.ZipFile(self.root) as archive, archive.open(name) as file:
                 content = file.read(_MOST_BYTES + 1)  # what the header says may not be true
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+        ) as error:
             # RuntimeError: it is encrypted, or packed in a way Python cannot undo
             raise SceneIOError(f"{self.root}: {name} cannot be read: {error}") from error
         _check_size(f"{self.root}: {name}", len(content))

@@ -96,6 +96,8 @@ class Config:
     keep_last: bool = False  # keep the last step, not the one the selecting pairs choose
     mean_of_steps: tuple[int, ...] = ()  # the result is the mean of the weights of these steps
     mean_with: str = ""  # and then the mean with the weights of this model
+    # simulated scenes over the selecting pairs that expected errors are measured on; 0: they are not
+    error_scenes: Annotated[int, Field(ge=0)] = 80
     seed: Annotated[int, Field(ge=0)] = 1
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     loaders: Annotated[int, Field(ge=0)] = 1  # processes that draw examples; 0: the run does
@@ -129,7 +131,6 @@ class Config:
         poor = [
             " ".join(each) for each in self.subsets if not needed <= set(each) <= set(self.bands)
         ]
-        draws_pictures = self.display_share or self.veil_pictures or self.veil_from
         mistakes = [
             (unknown, f"skies names {unknown}; known: {', '.join(SKIES)}"),
             (
@@ -138,7 +139,7 @@ class Config:
                 f"the shares of skies are {dict(self.skies)}; each is from 0 to 1, and their sum 1",
             ),
             (
-                draws_pictures and bands != 3,
+                self.draws_pictures and bands != 3,
                 f"pictures have 3 bands, and the config {bands}; leave out display_share, "
                 "veil_pictures and veil_from, or give 3 bands",
             ),
@@ -181,6 +182,11 @@ class Config:
     def examples(self) -> int:
         """How many examples the whole run draws."""
         return self.steps * self.batch
+
+    @property
+    def draws_pictures(self) -> bool:
+        """Whether the model is one of 8-bit pictures."""
+        return bool(self.display_share or self.veil_pictures or self.veil_from)
 
     @property
     def source_bands(self) -> tuple[str, ...]:

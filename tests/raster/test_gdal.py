@@ -16,6 +16,7 @@ import rasterio.shutil
 from conftest import textured_dn, write_raster
 from products import build_small
 from rasterio._env import del_gdal_config
+from rasterio._err import CPLE_BaseError
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import RasterioError
 
@@ -221,6 +222,7 @@ def test_wrong_creation_options_are_told_whatever_is_set(scene: Path, tmp_path: 
 
 def test_settings_of_others_are_what_they_were(scene: Path) -> None:
     kept = {"GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "3", "GDAL_HTTP_PROXY": "http://proxy:1"}
+    kept |= {"GDAL_HTTP_TIMEOUT": "7"}
 
     def now() -> dict[str, object]:
         return {
@@ -233,9 +235,9 @@ def test_settings_of_others_are_what_they_were(scene: Path) -> None:
         set_gdal_config("GTIFF_FORCE_RGBA", "YES")  # as of another library on the same GDAL
         with open_raster(scene) as src:
             assert src.count == 4
-            assert (
-                get_gdal_config("GDAL_HTTP_PROXY") == "http://proxy:1"
-            )  # the network is the user's
+            # the network is the user's, and shut for a file on disk
+            assert get_gdal_config("GDAL_HTTP_TIMEOUT") == 7
+            assert get_gdal_config("GDAL_HTTP_PROXY") == "127.0.0.1:0"
             assert get_gdal_config("GDAL_PAM_ENABLED", normalize=False) == "YES"
         assert now() == inside | {"GTIFF_FORCE_RGBA": "YES"}
         del_gdal_config("GTIFF_FORCE_RGBA")
@@ -305,3 +307,16 @@ def test_metadata_is_read_with_the_settings(scene: Path, tmp_path: Path) -> None
     everything = {k: v for settings in HOSTILE for k, v in settings.items()}
     with as_environment(everything):
         assert read_metadata(tmp_path / "scene.tif") == expected
+
+
+def test_what_gdal_refuses_is_told_in_one_sentence(
+    scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where GDAL fails while it copies, rasterio raises none of its own errors."""
+
+    def refuse(src: object) -> None:
+        raise CPLE_BaseError(1, 1, 'Bad value 3 for "ExtraSamples" tag')
+
+    monkeypatch.setattr("geodecloud.raster.reader.read_side_facts", refuse)
+    with pytest.raises(SceneIOError, match=r"scene\.tif cannot be read.*ExtraSamples"):
+        read_metadata(scene)

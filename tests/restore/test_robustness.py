@@ -174,3 +174,16 @@ def test_one_warning_a_run_however_many_chunks_ask_for_it() -> None:
         pickle.dumps(restorer)
     ).warned.first()  # of another process: it says so there
     assert tokenize(restorer.warned) == tokenize(Once())  # and no result depends on it
+
+
+@pytest.mark.parametrize("shape", [(3, 30_000), (30_000, 2)], ids=["wide", "high"])
+def test_a_strip_far_longer_than_any_window(shape: tuple[int, int], tmp_path: Path) -> None:
+    dn = (
+        (np.arange(shape[0] * shape[1], dtype=np.uint32) % 9973)
+        .astype(np.uint16)
+        .reshape(1, *shape)
+    )
+    scene, out = write_raster(tmp_path / "scene.tif", dn), tmp_path / "out.tif"
+    geodecloud.decloud_scene(scene, out, model="identity", mask="none")
+    with rasterio.open(out) as dst:
+        np.testing.assert_array_equal(dst.read(), dn)

@@ -137,3 +137,20 @@ def test_a_grid_cannot_be_changed():
     grid = Grid(None, NORTH_UP, SHAPE_YX)
     with pytest.raises(dataclasses.FrozenInstanceError):
         grid.shape_yx = (1, 1)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Affine(math.nan, 0, 399960, 0, -20, 5000040),
+        Affine(10, 0, math.inf, 0, -20, 5000040),
+        Affine(1e307, 0, 0, 0, -20, 0),
+        Affine(0, 0, 399960, 0, -20, 5000040),
+        Affine(10, 20, 0, 10, 20, 0),
+    ],
+    ids=["nan", "inf", "overflow", "no width", "flat"],
+)
+def test_numbers_of_a_damaged_file_are_no_place(transform):
+    grid = Grid(CRS.from_epsg(32632), transform, SHAPE_YX)
+    assert not grid.has_place
+    assert str(grid).endswith("no georeference")
