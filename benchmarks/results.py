@@ -78,14 +78,14 @@ CHAPTERS = (
         "22 pairs of level 1C, 256 x 256 px, from Ebel et al. 2020. **No clear date was trained on.** "
         "Ten pairs chose the mask's threshold, three cloudy dates lent cloud "
         "texture to the simulator; the nine others only measure.",
-        ("s2", "s2-10m"),
+        ("s2-all", "s2-10m"),
     ),
     Chapter(
         "sen12mscr2",
         "More real pairs, for evaluation only",
         "18 pairs of the same kind from other places. **Nothing of them was trained on, and nothing chosen on them.** "
         "Some show a clear sky on both dates (do no harm), some snow, where the cloudy date is the darker one.",
-        ("s2", "s2-10m"),
+        ("s2-all", "s2-10m"),
     ),
     Chapter(
         "rice/RICE1",
@@ -108,13 +108,13 @@ CHAPTERS = (
         "The 22 clear dates of SEN12MS-CR under skies of `geodecloud simulate` (seed 7). Here the true "
         "opacity is known: clear is below 0.05, thin up to 0.6, opaque above; shadow lies where no "
         "cloud is. Map IoU compares cloud map and true opacity or shadow, both above 0.1.",
-        ("s2", "s2-10m", "rgb"),
+        ("s2-all", "s2-10m", "rgb"),
     ),
 )
 
 #: When the command line takes a model.
 TAKEN = {
-    "s2": "by default",
+    "s2-all": "by default",
     "s2-10m": "by default for scenes of these four bands",
     "rgb": "where it is asked for",
 }
@@ -175,9 +175,7 @@ def split_rows(scores: list[Score], chapter: Chapter) -> pd.DataFrame:
     """Means by what the training config used a pair for."""
     rows = []
     for model in chapter.models:
-        config = Config.read(
-            ROOT / "examples/train_s2.toml"
-        )  # of which the model of four bands is cut
+        config = Config.read(ROOT / f"examples/train_{model.replace('-', '_')}.toml")
         own = [score for score in scores if score.method == model]
         used = {*config.select_pairs, *config.texture_pairs}
         groups = {
@@ -259,8 +257,8 @@ def contact_sheet(folder: Path) -> None:
 def real_picture(folder: Path) -> None:
     """The other picture of the README: pairs that are partly cloudy; all pairs stand in the page."""
     names = ("ROIs1158_spring_39_p838", "ROIs1868_summer_100_p840", "ROIs1158_spring_39_p100")
-    pairs = {pair.name: pair for pair in pairs_for(folder, "s2")}
-    rows = [draw_panel(pairs[name], "s2") for name in names]
+    pairs = {pair.name: pair for pair in pairs_for(folder, "s2-10m")}
+    rows = [draw_panel(pairs[name], "s2-10m") for name in names]
     write_picture(below(rows), DOCS / "images/real.jpg")
 
 
@@ -284,7 +282,7 @@ def model_row(name: str) -> str:
 def main(data: Path) -> None:
     """Evaluate, draw, and write the page."""
     (DOCS / "images").mkdir(exist_ok=True)
-    shipped = [name for name in ("s2", "s2-10m", "rgb") if name in shipped_cards()]
+    shipped = [name for name in ("s2-all", "s2-10m", "rgb") if name in shipped_cards()]
     chapters = [
         replace(chapter, models=own)
         for chapter in CHAPTERS

@@ -81,9 +81,9 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     network = load_model(out / BEST).network
     if config.mean_of_steps:
         files = [out / f"step_{step}.safetensors" for step in config.mean_of_steps]
-        network.load_state_dict(_mean_weights([load_model(file).network for file in files]))
+        network.load_state_dict(mean_weights([load_model(file).network for file in files]))
     if config.mean_with:
-        network.load_state_dict(_mean_weights([network, _other_network(config, out)]))
+        network.load_state_dict(mean_weights([network, _other_network(config, out)]))
     pairs = [*sources.selecting, *_with_few_bands(config, sources.selecting)]
     card = calibrate(network, card, pairs, sources.choosing)
     if not sources.true_opacity:
@@ -112,7 +112,7 @@ def _with_few_bands(config: Config, pairs: Sequence[Pair]) -> list[Pair]:
     ]
 
 
-def _mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
+def mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     """The mean of the weights of networks with one ancestor (Wortsman et al. 2022, model soups)."""
     parts = [network.state_dict() for network in networks]
     return {name: torch.stack([part[name] for part in parts]).mean(dim=0) for name in parts[0]}

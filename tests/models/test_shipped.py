@@ -87,7 +87,7 @@ def test_all_bands_gain_and_do_no_harm(real_data: Path, tmp_path: Path) -> None:
         scene, out = middle(cloudy, tmp_path / cloudy.name), tmp_path / "clear.tif"
         result = CliRunner().invoke(main, [str(scene), "--out", str(out), "--overwrite"])
         assert result.exit_code == 0, result.output
-        assert "model s2:" in result.stderr
+        assert "model s2-all" in result.stderr
         clear = cloudy.with_name(cloudy.name.replace("_cloudy", "_clear"))
         images = []
         for path in (scene, out, middle(clear, tmp_path / clear.name)):
