@@ -135,10 +135,13 @@ def decloud_file(
         decisions = decide(source.metadata, source.sample(), asked)
         _log_decisions(source, decisions)
         metadata = _tagged(source, references, decisions, asked)
-        scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
-        result = decloud(scene, asked, source.metadata, decisions, dates)
-        writing = (metadata, outputs, result, asked, progress)
-        files, counts = _write(source, references, inputs, *writing)
+        with ExitStack() as opened:  # left to Python, files of many scenes would stay open
+            scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
+            for array in (scene, *(date.array for date in dates)):
+                opened.callback(array.close)
+            result = decloud(scene, asked, source.metadata, decisions, dates)
+            writing = (metadata, outputs, result, asked, progress)
+            files, counts = _write(source, references, inputs, *writing)
         if outputs.quicklook is not None:
             _write_quicklook(outputs.quicklook, source, dst)
         return _report(source, references, outputs, decisions, files, counts)
