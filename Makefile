@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-min coverage check format lint types spelling docs flow wheel results benchmark faults clean
+.PHONY: demo test test-min coverage check format lint types installed spelling docs flow wheel sbom results benchmark faults fuzz soak clean
 
 demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a picture of both
 	$(BIN)/python examples/demo.py demo
@@ -18,10 +18,16 @@ test-min: build/min/.ready  ## all tests with the lowest versions that pyproject
 faults: $(READY)  ## 150 runs killed, interrupted and ended at drawn moments, and all other faults; takes minutes
 	GEODECLOUD_FAULTS=150 $(BIN)/python -m pytest -q tests/faults
 
+fuzz: $(READY)  ## 10 000 files that are wrong in their structure, each in a process that may crash or hang; takes long
+	$(BIN)/python tests/fuzz/campaign.py
+
+soak: $(READY)  ## 200 scenes in one process, 200 on a cluster, 1 000 products planned: nothing grows; takes minutes
+	$(BIN)/python benchmarks/soak.py
+
 coverage: $(READY)  ## all tests; fails where less than 92 % of lines and branches are run
 	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
 
-check: format lint types spelling test  ## what has to pass before a change lands
+check: format lint types spelling installed test  ## what has to pass before a change lands
 
 format: $(READY)
 	$(BIN)/ruff format --check .
@@ -33,6 +39,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/mypy examples tests/typed_doors.py
+
+installed: $(READY)
+	$(BIN)/python -m pip check
 
 spelling: $(READY)
 	$(BIN)/codespell
@@ -50,6 +59,9 @@ wheel: $(READY)  ## sdist and wheel in dist/, and the wheel tried in an environm
 	$(PYTHON) -m venv build/wheel
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
 	cd build/wheel && bin/geodecloud --version && bin/geodecloud models list
+
+sbom: $(READY)  ## a bill of materials in dist/sbom.json: all that is installed to run it, and the shipped weights
+	$(BIN)/python tools/sbom.py
 
 results: $(READY)  ## docs/results.md and its pictures, from the data in GEODECLOUD_TEST_DATA
 	$(BIN)/python benchmarks/results.py "$(GEODECLOUD_TEST_DATA)"

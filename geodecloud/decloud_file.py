@@ -148,14 +148,17 @@ def decloud_file(
         if "confidence" in outputs.layers and not (references or decisions.card.expected_error):
             outputs = _without_confidence(outputs, decisions, as_known)
         _log_decisions(source, decisions)
-        scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
-        about = (scene, asked, source.metadata, decisions, dates)
-        expected = check_scene(*about) if asked.self_check else None
-        metadata = _tagged(source, references, decisions, asked, expected)
-        result = decloud(*about)
-        made_from = _made_from(source, paths, outputs.paths, decisions, asked)
-        writing = (metadata, outputs, result, asked, progress, expected, made_from)
-        files, counts = _write(source, references, inputs, *writing)
+        with ExitStack() as opened:  # left to Python, files of many scenes would stay open
+            scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
+            for array in (scene, *(date.array for date in dates)):
+                opened.callback(array.close)
+            about = (scene, asked, source.metadata, decisions, dates)
+            expected = check_scene(*about) if asked.self_check else None
+            metadata = _tagged(source, references, decisions, asked, expected)
+            result = decloud(*about)
+            made_from = _made_from(source, paths, outputs.paths, decisions, asked)
+            writing = (metadata, outputs, result, asked, progress, expected, made_from)
+            files, counts = _write(source, references, inputs, *writing)
         if outputs.quicklook is not None:
             _write_quicklook(outputs.quicklook, source, dst)
         return _report(source, references, outputs, decisions, files, counts, expected)

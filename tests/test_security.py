@@ -19,6 +19,7 @@ from conftest import textured_dn, write_raster
 
 from geodecloud.batch.journal import Journal
 from geodecloud.cli.commands import main
+from geodecloud.cli.flags import shown
 from geodecloud.errors import SceneError, WeightsError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import IDENTITY, read_card
@@ -231,6 +232,11 @@ def test_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     assert told
     assert "\x1b" not in told
     assert "\u202e" not in told
+
+
+def test_lines_of_messages_end() -> None:
+    assert shown("a" * 4000 + "\nb") == "a" * 4000 + "\nb"
+    assert shown("a" * 100_000 + "\nb") == "a" * 4000 + "…\nb"
 
 
 def test_what_lies_where_others_read_is_private(

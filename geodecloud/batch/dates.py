@@ -87,5 +87,7 @@ def choose_references(scenes: Sequence[DatedScene], count: int) -> Mapping[str, 
 
 def _overlap(scene: DatedScene, other: DatedScene) -> float:
     """Share of a scene's outline that another one covers."""
+    if scene.outline is other.outline:  # of one tile
+        return 1.0
     area = scene.outline.area
     return float(scene.outline.intersection(other.outline).area / area) if area else 0.0

@@ -22,7 +22,7 @@ from geodecloud.raster.gdal import GDAL_ERRORS
 from geodecloud.raster.input_files import fingerprint
 from geodecloud.scene.grid import Grid
 from geodecloud.sentinel2.files import find_products
-from geodecloud.source import open_source
+from geodecloud.source import Source, open_source
 
 #: What a scene, its files or too little memory do; the next scene may well go through. Anything else
 #: is a fault of ours, and stops the batch.
@@ -66,11 +66,28 @@ class Batch:
 def plan_jobs(batch: Batch, scenes: Sequence[FoundScene]) -> list[Job]:
     """Look at the scenes of a batch without their pixels: what is to be done, and what is not."""
     scenes = list(_without_clashes(scenes))
-    others = _other_dates(batch, scenes)
-    return [plan_job(batch, scene, others.get(scene.path, ())) for scene in scenes]
+    sources = _Sources(batch)
+    others = _other_dates(batch, scenes, sources)
+    return [plan_job(batch, scene, others.get(scene.path, ()), sources=sources) for scene in scenes]
 
 
-def _other_dates(batch: Batch, scenes: Sequence[FoundScene]) -> Mapping[str, tuple[str, ...]]:
+class _Sources:
+    """The sources of a batch, each looked at once while it is planned, also as another one's date."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch, self._opened = batch, dict[str, Source]()
+
+    def open(self, path: str) -> Source:
+        """The source at a path; raises as `open_source`."""
+        if path not in self._opened:
+            asked = options_for(self._batch, path)
+            self._opened[path] = open_source(path, asked.resolution, asked.s2_offset)
+        return self._opened[path]
+
+
+def _other_dates(
+    batch: Batch, scenes: Sequence[FoundScene], sources: _Sources
+) -> Mapping[str, tuple[str, ...]]:
     """The other dates that fill each scene, by their paths."""
     count = count_references(batch.options.references)
     if not count or len(scenes) < 2:
@@ -80,9 +97,7 @@ def _other_dates(batch: Batch, scenes: Sequence[FoundScene]) -> Mapping[str, tup
         if scene.twin is not None or scene.problem is not None:
             continue
         with suppress(*SCENE_ERRORS):  # it will be told when its own turn comes
-            asked = options_for(batch, scene.path)
-            source = open_source(scene.path, asked.resolution, asked.s2_offset)
-            dated += filter(None, [DatedScene.of(scene.path, source)])
+            dated += filter(None, [DatedScene.of(scene.path, sources.open(scene.path))])
     return choose_references(dated, count)
 
 
@@ -102,14 +117,20 @@ def _without_clashes(scenes: Sequence[FoundScene]) -> Iterator[FoundScene]:
 
 
 def plan_job(
-    batch: Batch, scene: FoundScene, references: tuple[str, ...] = (), key_end: str = ""
+    batch: Batch,
+    scene: FoundScene,
+    references: tuple[str, ...] = (),
+    key_end: str = "",
+    sources: _Sources | None = None,
 ) -> Job:
     """Look at a scene without its pixels: is there anything to do.
 
     Parameters
     ----------
     references : other dates that fill its holes
+    sources : what has been looked at already
     """
+    sources = sources or _Sources(batch)
     key = (scene.place / scene.name).as_posix() + key_end
     ends = {"out": "decloud", **{layer: layer for layer in batch.layers}}
     folder = batch.out_dir / scene.place
@@ -123,13 +144,12 @@ def plan_job(
     if scene.problem is not None:
         return replace(job, outcome=Outcome(scene.path, "failed", reason=scene.problem))
     try:
-        asked = options_for(batch, scene.path)
-        source = open_source(scene.path, asked.resolution, asked.s2_offset)
+        source = sources.open(scene.path)
         job = replace(job, grid=source.metadata.grid)
-        aoi = asked.aoi
+        aoi = batch.options.aoi
         if aoi is not None and not touches_aoi(aoi, source.metadata.grid):
             return replace(job, outcome=Outcome(scene.path, "outside", reason=f"outside {aoi}"))
-        files = [*source.files, *(f for path in references for f in open_source(path).files)]
+        files = [*source.files, *(f for path in references for f in sources.open(path).files)]
         made_from = _made_from(batch, files)
         record = batch.journal.read(key)
         if batch.journal.is_current(record, made_from) and record is not None:

@@ -35,6 +35,8 @@ _OPTIONS = re.compile(rf"{_OPTION}(?:, {_OPTION})*")
 _ONE = re.compile(rf"(?P<name>{_NAME})=(?P<value>{_VALUE})")
 #: What moves a terminal's cursor, colours it, or turns the direction of what follows; names in files may hold it.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: More of a line than anybody reads; libraries quote what they cannot read, however long it is.
+_LONG = re.compile(r"(.{4000}).+")
 _FOLDER = re.compile(r"""geodecloud\.decloud_folder\((?P<folder>"[^"]*"), (?P<out>"[^"]*")\)""")
 
 
@@ -49,12 +51,13 @@ def in_flags(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    r"""A text that does nothing to a terminal but stand in it.
+    r"""A text that does nothing to a terminal but stand in it, in lines that end.
 
     >>> shown("a\x1b[2Jb")
     'a\\x1b[2Jb'
     """
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    text = _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _LONG.sub(lambda found: f"{found[1]}…", text)
 
 
 def _flag(found: re.Match[str]) -> str:

@@ -58,7 +58,7 @@ def parse_limit(text: str) -> float:
     """
     try:
         amount = parse_bytes(text) if text.strip() else 0
-    except ValueError:
+    except (ValueError, OverflowError):  # infGB
         amount = 0
     if amount <= 0:
         raise OptionError(f'{text!r} is no amount of memory; write one like max_memory="4GB"')

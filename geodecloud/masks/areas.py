@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
+from shapely.errors import ShapelyError
 
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.masks.region import Region
@@ -76,7 +77,7 @@ def _read_aoi(path: str | Path, grid: Grid) -> Region:
                     f"one; write it to a file of its own: ogr2ogr aoi.gpkg {path} {layers[0]}"
                 )
             frame = geopandas.read_file(path, layer=layers[0])
-    except (DataSourceError, OSError) as error:
+    except (DataSourceError, OSError, ShapelyError) as error:  # or an outline does not close
         raise SceneIOError(f"{path} cannot be read as a vector file: {error}") from error
     if frame.crs is None:
         raise SceneError(f"{path} has no CRS; the area of interest could be anywhere")

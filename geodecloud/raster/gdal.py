@@ -27,7 +27,8 @@ from rasterio.session import DummySession
 # `del_gdal_config` is private in rasterio 1.4: `set_gdal_config` with None makes a setting of None
 #: What GDAL's failures are raised as. Those of `rasterio.shutil` come as GDAL's own classes, which rasterio
 #: 1.4 has in a private module only (tests/raster/test_gdal.py looks whether that still holds).
-GDAL_ERRORS = (RasterioError, CPLE_BaseError)
+#: Names and tags that are no UTF-8 rasterio cannot decode.
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
 
 _OURS: dict[str, str] = {
     # 3.10 decodes the blocks of a JPEG 2000 file on threads of its own and loses their errors: a file that is

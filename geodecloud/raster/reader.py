@@ -165,6 +165,7 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
         array = rioxarray.open_rasterio(
             absolute(path), cache=False, lock=False, decode_times=False, decode_timedelta=False
         )
+    close = array.close  # those made of it know no file
     array.encoding.pop("preferred_chunks", None)  # the file's blocks; dask has its own chunks
     pixels = _Pixels(absolute(path), array.variable)
     array = array.copy(data=da.from_array(pixels, chunks=(-1, side, side), lock=False))
@@ -173,9 +174,10 @@ def open_array(path: str | Path, metadata: Metadata, side: int | None = None) ->
     if metadata.alpha is not None:
         opaque = array.data[metadata.alpha] > 0  # GDAL takes alpha for a mask in some layouts only
         valid = opaque if valid is None else valid & opaque
-    if valid is None:
-        return array
-    return array.assign_coords({VALID: (array.dims[-2:], valid)})
+    if valid is not None:
+        array = array.assign_coords({VALID: (array.dims[-2:], valid)})
+    array.set_close(close)
+    return array
 
 
 def open_file_mask(path: str | Path, metadata: Metadata, side: int) -> da.Array | None:

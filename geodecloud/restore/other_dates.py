@@ -301,9 +301,15 @@ def _check_overlap(reference: Reference, grid: Grid) -> None:
             "must have the same size"
         )
     from pyproj import Transformer
+    from pyproj.exceptions import ProjError
     from shapely import transform
 
-    to_scene = Transformer.from_crs(own.crs.to_wkt(), grid.crs.to_wkt(), always_xy=True)  # type: ignore[union-attr]
+    try:
+        to_scene = Transformer.from_crs(own.crs.to_wkt(), grid.crs.to_wkt(), always_xy=True)  # type: ignore[union-attr]
+    except ProjError as error:  # CRSError is one too
+        raise SceneError(
+            f"the CRS of {reference.name} cannot be brought to the scene's: {error}"
+        ) from error
     outline = transform(
         own.footprint.segmentize(own.footprint.length / 80), to_scene.transform, interleaved=False
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import antimeridian
@@ -14,6 +15,7 @@ from shapely.geometry.polygon import orient
 from geodecloud.scene.grid import Grid
 
 
+@lru_cache(256)  # scenes of one tile share theirs
 def lonlat_footprint(grid: Grid) -> Polygon | MultiPolygon | None:
     """The outline of a scene in WGS 84, in two parts where it crosses the date line.
 

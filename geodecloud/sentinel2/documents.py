@@ -215,12 +215,12 @@ def _facts_of_item(
         identity=f"{files.name} {item.get('id')}",
         level=_level_in(str(properties.get("s2:product_uri", ""))),
         baseline=_baseline_of_item(properties),
-        platform=properties.get("platform"),
+        platform=_of_type(properties, "platform", str),
         tile=_tile_in(str(properties.get("grid:code", "")).replace("MGRS-", "")),
         time=_time(properties.get("datetime")),
         sun_zenith_deg=None if elevation is None else 90 - float(elevation),
-        sun_azimuth_deg=properties.get("view:sun_azimuth"),
-        cloud_percent=properties.get("eo:cloud_cover"),
+        sun_azimuth_deg=_of_type(properties, "view:sun_azimuth", (int, float)),
+        cloud_percent=_of_type(properties, "eo:cloud_cover", (int, float)),
         quantification=1 / next(iter(scales.values())) if scales else None,
         offsets_dn=offsets_dn,
         why=why,
@@ -237,6 +237,12 @@ def _radiometry(asset: dict[str, Any]) -> dict[str, Any]:
         if value is not None:
             found[key] = value
     return found
+
+
+def _of_type(properties: dict[str, Any], key: str, kinds: Any) -> Any:
+    """A property, if it is of the type that STAC gives it; None: it is another, or not there."""
+    value = properties.get(key)
+    return value if isinstance(value, kinds) and not isinstance(value, bool) else None
 
 
 def _baseline_of_item(properties: dict[str, Any]) -> str | None:

@@ -26,7 +26,7 @@ def test_amounts(text: str, amount: float) -> None:
     assert parse_limit(text) == amount
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1GB", "0", "4GiBs", "1.2.3G"])
+@pytest.mark.parametrize("text", ["", "much", "-1GB", "0", "4GiBs", "1.2.3G", "infGB"])
 def test_no_amounts(text: str) -> None:
     with pytest.raises(OptionError, match='max_memory="4GB"'):
         parse_limit(text)

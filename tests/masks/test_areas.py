@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rasterio.transform import from_origin
 from shapely import LineString, MultiPolygon, Point, Polygon, box, contains_xy
 
 import geodecloud
-from geodecloud.errors import SceneError
+from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.masks.areas import open_aoi, touches_aoi
 from geodecloud.masks.classes import clouds_of
 from geodecloud.masks.files import open_mask
@@ -252,3 +253,14 @@ def test_tables_beside_one_layer_do_not_count(tmp_path: Path) -> None:
     frame = geopandas.GeoDataFrame(geometry=[NOTCHED], crs=4326)
     frame.to_file(path, layer="area")
     assert open_aoi(path, SCENES["rotated"], SHAPE_YX).any().compute(scheduler="sync")
+
+
+def test_an_outline_that_does_not_close_is_told(tmp_path: Path) -> None:
+    corners = "[[12, 64.8], [11.1, 64.8], [11.14, 64.9], [12, 64.9]]"
+    geometry = f'{{"type": "Polygon", "coordinates": [{corners}]}}'
+    area = tmp_path / "area.geojson"
+    area.write_text(f'{{"type": "Feature", "properties": {{}}, "geometry": {geometry}}}')
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # GDAL remarks on it, too
+        with pytest.raises(SceneIOError, match=r"area\.geojson cannot be read as a vector file"):
+            open_aoi(area, SCENES["rotated"], SHAPE_YX)

@@ -309,13 +309,21 @@ def test_metadata_is_read_with_the_settings(scene: Path, tmp_path: Path) -> None
         assert read_metadata(tmp_path / "scene.tif") == expected
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        CPLE_BaseError(1, 1, 'Bad value 3 for "ExtraSamples" tag'),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "ExtraSamples"),
+    ],
+    ids=["GDAL's own", "no UTF-8"],
+)
 def test_what_gdal_refuses_is_told_in_one_sentence(
-    scene: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, scene: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where GDAL fails while it copies, rasterio raises none of its own errors."""
+    """Where GDAL fails while it copies, or says what is no text, rasterio raises none of its own errors."""
 
     def refuse(src: object) -> None:
-        raise CPLE_BaseError(1, 1, 'Bad value 3 for "ExtraSamples" tag')
+        raise error
 
     monkeypatch.setattr("geodecloud.raster.reader.read_side_facts", refuse)
     with pytest.raises(SceneIOError, match=r"scene\.tif cannot be read.*ExtraSamples"):

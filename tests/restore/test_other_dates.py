@@ -298,6 +298,10 @@ def test_references_that_cannot_be(
     )
     with pytest.raises(SceneError, match=r"far\.tif does not overlap the scene"):
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", references=[far], **asked)
+    with rasterio.open(far, "r+") as dst:
+        dst.crs = 'LOCAL_CS["of a drawing",UNIT["metre",1]]'
+    with pytest.raises(SceneError, match=r"the CRS of .*far\.tif cannot be brought to the scene's"):
+        geodecloud.decloud_scene(scene, tmp_path / "o.tif", references=[far], **asked)
     radar = write_raster(tmp_path / "radar.tif", dates["2020-06-01"][:2], **GRID)
     with pytest.raises(BandError, match="has none of the scene's bands"):
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", references=[radar], **asked)
