@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 from torch import nn
 
 from geodecloud.models.card import ModelCard
-from geodecloud.models.expected_error import ErrorTable, Evidence, terms
+from geodecloud.models.expected_error import ErrorTable, Evidence, Rows, terms
 from geodecloud.models.weights import Model
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
@@ -41,6 +41,8 @@ _SEED = 5
 _STEP = 9
 #: Errors below this weigh no more than it.
 _LEAST = 0.008
+#: No number is larger: one that is belongs to a node that hardly a pixel is near.
+_MOST = 2.0
 #: Damping, as a share of all pixels: nodes that hardly a pixel is near stay near 0.
 _DAMPING = 1e-3
 
@@ -177,9 +179,10 @@ def fit_table(found: Sequence[tuple[Evidence, Array]], knows_around: bool = True
     parts, truth = np.concatenate(counted, axis=1).astype(np.float64), np.concatenate(errors)
     numbers = _solve(parts, truth, np.ones_like(truth))
     numbers = _solve(parts, truth, 1 / np.maximum(numbers @ parts, _LEAST))
+    numbers = np.minimum(numbers, _MOST)
     rows = numbers.reshape(3, len(_OPACITY), len(unknown)).round(5).tolist()
-    error, brightness, difference = (tuple(tuple(row) for row in table) for table in rows)
-    return ErrorTable(_OPACITY, unknown, error, brightness, difference)
+    tables: list[Rows] = [tuple(tuple(row) for row in table) for table in rows]
+    return ErrorTable(_OPACITY, unknown, tables[0], tables[1], tables[2])
 
 
 def _solve(
