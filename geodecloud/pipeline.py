@@ -149,8 +149,8 @@ def decloud(
             references, restorer, arrays, metadata, decisions, chunks_yx, options
         )
     else:
-        image = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
-        results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, image, chunks_yx)
+        outputs = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
+        results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, outputs, chunks_yx)
     image, *planes = results
     layers = dict(zip(("cloud_map", "provenance", "source_date"), planes, strict=False))
     if isinstance(restorer.predictor, NetworkPredictor):

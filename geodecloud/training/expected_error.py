@@ -22,6 +22,7 @@ from geodecloud.models.expected_error import ErrorTable, Evidence, terms
 from geodecloud.models.weights import Model
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
+from geodecloud.restore.composite import Bool
 from geodecloud.restore.expected_error import Witness
 from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.scene.reflectance import Codec
@@ -93,9 +94,9 @@ def draw_pair(
     nm = [known_wavelength_nm(band) or 0.0 for band in names]
     drawn = simulate_clouds(image, nm, rng, [t[there] for t in textures], skies=skies)
     codec = Codec((1e-4,) * len(names), (0.0,) * len(names), "uint16", 0, "simulated")
-    gaps = ~image.any(axis=0)
-    maps = drawn.opacity, drawn.shadow, gaps if gaps.any() else None
-    return Pair(ground.name, drawn.cloudy, image, names, codec, *maps)
+    gaps: Bool = np.logical_not(np.any(image, axis=0))
+    known = gaps if gaps.any() else None
+    return Pair(ground.name, drawn.cloudy, image, names, codec, drawn.opacity, drawn.shadow, known)
 
 
 def find_replaced(pair: Pair, model: Model | str) -> Replaced:
@@ -175,8 +176,9 @@ def fit_table(found: Sequence[tuple[Evidence, Array]], knows_around: bool = True
     numbers = _solve(parts, truth, np.ones_like(truth))
     numbers = _solve(parts, truth, 1 / np.maximum(numbers @ parts, _LEAST))
     rows = numbers.reshape(3, len(_OPACITY), len(unknown)).round(5).tolist()
-    tables = [tuple(tuple(row) for row in table) for table in rows]
-    return ErrorTable(_OPACITY, unknown, *tables)
+    tables = (tuple(tuple(row) for row in table) for table in rows)
+    constant, of_brightness, of_difference = tables
+    return ErrorTable(_OPACITY, unknown, constant, of_brightness, of_difference)
 
 
 def _solve(
