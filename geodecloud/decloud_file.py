@@ -8,8 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -17,7 +16,6 @@ from geodecloud._version import __version__
 from geodecloud.compute.progress import progress_bar
 from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.masks.selection import mask_path
-from geodecloud.models.catalogue import get_card
 from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.raster.finished import Counter
@@ -30,6 +28,7 @@ from geodecloud.raster.targets import check_target
 from geodecloud.raster.whole_files import write_text
 from geodecloud.raster.writer import write_rasters
 from geodecloud.reference_file import ReferenceFile, open_references
+from geodecloud.restore.circumstances import circumstances
 from geodecloud.restore.composite import Provenance
 from geodecloud.restore.decisions import Decisions, decide
 from geodecloud.restore.declouder import release_memory
@@ -45,8 +44,6 @@ log = logging.getLogger(__name__)
 
 #: Scenes that are gone on with after a kill where nobody says otherwise, px; smaller ones take a minute or two.
 _LONG_PX = 20_000_000
-#: What computes pixels besides this package.
-_COMPUTING = ("numpy", "scipy", "rasterio", "odc-geo", "torch", "openvino", "s2cloudless")
 
 Progress = bool | Callable[[int], None]
 
@@ -194,32 +191,8 @@ def _made_from(
             elsewhere[0],
         )
         return None
-    return fingerprint(
-        [path for path in paths if os.path.exists(path)],  # a model may have a name only
-        {
-            "versions": {name: _version(name) for name in ("geodecloud", *_COMPUTING)},
-            "options": asked.parameters(),
-            "decisions": {
-                one.name: str(getattr(decisions, one.name))
-                for one in fields(decisions)
-                if one.name not in ("model", "workers")
-            },
-            "first pass": _first_card(decisions),
-        },
-    )
-
-
-def _first_card(decisions: Decisions) -> str | None:
-    """The card of the model that finds clouds first, if one does."""
-    name = decisions.first_pass
-    return None if name is None or name == "mask" else get_card(name).to_json()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    files = [path for path in paths if os.path.exists(path)]  # a model may have a name only
+    return fingerprint(files, circumstances(decisions, asked))
 
 
 def _plan_outputs(

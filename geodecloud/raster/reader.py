@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 #: How GDAL names what is not on this disk.
-_ELSEWHERE = re.compile(r"/vsi\w+/|https?:|port \d+ via |[Dd]ownload|HTTP")
+_ELSEWHERE = re.compile(r"/vsi\w+/|https?:|port \d+ via |(?i:download)|HTTP")
 
 
 @contextmanager

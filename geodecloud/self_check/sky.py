@@ -112,7 +112,7 @@ class Move:
 
 
 def _mirrored(places: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Places on a line of so many pixels, to and fro between its ends."""
+    """Places on a line of so many pixels, back and forth between its ends."""
     there = places % (2 * length)
     return np.minimum(there, 2 * length - 1 - there)
 

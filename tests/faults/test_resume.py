@@ -165,7 +165,7 @@ def test_what_changes_pixels_begins_anew(
     elif what == "weights":
         make_toy_model(killed.folder / "toy.safetensors", width=6)
     elif what == "version":
-        monkeypatch.setattr("geodecloud.decloud_file._version", lambda package: "0")
+        monkeypatch.setattr("geodecloud.restore.circumstances.__version__", "0")
     else:
         changes = {"offset": -0.01} if what == "option" else {"resume": False}
     again(killed, **changes)
