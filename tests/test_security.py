@@ -235,6 +235,7 @@ def test_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
 
 
 def test_lines_of_messages_end() -> None:
+    assert shown("a\ud800b") == "a\\ud800b"
     assert shown("a" * 4000 + "\nb") == "a" * 4000 + "\nb"
     assert shown("a" * 100_000 + "\nb") == "a" * 4000 + "…\nb"
 

@@ -34,7 +34,10 @@ _OPTION = rf"(?<![\w?&/.])(?:{_NAME})=(?:{_VALUE})"
 _OPTIONS = re.compile(rf"{_OPTION}(?:, {_OPTION})*")
 _ONE = re.compile(rf"(?P<name>{_NAME})=(?P<value>{_VALUE})")
 #: What moves a terminal's cursor, colours it, or turns the direction of what follows; names in files may hold it.
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: Halves of pairs are no text, and cannot be printed.
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 #: More of a line than anybody reads; libraries quote what they cannot read, however long it is.
 _LONG = re.compile(r"(.{4000}).+")
 _FOLDER = re.compile(r"""geodecloud\.decloud_folder\((?P<folder>"[^"]*"), (?P<out>"[^"]*")\)""")
