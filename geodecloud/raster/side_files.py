@@ -23,7 +23,7 @@ def read_side_facts(src: DatasetReader) -> SideFacts:
     """What a raster says that rasterio has no words for; no pixel is read."""
     try:
         return SideFacts.of_vrt(_as_vrt(src))
-    except GDAL_ERRORS as error:
+    except (*GDAL_ERRORS, SystemError) as error:  # rasterio's where GDAL fails and says nothing
         warnings.warn(
             f"{src.name}: whether it has a coordinate epoch, category names or attribute tables cannot "
             f"be found out ({error}); they are left out",
