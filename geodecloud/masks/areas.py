@@ -81,7 +81,10 @@ def _read_aoi(path: str | Path, grid: Grid) -> Region:
         raise SceneIOError(f"{path} cannot be read as a vector file: {error}") from error
     if frame.crs is None:
         raise SceneError(f"{path} has no CRS; the area of interest could be anywhere")
-    parts = shapely.get_parts(frame.geometry.make_valid().union_all())
+    try:
+        parts = shapely.get_parts(frame.geometry.make_valid().union_all())
+    except ShapelyError as error:  # of coordinates that are no numbers
+        raise SceneError(f"the outlines of {path} cannot be put together: {error}") from error
     polygons = parts[shapely.get_dimensions(parts) == 2]
     if polygons.size == 0:
         kinds = sorted({part.geom_type for part in parts})

@@ -255,12 +255,20 @@ def test_tables_beside_one_layer_do_not_count(tmp_path: Path) -> None:
     assert open_aoi(path, SCENES["rotated"], SHAPE_YX).any().compute(scheduler="sync")
 
 
-def test_an_outline_that_does_not_close_is_told(tmp_path: Path) -> None:
-    corners = "[[12, 64.8], [11.1, 64.8], [11.14, 64.9], [12, 64.9]]"
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("[12, 64.9]", r"area\.geojson cannot be read as a vector file"),
+        ("[1e999, 64.9], [12, 64.8]", r"area\.geojson cannot be put together"),
+    ],
+    ids=["open", "infinite"],
+)
+def test_outlines_that_are_none_are_told(last: str, told: str, tmp_path: Path) -> None:
+    corners = f"[[12, 64.8], [11.1, 64.8], [11.14, 64.9], {last}]"
     geometry = f'{{"type": "Polygon", "coordinates": [{corners}]}}'
     area = tmp_path / "area.geojson"
     area.write_text(f'{{"type": "Feature", "properties": {{}}, "geometry": {geometry}}}')
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # GDAL remarks on it, too
-        with pytest.raises(SceneIOError, match=r"area\.geojson cannot be read as a vector file"):
+        warnings.simplefilter("ignore")  # GDAL and GEOS remark on it, too
+        with pytest.raises((SceneError, SceneIOError), match=told):
             open_aoi(area, SCENES["rotated"], SHAPE_YX)
