@@ -96,13 +96,16 @@ def draw_crop(
     wavelengths_nm: Sequence[float],
     rng: np.random.Generator,
     area_power: float = 0.5,
+    dim_share: float = 0.2,
+    bright_share: float = 0.1,
 ) -> Array:
     """Draw one square crop, turned at random, with its gain and atmosphere varied.
 
     Scenes are drawn with weight ``area ** area_power``: below 1 large ones do not drown the others. A
     chip smaller than the crop is mirrored at its edges. A fifth of the crops gets a settlement
     (`add_buildings`), most of them an atmosphere (`add_atmosphere`), so that the network meets
-    both processing levels.
+    both processing levels. A share of `dim_share` is darkened, one of `bright_share` brightened: they set what ground
+    is in the mean, which is what a network learns of ground that nothing shows.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def draw_crop(
         crop = add_buildings(crop, wavelengths_nm, rng)
     # now and then dim, as under a low sun or in the shade of a slope, or bright
     kind, dim, usual, bright = rng.random(), (0.3, 0.9), (0.9, 1.1), (1.1, 1.8)
-    gain = rng.uniform(*(dim if kind < 0.2 else bright if kind > 0.9 else usual))
+    gain = rng.uniform(*(dim if kind < dim_share else bright if kind > 1 - bright_share else usual))
     crop = (crop * np.float32(gain)).astype(np.float32)
     if rng.random() < 0.6:
         crop = add_atmosphere(crop, wavelengths_nm, rng)

@@ -44,7 +44,9 @@ from scipy.ndimage import gaussian_filter
 Array = NDArray[np.float32]
 
 #: kind of sky -> how often it is drawn; from "clear" the network learns to change nothing
-SKIES = {"clear": 0.2, "veil": 0.15, "cirrus": 0.15, "cumulus": 0.33, "deck": 0.17, "overcast": 0.0}
+SKIES = {
+    "clear": 0.2, "veil": 0.15, "cirrus": 0.15, "cumulus": 0.33, "deck": 0.17, "overcast": 0.0, "fair": 0.0,
+}  # fmt: skip
 #: kind of sky -> heights of its clouds, km
 HEIGHTS_KM = {
     "clear": (0.0, 0.0),
@@ -53,12 +55,15 @@ HEIGHTS_KM = {
     "cumulus": (0.6, 4.0),
     "deck": (0.6, 7.0),
     "overcast": (0.6, 7.0),
+    "fair": (0.6, 2.5),
 }
 #: wavelength in nm -> delay in s after the first band, Sentinel-2 MSI
 DELAYS_S = {
     443: 2.314, 492: 0.0, 560: 0.527, 665: 1.005, 704: 1.269, 740: 1.525, 783: 1.790,
     833: 0.264, 865: 2.055, 945: 2.586, 1374: 0.851, 1614: 1.468, 2202: 2.085,
 }  # fmt: skip
+#: Distance of one cloud to the next under a fair sky, px: many small ones, of 50 m to 1 km.
+_FAIR_PX = (15, 120)
 #: Shift in m per km of height and second of delay: 1000 * 6.7 / 786.
 _PARALLAX_M = 8.5
 
@@ -86,7 +91,11 @@ class SimulatedPair:
 
 
 def fractal_field(
-    size_px: int, beta: float, rng: np.random.Generator, stretch: float = 1.0
+    size_px: int,
+    beta: float,
+    rng: np.random.Generator,
+    stretch: float = 1.0,
+    outer_px: float = np.inf,
 ) -> Array:
     """Draw a random field with power spectrum ``f ** -beta``, mean 0 and variance 1.
 
@@ -98,6 +107,8 @@ def fractal_field(
         Spectral slope, 2 (rough) to 4 (smooth).
     stretch : float
         How many times longer structures are along one random direction.
+    outer_px : float
+        Structures longer than that have no more power than those of this length.
 
     Returns
     -------
@@ -108,7 +119,7 @@ def fractal_field(
     angle = rng.uniform(0, np.pi)
     along = fx * np.cos(angle) + fy * np.sin(angle)
     across = -fx * np.sin(angle) + fy * np.cos(angle)
-    f = np.hypot(along * stretch, across)
+    f = np.maximum(np.hypot(along * stretch, across), 1 / outer_px)
     f[0, 0] = np.inf  # no mean
     spectrum = np.fft.rfft2(rng.standard_normal((size_px, size_px))) * f ** (-beta / 2)
     field = np.fft.irfft2(spectrum, s=(size_px, size_px))
@@ -160,7 +171,7 @@ def simulate_clouds(
     opacity = seen[clear.any(axis=(1, 2))].max(axis=0, initial=0)
 
     shadow = np.zeros((height, width), np.float32)
-    if sky in ("cumulus", "deck") and rng.random() < 0.6:
+    if sky in ("cumulus", "deck", "fair") and rng.random() < 0.6:
         # the sun's zenith angle is 15 to 70 degrees
         distance = min(1000 / pixel_m * height_km * np.tan(rng.uniform(0.26, 1.22)), side / 4)
         azimuth = rng.uniform(0, 2 * np.pi)
@@ -254,9 +265,11 @@ def _opacity(sky: str, side: int, rng: np.random.Generator) -> Array:
         "cirrus": ((2.8, 3.6), (0.15, 0.8), (0.3, 0.95), (1.0, 6.0)),
         "cumulus": ((2.6, 3.6), (0.5, 6.0), (0.05, 0.6), (1.0, 1.5)),
         "deck": ((2.6, 3.8), (1.0, 6.0), (0.6, 1.0), (1.0, 2.0)),
+        "fair": ((3.0, 4.5), (1.0, 8.0), (0.02, 0.3), (1.0, 1.3)),
     }[sky]
     beta, depth, cover, stretch = (rng.uniform(*low_high) for low_high in ranges)
-    field = fractal_field(side, beta, rng, stretch)
+    outer = np.exp(rng.uniform(*np.log(_FAIR_PX))) if sky == "fair" else np.inf
+    field = fractal_field(side, beta, rng, stretch, outer)
     level = np.quantile(field, 1 - cover)
     return (1 - np.exp(-depth * np.clip(field - level, 0, None))).astype(np.float32)
 

@@ -69,6 +69,8 @@ class Config:
     # how an example is drawn
     crop_px: Count = 96
     area_power: Positive = 0.5  # clear scenes are drawn with weight area ** area_power
+    dim_share: Share = 0.2  # how often ground is drawn dim
+    bright_share: Share = 0.1  # and bright
     skies: Table = field(default_factory=lambda: SKIES)  # "KIND=SHARE", how often each kind of sky
     untouched_share: Share = 0.0  # how often the sky is clear whatever `skies` says
     texture_share: Share = 0.35  # how often clouds have the texture of real ones

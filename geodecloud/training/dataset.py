@@ -75,7 +75,9 @@ class SimulatedClouds(Dataset[Example]):
         """Draw a clear crop of `side` px, and the names of the bands it is made of."""
         bands = self.config.source_bands
         wavelengths = [known_wavelength_nm(band) for band in bands]
-        crop = draw_crop(self.chips, side, wavelengths, rng, self.config.area_power)
+        config = self.config
+        light = (config.area_power, config.dim_share, config.bright_share)
+        crop = draw_crop(self.chips, side, wavelengths, rng, *light)
         there = {name for name, band in zip(bands, crop, strict=True) if band.any()}
         names = self._draw_composite(there, rng)
         return crop[[bands.index(name) for name in names]], names

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from geodecloud.training.chips import add_atmosphere
+from geodecloud.training.chips import Chip, add_atmosphere, draw_crop
 from geodecloud.training.clouds import SKIES, fractal_field, simulate_clouds
 
 S2_NM = (492.4, 559.8, 664.6, 832.8)
@@ -324,3 +325,31 @@ def test_an_overcast_sky_leaves_no_pixel_clear() -> None:
     # exp(-0.3) of the light at most comes through, and under most of them hardly any
     assert min(pair.opacity.min() for pair in pairs) >= 1 - np.exp(-0.3) - 1e-6
     assert np.mean([pair.opacity.mean() for pair in pairs]) > 0.85
+
+
+def test_a_fair_sky_has_many_small_clouds() -> None:
+    clear = np.full((1, 192, 192), 0.2, np.float32)
+
+    def largest(sky: str) -> float:
+        """Side of the largest cloud, px, in the mean over skies."""
+        sides = []
+        for n in range(12):
+            pair = simulate_clouds(clear, [560], np.random.default_rng(n), skies={sky: 1.0})
+            labels, count = ndimage.label(pair.opacity > 0.3)
+            sides += [np.bincount(labels.ravel())[1:].max() ** 0.5] if count else []
+        return float(np.mean(sides))
+
+    assert largest("fair") < 0.5 * largest("cumulus")
+
+
+def test_shares_of_dim_and_bright_ground_set_its_mean() -> None:
+    chips = [Chip(np.full((1, 64, 64), 0.2, np.float32), "even")]
+
+    def mean(dim: float, bright: float) -> float:
+        drawn = [
+            draw_crop(chips, 32, [833.0], np.random.default_rng(n), 0.5, dim, bright)
+            for n in range(200)
+        ]
+        return float(np.median(drawn))
+
+    assert mean(1.0, 0.0) < mean(0.0, 0.0) < mean(0.0, 1.0)
