@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from geodecloud._version import __version__
+from geodecloud.backends.declouder import release_memory
 from geodecloud.compute.progress import progress_bar
 from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.masks.selection import mask_path
@@ -31,7 +32,6 @@ from geodecloud.reference_file import ReferenceFile, open_references
 from geodecloud.restore.circumstances import circumstances
 from geodecloud.restore.composite import Provenance
 from geodecloud.restore.decisions import Decisions, decide
-from geodecloud.restore.declouder import release_memory
 from geodecloud.scene.metadata import VALID, Metadata
 from geodecloud.self_check.check import check_scene
 from geodecloud.self_check.expected import Expected

@@ -17,8 +17,9 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.backends.declouder import ModelHandle
 from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
-from geodecloud.compute.engine import engine, is_elsewhere
+from geodecloud.compute.engine import engine
 from geodecloud.errors import OptionError
 from geodecloud.masks.areas import open_aoi
 from geodecloud.masks.sources import open_clouds, open_data_area
@@ -28,7 +29,6 @@ from geodecloud.raster.reader import absolute
 from geodecloud.restore.chunk import ChunkRestorer, Predictor
 from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
-from geodecloud.restore.declouder import ModelHandle
 from geodecloud.restore.expected_error import Witness, expect_errors
 from geodecloud.restore.first_pass import FirstPass, coarse, look_around
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
@@ -354,9 +354,9 @@ def _network(
         decisions.precision,
         decisions.backend,
         options.batch_size,
-        options.workers,
+        options.workers or decisions.cores,
     )
-    if not is_elsewhere(options.scheduler):
+    if decisions.cores is not None:
         handle.load()  # a device that is not there is known before the first chunk
     floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
     has_gaps = may_have_gaps or decisions.codec.nodata is not None or floating

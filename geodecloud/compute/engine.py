@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import dask
 import dask.array as da
@@ -51,6 +51,29 @@ def is_elsewhere(scheduler: str | None) -> bool:
     from geodecloud.compute.cluster import active_client
 
     return active_client() is not None
+
+
+class Place(NamedTuple):
+    """Where a scene is computed, as far as it is known before the work.
+
+    Attributes
+    ----------
+    workers : threads that compute chunks here
+    cores : of this process; None: other processes compute, see `is_elsewhere`
+    """
+
+    workers: int
+    cores: int | None
+
+
+def find_place(scheduler: str | None, workers: int | None) -> Place:
+    """Where a scene is computed.
+
+    Parameters
+    ----------
+    scheduler, workers : as asked for, see `engine`
+    """
+    return Place(workers or cpu_count(), None if is_elsewhere(scheduler) else threads_here())
 
 
 class Threads:

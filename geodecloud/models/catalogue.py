@@ -109,6 +109,40 @@ def get_card(model: str | Path | Model) -> ModelCard:
     return read_card(find_weights(model))
 
 
+@dataclass(frozen=True)
+class FoundModel:
+    """The model for a scene.
+
+    Attributes
+    ----------
+    model : its name or path, or the loaded model itself
+    card : its card
+    reason : why it is this one
+    finders : cards of models that may find the clouds of a whole scene first, at little cost: its own where it
+        reads a prior; of a shipped model those that do. A model of the user's own is run as it is
+    """
+
+    model: str | Model
+    card: ModelCard
+    reason: str
+    finders: tuple[ModelCard, ...]
+
+
+def find_model(
+    asked: str | Model, descriptions: Sequence[str | None], is_picture: bool = False
+) -> FoundModel:
+    """The model that is asked for; see `choose_model` for "auto", and what may go wrong."""
+    model, reason = asked, "as asked"
+    if model == "auto":
+        choice = choose_model(descriptions, is_picture)
+        model, reason = choice.name, choice.reason
+    card, shipped = get_card(model), shipped_cards()
+    finders = [card] if card.reads_prior else []
+    if not finders and isinstance(model, str) and model in shipped and not card.lifts_veil:
+        finders = [other for other in shipped.values() if other.reads_prior]
+    return FoundModel(model, card, reason, tuple(finders))
+
+
 def choose_model(descriptions: Sequence[str | None], is_picture: bool = False) -> Choice:
     """Choose the shipped model that restores the most of a scene's bands.
 
