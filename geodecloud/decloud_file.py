@@ -24,7 +24,6 @@ from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 from geodecloud.raster.input_files import InputFiles, fingerprint
 from geodecloud.raster.outputs import LAYERS, Outputs, item_path, plan_outputs
 from geodecloud.raster.staging import OutputRaster
-from geodecloud.raster.storage import is_remote, without_query
 from geodecloud.raster.targets import check_target
 from geodecloud.raster.whole_files import write_text
 from geodecloud.raster.writer import write_rasters
@@ -32,6 +31,7 @@ from geodecloud.reference_file import ReferenceFile, open_references
 from geodecloud.restore.circumstances import circumstances
 from geodecloud.restore.composite import Provenance
 from geodecloud.restore.decisions import Decisions, decide
+from geodecloud.scene.address import is_remote, without_query
 from geodecloud.scene.metadata import VALID, Metadata
 from geodecloud.self_check.check import check_scene
 from geodecloud.self_check.expected import Expected

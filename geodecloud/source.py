@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geodecloud.errors import OptionError, SceneError
 from geodecloud.raster.archives import HOW_WITH_ZARR, is_zarr
 from geodecloud.raster.raster_file import RasterFile
-from geodecloud.raster.storage import local_path
+from geodecloud.scene.address import local_path
 from geodecloud.scene.metadata import Metadata
 from geodecloud.sentinel2.documents import ProductFacts
 from geodecloud.sentinel2.files import find_products

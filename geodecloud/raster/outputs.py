@@ -16,8 +16,8 @@ import dask.array as da
 from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.raster.reader import source_files
 from geodecloud.raster.staging import OutputRaster
-from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import make_folder
+from geodecloud.scene.address import is_remote
 from geodecloud.scene.metadata import Metadata
 
 PathLike = str | Path

@@ -20,7 +20,7 @@ from geodecloud.raster.reader import (
     read_sample,
     source_files,
 )
-from geodecloud.raster.storage import without_query
+from geodecloud.scene.address import without_query
 from geodecloud.scene.metadata import Metadata
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
 from geodecloud.raster.gdal import ALLOW_REMOTE, GDAL_ERRORS, gdal_settings, is_shut
 from geodecloud.raster.lazy import LazyWindows
 from geodecloud.raster.side_files import read_side_facts
-from geodecloud.raster.storage import is_remote, local_path
+from geodecloud.scene.address import is_remote, local_path
 from geodecloud.scene.metadata import VALID, Metadata
 from geodecloud.windows.tiler import chunk_px
 

@@ -17,7 +17,6 @@ from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.look import read_look
 from geodecloud.raster.outputs import plan_outputs
 from geodecloud.raster.reader import read_metadata
-from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import check_target
 from geodecloud.raster.whole_files import write_text
 from geodecloud.report.histograms import HEIGHT, WIDTH, draw_histograms
@@ -33,6 +32,7 @@ from geodecloud.report.recorded import Recorded
 from geodecloud.report.shares import count_shares, pixel_km2
 from geodecloud.report.templating import render
 from geodecloud.restore.composite import Provenance
+from geodecloud.scene.address import is_remote
 from geodecloud.scene.grid import Grid
 from geodecloud.source import open_source
 

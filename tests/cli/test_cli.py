@@ -18,7 +18,7 @@ from conftest import textured_dn, write_raster
 
 import geodecloud
 from geodecloud.cli.commands import main
-from geodecloud.raster.storage import without_query
+from geodecloud.scene.address import without_query
 from geodecloud.source import open_source
 
 
