@@ -253,9 +253,8 @@ def _made_from(
             elsewhere[0],
         )
         return None
-    files = [
-        path for path in outputs.inputs.paths if os.path.exists(path)
-    ]  # a model may have a name only
+    # a model may have a name only
+    files = [path for path in outputs.inputs.paths if os.path.exists(path)]
     return fingerprint(files, circumstances(decisions, asked))
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import dask
 import dask.array as da
@@ -46,6 +46,8 @@ def is_elsewhere(scheduler: str | None) -> bool:
     """Whether other processes compute: a cluster asked for, or a client active in this process."""
     if scheduler is not None:
         return scheduler != "threads"
+    # importing distributed costs half a second: without it there is no active client either; and
+    # a task that waits for tasks of its own scheduler would hold the thread they need
     if "distributed" not in sys.modules or _worker() is not None:
         return False
     from geodecloud.compute.cluster import active_client
@@ -53,27 +55,12 @@ def is_elsewhere(scheduler: str | None) -> bool:
     return active_client() is not None
 
 
-class Place(NamedTuple):
-    """Where a scene is computed, as far as it is known before the work.
+def find_place(scheduler: str | None, workers: int | None) -> tuple[int, int | None]:
+    """Where a scene is computed, of what is asked for: threads that compute chunks, and cores that a network may use.
 
-    Attributes
-    ----------
-    workers : threads that compute chunks here
-    cores : of this process; None: other processes compute, see `is_elsewhere`
+    The cores are None where other processes compute: each has its own.
     """
-
-    workers: int
-    cores: int | None
-
-
-def find_place(scheduler: str | None, workers: int | None) -> Place:
-    """Where a scene is computed.
-
-    Parameters
-    ----------
-    scheduler, workers : as asked for, see `engine`
-    """
-    return Place(workers or cpu_count(), None if is_elsewhere(scheduler) else threads_here())
+    return workers or cpu_count(), None if is_elsewhere(scheduler) else threads_here()
 
 
 class Threads:
@@ -165,10 +152,7 @@ def engine(scheduler: str | None, workers: int | None) -> Iterator[Engine]:
     OptionError
         If `scheduler` is neither.
     """
-    # importing distributed costs half a second: without it there is no active client either; and
-    # a task that waits for tasks of its own scheduler would hold the thread they need
-    no_client = "distributed" not in sys.modules or _worker() is not None
-    if scheduler == "threads" or (scheduler is None and no_client):
+    if not is_elsewhere(scheduler):
         yield Threads(workers)
         return
     from geodecloud.compute.cluster import connect

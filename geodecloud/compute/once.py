@@ -9,13 +9,11 @@ class Once:
     """Whether something was said already; true for the first thread that asks."""
 
     def __init__(self) -> None:
-        self._lock, self._said = threading.Lock(), False
+        self._said = threading.Lock()
 
     def first(self) -> bool:
         """True once, and False from then on."""
-        with self._lock:
-            said, self._said = self._said, True
-            return not said
+        return self._said.acquire(blocking=False)
 
     def __reduce__(self) -> tuple[type[Once], tuple[()]]:
         return Once, ()

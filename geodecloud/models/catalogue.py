@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from geodecloud.errors import BandError, WeightsError
 from geodecloud.models.card import ModelCard
@@ -35,8 +35,7 @@ IDENTITY = ModelCard(
 )
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The outcome of the model "auto": a model's name and the reason in words."""
 
     name: str
@@ -134,8 +133,7 @@ def find_model(
     """The model that is asked for; see `choose_model` for "auto", and what may go wrong."""
     model, reason = asked, "as asked"
     if model == "auto":
-        choice = choose_model(descriptions, is_picture)
-        model, reason = choice.name, choice.reason
+        model, reason = choose_model(descriptions, is_picture)
     card, shipped = get_card(model), shipped_cards()
     finders = [card] if card.reads_prior else []
     if not finders and isinstance(model, str) and model in shipped and not card.lifts_veil:

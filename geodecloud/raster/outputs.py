@@ -56,15 +56,10 @@ class Outputs:
         return [path for path in (self.item, self.quicklook) if path is not None]
 
     @property
-    def rasters(self) -> list[PathLike]:
-        """The image, or its bands, and the layers."""
-        images: Sequence[PathLike] = [self.dst] if self.bands is None else self.bands
-        return [*images, *self.layers.values()]
-
-    @property
     def paths(self) -> list[PathLike]:
         """All files that will be written."""
-        return [*self.rasters, *self.beside]
+        images: Sequence[PathLike] = [self.dst] if self.bands is None else self.bands
+        return [*images, *self.layers.values(), *self.beside]
 
 
 def plan_outputs(

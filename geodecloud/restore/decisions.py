@@ -163,13 +163,13 @@ def decide(
     first_pass = _choose_first_pass(found, slots, mask)
     if pixels is not None:
         check_sample(pixels, metadata, codec, gaps, channels)
-    place = find_place(options.scheduler, options.workers)
+    workers, cores = find_place(options.scheduler, options.workers)
     asked = options.device, options.precision, options.backend
     runner = choose_runner(card, found.model, *asked)
-    room = _fit_memory(metadata, options, runner, place.workers, halo_px + MASK_REACH_PX)
+    room = _fit_memory(metadata, options, runner, workers, halo_px + MASK_REACH_PX)
     device, precision, backend = runner.device, runner.precision, runner.backend
     window_px: int | None = room.window_px
-    if place.cores is None:
+    if cores is None:
         device, precision, backend = asked
         if options.window == "auto" and window_px == runner.window_px:
             window_px = None
@@ -195,7 +195,7 @@ def decide(
         if runner.cost.shared and not own_chunks
         else None,
         workers=room.workers,
-        cores=place.cores,
+        cores=cores,
         checked=sample is not None or card.kind == "identity",
     )
 
