@@ -10,10 +10,10 @@ from __future__ import annotations
 import click
 
 from geodecloud.backends import open_backend
+from geodecloud.backends.declouder import Declouder
 from geodecloud.bench.measure import scene_rate
 from geodecloud.compute.engine import threads_here
 from geodecloud.models.catalogue import get_card
-from geodecloud.restore.declouder import Declouder
 
 
 @click.command()

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from geodecloud._version import __version__
-from geodecloud.compute.progress import progress_bar
-from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.backends.declouder import release_memory
+from geodecloud.errors import OptionError
 from geodecloud.masks.selection import mask_path
 from geodecloud.options import FileOptions
 from geodecloud.pipeline import Declouded, decloud
-from geodecloud.raster.finished import Counter
-from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
-from geodecloud.raster.input_files import InputFiles, fingerprint
-from geodecloud.raster.outputs import LAYERS, Outputs, item_path, plan_outputs
-from geodecloud.raster.staging import OutputRaster
-from geodecloud.raster.storage import is_remote, without_query
-from geodecloud.raster.targets import check_target
+from geodecloud.raster.gdal import gdal_settings
+from geodecloud.raster.input_files import fingerprint
+from geodecloud.raster.outputs import LAYERS, Outputs, plan_outputs
+from geodecloud.raster.publishing import Progress, Published, publish
 from geodecloud.raster.whole_files import write_text
-from geodecloud.raster.writer import write_rasters
 from geodecloud.reference_file import ReferenceFile, open_references
 from geodecloud.restore.circumstances import circumstances
 from geodecloud.restore.composite import Provenance
 from geodecloud.restore.decisions import Decisions, decide
-from geodecloud.restore.declouder import release_memory
+from geodecloud.scene.address import is_remote, without_query
 from geodecloud.scene.metadata import VALID, Metadata
 from geodecloud.self_check.check import check_scene
 from geodecloud.self_check.expected import Expected
@@ -44,8 +41,6 @@ log = logging.getLogger(__name__)
 
 #: Scenes that are gone on with after a kill where nobody says otherwise, px; smaller ones take a minute or two.
 _LONG_PX = 20_000_000
-
-Progress = bool | Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -135,12 +130,11 @@ def decloud_file(
     src, dst, progress, quicklook : see `decloud_scene`
     as_known : leave out the confidence, with a warning, where nothing tells it
     """
+    named = [mask_path(asked.mask), asked.aoi, asked.model_path]
     with gdal_settings():
         source = open_source(src, asked.resolution, asked.s2_offset)
         references = open_references(source, asked) if asked.references else []
-        paths = _input_paths(source, references, asked)
-        inputs = InputFiles(paths)
-        outputs = _plan_outputs(source, references, dst, layers, asked, paths, quicklook)
+        outputs = _plan_outputs(source, references, named, dst, layers, asked, quicklook)
         decisions = decide(source.metadata, source.sample(), asked)
         if "confidence" in outputs.layers and not (references or decisions.card.expected_error):
             outputs = _without_confidence(outputs, decisions, as_known)
@@ -153,65 +147,39 @@ def decloud_file(
             expected = check_scene(*about) if asked.self_check else None
             metadata = _tagged(source, references, decisions, asked, expected)
             result = decloud(*about)
-            made_from = _made_from(source, paths, outputs.paths, decisions, asked)
-            writing = (metadata, outputs, result, asked, progress, expected, made_from)
-            files, counts = _write(source, references, inputs, *writing)
+            written = _write(source, metadata, outputs, result, asked, progress)
+        report = _report(source, references, outputs, decisions, written, expected)
+        if outputs.item is not None:
+            _write_item(outputs.item, source, written, decisions, asked, report)
         if outputs.quicklook is not None:
             _write_quicklook(outputs.quicklook, source, dst)
-        return _report(source, references, outputs, decisions, files, counts, expected)
-
-
-def _input_paths(
-    source: Source, references: Sequence[ReferenceFile], asked: FileOptions
-) -> list[str | Path]:
-    """All files that are read."""
-    own = [mask_path(asked.mask), asked.aoi, asked.model_path]
-    others = [file for reference in references for file in reference.source.files]
-    return [*source.files, *others, *(path for path in own if path is not None)]
-
-
-def _made_from(
-    source: Source,
-    paths: Sequence[str | Path],
-    outputs: Sequence[str | Path],
-    decisions: Decisions,
-    asked: FileOptions,
-) -> str | None:
-    """Fingerprint of all that pixels depend on; None: a run that is killed is not to be gone on with."""
-    height, width = source.metadata.grid.shape_yx
-    if not (height * width > _LONG_PX if asked.resume is None else asked.resume):
-        return None
-    elsewhere = [str(path) for path in (*paths, *outputs) if is_remote(path)]
-    if elsewhere:
-        level = logging.INFO if asked.resume else logging.DEBUG
-        log.log(
-            level,
-            "after a kill this begins anew: only local files tell what became of them, "
-            "and %s is elsewhere",
-            elsewhere[0],
-        )
-        return None
-    files = [path for path in paths if os.path.exists(path)]  # a model may have a name only
-    return fingerprint(files, circumstances(decisions, asked))
+        return report
 
 
 def _plan_outputs(
     source: Source,
     references: Sequence[ReferenceFile],
+    named: Sequence[str | Path | None],
     dst: str | Path,
     layers: Mapping[str, str | Path | None],
     asked: FileOptions,
-    inputs: Sequence[str | Path],
     quicklook: str | Path | None,
 ) -> Outputs:
-    """Where everything goes; nothing that is read, or written, is written over."""
+    """Where everything goes; nothing that is read, or written, is written over.
+
+    Parameters
+    ----------
+    named : files that options name
+    """
     if layers.get("source_date") is not None and not references:
         raise OptionError(
             "source_date is about pixels that other dates filled; give references, too"
         )
+    others = [file for reference in references for file in reference.source.files]
+    inputs = [*source.files, *others, *(path for path in named if path is not None)]
     is_dated = source.facts is not None and source.facts.time is not None
-    item = item_path(source.path, is_dated, dst, asked.layout, asked.stac)
-    return plan_outputs(dst, asked.layout, source.band_names, layers, item, inputs, quicklook)
+    about = source.band_names, layers, inputs, quicklook, is_dated
+    return plan_outputs(source.path, dst, asked, *about)
 
 
 def _without_confidence(outputs: Outputs, decisions: Decisions, as_known: bool) -> Outputs:
@@ -243,89 +211,69 @@ def _log_decisions(source: Source, decisions: Decisions) -> None:
 
 def _write(
     source: Source,
-    references: Sequence[ReferenceFile],
-    inputs: InputFiles,
     metadata: Metadata,
     outputs: Outputs,
     result: Declouded,
     asked: FileOptions,
     progress: Progress,
-    expected: Expected | None,
-    made_from: str | None,
-) -> tuple[tuple[str, ...], Counts]:
-    """Compute and write all files in one pass; their paths, and what the pixels are."""
+) -> Published:
+    """Compute and write all rasters in one pass."""
     found = {name: getattr(result, name) for name in LAYERS}
     layers = {name: layer.data for name, layer in found.items() if layer is not None}
     mask = source.file_mask(result.decisions.chunk_px)
     if asked.layout == "bands" and metadata.has_alpha:  # no band file has an alpha band
         mask = result.image.coords[VALID].data
-    rasters = outputs.rasters(result.image.data, layers, metadata, mask)
-    counts = Counts()
-    also = [(layers["provenance"], counts.codes)]
-    if "source_date" in layers:
-        also.append((layers["source_date"], counts.days))
+    return publish(
+        outputs,
+        result.image.data,
+        layers,
+        metadata,
+        mask,
+        asked,
+        progress=progress,
+        computed=release_memory,
+        made_from=_made_from(source, outputs, result.decisions, asked),
+    )
 
-    def computed() -> None:
-        inputs.check_unchanged()
-        release_memory()
 
-    with outputs.folder(), ExitStack() as stack:
-        for path in outputs.beside:
-            check_target(path, asked.overwrite)
-        if progress is True:
-            height, width = metadata.grid.shape_yx
-            progress = stack.enter_context(progress_bar(height * width))
-        try:
-            write_rasters(
-                rasters,
-                asked.file_format,
-                asked.scheduler,
-                asked.workers,
-                overwrite=asked.overwrite,
-                progress=progress or None,
-                also=also,
-                computed=computed,
-                made_from=made_from,
-            )
-        except SceneIOError:
-            inputs.check_unchanged()  # says more than what GDAL makes of it
-            raise
-        except GDAL_ERRORS as error:
-            inputs.check_unchanged()
-            detail = error.__cause__ or error
-            raise SceneIOError(
-                f"{source.path} cannot be read, it may be cut off or damaged: {detail}"
-            ) from error
-        except MemoryError as error:
-            raise MemoryError(
-                f"not enough memory for {source.path}: {error or 'no more is said'}. Give "
-                "max_memory='4GB', or what there is, or a smaller window, such as window=256"
-            ) from error
-        if outputs.item is not None:
-            about = (rasters, result.decisions, counts.pixels, asked, expected)
-            _write_item(outputs.item, source, references, *about)
-    written = [raster.path for raster in rasters] + outputs.beside
-    return tuple(str(path) for path in written), counts
+def _made_from(
+    source: Source, outputs: Outputs, decisions: Decisions, asked: FileOptions
+) -> str | None:
+    """Fingerprint of all that pixels depend on; None: a run that is killed is not to be gone on with."""
+    height, width = source.metadata.grid.shape_yx
+    if not (height * width > _LONG_PX if asked.resume is None else asked.resume):
+        return None
+    elsewhere = [path for path in (*outputs.inputs.paths, *outputs.paths) if is_remote(path)]
+    if elsewhere:
+        level = logging.INFO if asked.resume else logging.DEBUG
+        log.log(
+            level,
+            "after a kill this begins anew: only local files tell what became of them, "
+            "and %s is elsewhere",
+            elsewhere[0],
+        )
+        return None
+    # a model may have a name only
+    files = [path for path in outputs.inputs.paths if os.path.exists(path)]
+    return fingerprint(files, circumstances(decisions, asked))
 
 
 def _write_item(
     item: Path,
     source: Source,
-    references: Sequence[ReferenceFile],
-    rasters: list[OutputRaster],
+    written: Published,
     decisions: Decisions,
-    pixels: dict[str, int],
     asked: FileOptions,
-    expected: Expected | None,
+    report: Report,
 ) -> None:
     from geodecloud.report.stac import describe_item  # pystac takes a while, and few need it
 
     assert source.facts is not None
     lineage = f"clouds removed with {decisions.card.name}; {decisions.codec.reason}"
-    about = (source.path, source.facts, source.metadata, rasters, pixels, lineage)
-    others = [reference.source.path for reference in references]
+    about = (source.path, source.facts, source.metadata, written.rasters, report.pixels, lineage)
+    expected = report.self_check
     told = None if expected is None else expected.as_dict()
-    is_cog = asked.file_format.name == "cog"
+    is_cog, others = asked.file_format.name == "cog", list(report.references)
     write_text(item, describe_item(item, *about, is_cog=is_cog, references=others, self_check=told))
 
 
@@ -335,25 +283,6 @@ def _write_quicklook(png: Path, source: Source, dst: str | Path) -> None:
     from geodecloud.report.pictures import write_before_after
 
     write_before_after(ScenePair.of(source, dst), png)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What the pixels of a result are.
-
-    Attributes
-    ----------
-    codes : provenance codes
-    days : days since 1970-01-01 of the dates that filled pixels come from; 0: none
-    """
-
-    codes: Counter = field(default_factory=Counter)
-    days: Counter = field(default_factory=Counter)
-
-    @property
-    def pixels(self) -> dict[str, int]:
-        """Number of pixels by the name of their provenance code."""
-        return {code.name.lower(): self.codes.found[code] for code in Provenance}
 
 
 def _tagged(
@@ -388,16 +317,15 @@ def _report(
     references: Sequence[ReferenceFile],
     outputs: Outputs,
     decisions: Decisions,
-    files: tuple[str, ...],
-    counts: Counts,
+    written: Published,
     expected: Expected | None,
 ) -> Report:
     layers = {name: str(path) for name, path in outputs.layers.items()}
     epoch = datetime.date(1970, 1, 1)
+    codes = written.counts["provenance"]
+    days = written.counts.get("source_date", collections.Counter())
     filled = {
-        reference.source.path: counts.days.found[(reference.date - epoch).days]
-        if reference.date
-        else 0
+        reference.source.path: days[(reference.date - epoch).days] if reference.date else 0
         for reference in references
     }
     return Report(
@@ -408,8 +336,8 @@ def _report(
         why=decisions.why,
         radiometry=decisions.codec.reason,
         grid=str(source.metadata.grid),
-        pixels=counts.pixels,
-        files=files,
+        pixels={code.name.lower(): codes[code] for code in Provenance},
+        files=written.files,
         source_date=layers.get("source_date"),
         confidence=layers.get("confidence"),
         references=filled,

@@ -17,29 +17,17 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
-from geodecloud.compute.engine import engine, is_elsewhere
+from geodecloud.compute.engine import engine
 from geodecloud.errors import OptionError
-from geodecloud.masks.areas import open_aoi
-from geodecloud.masks.sources import open_clouds, open_data_area
-from geodecloud.models.catalogue import get_card
+from geodecloud.masks.sources import open_masks
 from geodecloud.options import Options
-from geodecloud.raster.reader import absolute
-from geodecloud.restore.chunk import ChunkRestorer, Predictor
-from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions, decide
-from geodecloud.restore.declouder import ModelHandle
-from geodecloud.restore.expected_error import Witness, expect_errors
-from geodecloud.restore.first_pass import FirstPass, coarse, look_around
-from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
+from geodecloud.restore.graph import restore_scene
 from geodecloud.restore.other_dates import Reference, date_of
 from geodecloud.restore.references import Candidate, pick_references
-from geodecloud.restore.second_pass import fill_from_dates
-from geodecloud.restore.veil_lifter import VeilLifter
 from geodecloud.scene.cube import Cube, Scene, SceneT
-from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.metadata import Metadata
-from geodecloud.windows.tiler import Window, chunk_px
+from geodecloud.windows.tiler import chunk_px
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -191,30 +179,11 @@ def decloud(
     metadata = metadata or cube.metadata
     decisions = decisions or decide_array(cube, options, metadata)
     pixels = data if lazy else _in_chunks(data, metadata)
-    valid = open_data_area(cube)
     scale, offset = decisions.formula
     asked = replace(options, scale=scale, offset=offset)
-    clouds = open_clouds(cube, (pixels, cube.index), metadata, asked)
-    allowed = options.aoi and open_aoi(options.aoi, metadata.grid, pixels.chunks[-2:])
-    restorer = _chunk_restorer(pixels, valid, metadata, decisions, options)
-    arrays = [(pixels, cube.index), valid, clouds, None if allowed is None else (allowed, "yx")]
-    first_pass = _first_pass(restorer, metadata, decisions, options)
-    arrays.append(None if first_pass is None else look_around(first_pass, arrays))
-    layout = decisions.layout
-    chunks_yx = None if layout is None else (layout.rows, layout.cols)
-    if references:
-        results = fill_from_dates(
-            references, restorer, arrays, metadata, decisions, chunks_yx, options
-        )
-    else:
-        outputs = [(metadata.count, pixels.dtype), (None, np.float32), (None, np.uint8)]
-        results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, outputs, chunks_yx)
-    image, *planes = results
-    layers = dict(zip(("cloud_map", "provenance", "source_date"), planes, strict=False))
-    if isinstance(restorer.predictor, NetworkPredictor):
-        witness = Witness(decisions.codec, decisions.channels, restorer.opaque_threshold)
-        error = expect_errors(decisions.card, witness, results, arrays[4])
-        layers |= {} if error is None else {"confidence": error}
+    masks = open_masks(cube, (pixels, cube.index), metadata, asked)
+    restored = restore_scene((pixels, cube.index), masks, metadata, decisions, options, references)
+    image, layers = restored.image, restored.layers
     if not lazy:
         # what is in memory here is computed here, unless a cluster is asked for by name
         with engine(options.scheduler or "threads", options.workers) as computer:
@@ -227,7 +196,7 @@ def decloud(
         scene=scene,
         options=options,
         references=references,
-        ground=arrays[4][0] if lazy and arrays[4] is not None else None,
+        ground=restored.around[0] if lazy and restored.around is not None else None,
     )
 
 
@@ -285,95 +254,6 @@ def _decloud_series(scene: Scene, options: Options) -> Declouded:
     image = cube.image(stack([part.image.data for part in parts]))
     own = parts[0].decisions
     return Declouded(image, **planes, decisions=own, scene=scene, options=options)
-
-
-def _chunk_restorer(
-    pixels: da.Array,
-    valid: Indexed | None,
-    metadata: Metadata,
-    decisions: Decisions,
-    options: Options,
-) -> ChunkRestorer:
-    """Hand every decision to the function that each chunk runs."""
-    predictor: Predictor = _network(metadata, decisions, options, may_have_gaps=valid is not None)
-    if decisions.card.lifts_veil and metadata.dtypes[0] == "uint8":
-        veil = look_for_veil(pixels, valid, decisions, options)
-        predictor = predictor if veil is None else VeilLifter(veil, decisions.codec.tone)
-    height, width = metadata.grid.shape_yx
-    return ChunkRestorer(
-        predictor=predictor,
-        codec=decisions.codec,
-        gaps=decisions.gaps,
-        channels=decisions.channels,
-        alpha=metadata.alpha,
-        mask=decisions.mask_kind,
-        strict=options.strict,
-        extent=Window(0, 0, width, height),
-        check=not decisions.checked,
-    )
-
-
-def _first_pass(
-    restorer: ChunkRestorer, metadata: Metadata, decisions: Decisions, options: Options
-) -> FirstPass | None:
-    """What finds the clear parts of the whole scene before its chunks; None: nothing does."""
-    own, name = restorer.predictor, decisions.first_pass
-    if name is None or not isinstance(own, NetworkPredictor):
-        return None
-    if name == "mask":
-        return FirstPass(restorer, None)
-    in_coarse_pixels = {"extent": coarse(restorer.extent), "ends": ((), ())}
-    if name == decisions.card.name:
-        picks = tuple(range(len(decisions.channels)))
-        return FirstPass(restorer, replace(own, **in_coarse_pixels), picks)  # type: ignore[arg-type]
-    card = get_card(name)
-    slots = [decisions.card.channel_names[slot] for slot in decisions.slots]
-    picks = tuple(slots.index(band) for band in card.channel_names)
-    other = replace(
-        decisions,
-        card=card,
-        model=name,
-        slots=tuple(range(len(picks))),
-        window_px=None,
-        halo_px=card.halo_px or 0,
-        align_px=card.align_px,
-        layout=None,
-    )
-    finder = _network(metadata, other, options, may_have_gaps=own.fill_px > 0)
-    return FirstPass(restorer, replace(finder, **in_coarse_pixels), picks)  # type: ignore[arg-type]
-
-
-def _network(
-    metadata: Metadata, decisions: Decisions, options: Options, may_have_gaps: bool
-) -> NetworkPredictor:
-    model = decisions.model
-    handle = ModelHandle(
-        decisions.card,
-        absolute(model) if isinstance(model, str) and model.endswith(".safetensors") else model,
-        decisions.device,
-        decisions.precision,
-        decisions.backend,
-        options.batch_size,
-        options.workers,
-    )
-    if not is_elsewhere(options.scheduler):
-        handle.load()  # a device that is not there is known before the first chunk
-    floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
-    has_gaps = may_have_gaps or decisions.codec.nodata is not None or floating
-    has_gaps |= decisions.gaps != Gaps()
-    layout = decisions.layout
-    return NetworkPredictor(
-        model=handle,
-        slots=decisions.slots,
-        window_px=decisions.window_px,
-        reach_px=decisions.halo_px,
-        # the card's reach, not the halo asked for: the result must not depend on the halo
-        fill_px=min(decisions.card.halo_px or 0, MOST_FILL_PX) if has_gaps else 0,
-        extent=Window(0, 0, *metadata.grid.shape_yx[::-1]),
-        align_px=decisions.align_px,
-        # under a mask few windows are whole, and strips along the edge are not worth their graphs
-        ends=((), ()) if layout is None or decisions.mask_kind == "given" else layout.ends,
-    )
 
 
 def _in_chunks(data: NDArray[Any], metadata: Metadata) -> da.Array:

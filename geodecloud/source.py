@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geodecloud.errors import OptionError, SceneError
 from geodecloud.raster.archives import HOW_WITH_ZARR, is_zarr
 from geodecloud.raster.raster_file import RasterFile
-from geodecloud.raster.storage import local_path
+from geodecloud.scene.address import local_path
 from geodecloud.scene.metadata import Metadata
 from geodecloud.sentinel2.documents import ProductFacts
 from geodecloud.sentinel2.files import find_products
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """What the pipeline asks of a scene's origin. Nothing is read before it is asked for."""
+    """What the pipeline asks of a scene's origin. No pixel is read before it is asked for."""
 
     @property
     def path(self) -> str:
@@ -92,8 +92,6 @@ def open_source(
         If an option is for products and this is none.
     """
     path = local_path(path)
-    if is_zarr(path):
-        raise SceneError(f"{path} is a Zarr store; {HOW_WITH_ZARR}")
     products = find_products(path) if "://" not in path else []
     if len(products) > 1:
         inside = "\n".join(f"  {product.path}" for product in products)
@@ -101,6 +99,8 @@ def open_source(
     if products:
         return Sentinel2Product(products[0], resolution, s2_offset)
     if os.path.isdir(path):
+        if is_zarr(path):
+            raise SceneError(f"{path} is a Zarr store; {HOW_WITH_ZARR}")
         raise SceneError(
             f"{path} is a folder without bands of a Sentinel-2 product (B02.jp2 and the like). For "
             f'a folder of scenes: geodecloud.decloud_folder("{path}", "DIR")'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,14 @@ def test_a_walk_counted_by_hand(flow: ModuleType) -> None:
     assert walk.numbers() == expected
     assert walk.rooms == ["cli", "story", "raster", "models"]
     assert [stop.call.function for stop in walk.returns] == ["write", "release"]
+
+
+def test_the_walk_stays_short() -> None:
+    """By the numbers on the page, which the test below holds against the code."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    said = re.search(r"(\d+) stops, (\d+) rooms, \d+ climbs, (\d+) returns", page)
+    assert said is not None
+    assert all(int(n) <= most for n, most in zip(said.groups(), (40, 16, 12), strict=True))
 
 
 def test_the_picture_shows_the_code() -> None:

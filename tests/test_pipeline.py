@@ -647,7 +647,7 @@ def test_only_the_surroundings_of_the_mask_are_computed(
     toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cloud in a corner costs its own pixels and the halo, not the windows it touches."""
-    from geodecloud.restore.declouder import Declouder
+    from geodecloud.backends.declouder import Declouder
 
     dn, computed = textured_dn(4, 300, 320), []
     predict = Declouder.predict

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -63,24 +64,6 @@ def window_cost(
         side = _BLOCK_WINDOWS[backend]
         cost = WindowCost(_BLOCK_BYTES + _BAND_BYTES * len(card.channels), cost.shared)
     return (side if device == "cpu" else ACCELERATOR_PX), cost
-
-
-def choose_device_name(backend: str, device: str, precision: str) -> tuple[str, str]:
-    """Device and precision in which a backend runs here, by name; "auto" is decided.
-
-    torch is imported only where a driver of an accelerator is installed.
-    """
-    if backend != "torch":
-        return "cpu", "fp32" if precision == "auto" else precision
-    if device == "auto":
-        device = "cpu"
-        if has_accelerator():
-            import torch
-
-            device = "cuda" if torch.cuda.is_available() else "mps"
-    if precision == "auto":
-        precision = "fp16" if device.startswith("cuda") else "fp32"
-    return device, precision
 
 
 class Margins(NamedTuple):
@@ -146,6 +129,44 @@ class IdentityBackend:
 
     def release(self) -> None:
         """Nothing is kept."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What runs a model here; nothing is "auto".
+
+    Attributes
+    ----------
+    backend, device, precision : by name
+    window_px, cost : side of the windows it likes, and what they cost
+    """
+
+    backend: str
+    device: str
+    precision: str
+    window_px: int
+    cost: WindowCost
+
+
+def choose_runner(
+    card: ModelCard, model: str | Model, device: str, precision: str, backend: str
+) -> Runner:
+    """Backend, device and precision that run a model here, of what is asked for; see `choose_backend`.
+
+    torch is imported only where a driver of an accelerator is installed.
+    """
+    chosen = choose_backend(card, device, precision, backend, model)
+    if chosen != "torch":
+        device = "cpu"
+    elif device == "auto":
+        device = "cpu"
+        if has_accelerator():
+            import torch
+
+            device = "cuda" if torch.cuda.is_available() else "mps"
+    if precision == "auto":
+        precision = "fp16" if device.startswith("cuda") else "fp32"
+    return Runner(chosen, device, precision, *window_cost(chosen, precision, device, card))
 
 
 def choose_backend(

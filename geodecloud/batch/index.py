@@ -16,13 +16,13 @@ from geodecloud.errors import GeodecloudError, OptionError, SceneIOError
 from geodecloud.pictures.embed import jpeg_uri
 from geodecloud.pictures.kinds import MEANINGS, PROVENANCE_RGB, css_colour, name_of
 from geodecloud.raster.gdal import gdal_settings
-from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import check_target
 from geodecloud.raster.whole_files import write_text
 from geodecloud.report.page import open_result
 from geodecloud.report.pictures import draw_small
 from geodecloud.report.templating import render
 from geodecloud.restore.composite import Provenance
+from geodecloud.scene.address import is_remote
 
 #: Longest side of a picture in the table, px, and the most it takes as a file.
 _THUMB_PX, _THUMB_BYTES = 112, 12_000

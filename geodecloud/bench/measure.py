@@ -22,6 +22,7 @@ from dask.array.core import normalize_chunks
 
 from geodecloud.backends import Array, Margins, choose_backend, open_backend, window_cost
 from geodecloud.backends.accelerators import has_accelerator
+from geodecloud.backends.declouder import Declouder
 from geodecloud.bench.machine import cpu_precisions, joules, machine, peak_gflops
 from geodecloud.bench.scene import clear_scene
 from geodecloud.compute.engine import threads_here
@@ -30,7 +31,6 @@ from geodecloud.models.architecture import architecture_of
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import get_card, shipped_cards
 from geodecloud.restore.composite import MASK_REACH_PX
-from geodecloud.restore.declouder import Declouder
 from geodecloud.restore.network import margins_of
 from geodecloud.windows.tiler import (
     ChunkLayout,

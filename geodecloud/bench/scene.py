@@ -101,11 +101,11 @@ def clear_scene(card: ModelCard, model: str, size: int, **options: Any) -> dict[
 
 
 def _clear(scene: Path, out: Path, model: str, options: dict[str, Any]) -> dict[str, float]:
+    from geodecloud.backends.declouder import Declouder
     from geodecloud.decloud_file import decloud_scene
     from geodecloud.raster.raw import RasterTarget
     from geodecloud.raster.reader import _Pixels
     from geodecloud.raster.staging import Staging
-    from geodecloud.restore.declouder import Declouder
 
     warnings.simplefilter("ignore")
     watch = Stopwatch()

@@ -1,7 +1,7 @@
 """A Dask cluster as the engine: blocks are computed by its workers, files written by the client.
 
 Workers need this package, the same version, and the same paths to the scenes. Each loads the
-model once (`geodecloud.restore.declouder`); only its name travels.
+model once (`geodecloud.backends.declouder`); only its name travels.
 """
 
 from __future__ import annotations

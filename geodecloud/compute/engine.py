@@ -46,11 +46,21 @@ def is_elsewhere(scheduler: str | None) -> bool:
     """Whether other processes compute: a cluster asked for, or a client active in this process."""
     if scheduler is not None:
         return scheduler != "threads"
+    # importing distributed costs half a second: without it there is no active client either; and
+    # a task that waits for tasks of its own scheduler would hold the thread they need
     if "distributed" not in sys.modules or _worker() is not None:
         return False
     from geodecloud.compute.cluster import active_client
 
     return active_client() is not None
+
+
+def find_place(scheduler: str | None, workers: int | None) -> tuple[int, int | None]:
+    """Where a scene is computed, of what is asked for: threads that compute chunks, and cores that a network may use.
+
+    The cores are None where other processes compute: each has its own.
+    """
+    return workers or cpu_count(), None if is_elsewhere(scheduler) else threads_here()
 
 
 class Threads:
@@ -142,10 +152,7 @@ def engine(scheduler: str | None, workers: int | None) -> Iterator[Engine]:
     OptionError
         If `scheduler` is neither.
     """
-    # importing distributed costs half a second: without it there is no active client either; and
-    # a task that waits for tasks of its own scheduler would hold the thread they need
-    no_client = "distributed" not in sys.modules or _worker() is not None
-    if scheduler == "threads" or (scheduler is None and no_client):
+    if not is_elsewhere(scheduler):
         yield Threads(workers)
         return
     from geodecloud.compute.cluster import connect

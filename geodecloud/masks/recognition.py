@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geodecloud.errors import OptionError, SceneError
 from geodecloud.masks.classes import KINDS, Meaning, classify
 from geodecloud.masks.selection import Condition, Selection
-from geodecloud.raster.storage import without_query
+from geodecloud.scene.address import without_query
 
 #: Bands of Planet's UDM2 in the file's order, and other names of them.
 UDM2_BANDS = (

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from geodecloud.errors import OptionError
 from geodecloud.options import MASK_WORDS
 from geodecloud.raster.reader import absolute
-from geodecloud.raster.storage import is_remote
+from geodecloud.scene.address import is_remote
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 #: No slash in the band: what follows the colon of ``https://`` is no condition.

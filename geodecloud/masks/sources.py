@@ -10,7 +10,7 @@ import functools
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.errors import BandError, OptionError
+from geodecloud.masks.areas import open_aoi
 from geodecloud.masks.classes import CLOUD as CLOUD
 from geodecloud.masks.classes import HIDING as HIDING
 from geodecloud.masks.classes import classify, clouds_of
@@ -35,6 +36,30 @@ _SCL_NODATA = 0
 _S2CLOUDLESS_BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
 #: Radii in m of its mean and of the margin around it, as its authors advise for 10 m.
 _S2CLOUDLESS_MEAN_M, _S2CLOUDLESS_MARGIN_M = 220, 110
+
+
+class Masks(NamedTuple):
+    """What is known of a scene's pixels before a network sees them, lazily; None: nothing is.
+
+    Attributes
+    ----------
+    valid : bool, where the scene has data by its mask and its classification
+    clouds : uint8, 0, `CLOUD` or `HIDING`
+    allowed : bool, pixels in the area of interest, which may change
+    """
+
+    valid: Indexed | None
+    clouds: Indexed | None
+    allowed: Indexed | None
+
+
+def open_masks(cube: Cube, pixels: Indexed, metadata: Metadata, options: Options) -> Masks:
+    """All that is known of a scene's pixels before a network sees them; see `open_clouds`."""
+    valid = open_data_area(cube)
+    clouds = open_clouds(cube, pixels, metadata, options)
+    if options.aoi is None:
+        return Masks(valid, clouds, None)
+    return Masks(valid, clouds, (open_aoi(options.aoi, metadata.grid, pixels[0].chunks[-2:]), "yx"))
 
 
 def open_clouds(

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from geodecloud.errors import BandError, WeightsError
 from geodecloud.models.card import ModelCard
@@ -35,8 +35,7 @@ IDENTITY = ModelCard(
 )
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The outcome of the model "auto": a model's name and the reason in words."""
 
     name: str
@@ -107,6 +106,39 @@ def get_card(model: str | Path | Model) -> ModelCard:
     if str(model) == IDENTITY.name:
         return IDENTITY
     return read_card(find_weights(model))
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """The model for a scene.
+
+    Attributes
+    ----------
+    model : its name or path, or the loaded model itself
+    card : its card
+    reason : why it is this one
+    finders : cards of models that may find the clouds of a whole scene first, at little cost: its own where it
+        reads a prior; of a shipped model those that do. A model of the user's own is run as it is
+    """
+
+    model: str | Model
+    card: ModelCard
+    reason: str
+    finders: tuple[ModelCard, ...]
+
+
+def find_model(
+    asked: str | Model, descriptions: Sequence[str | None], is_picture: bool = False
+) -> FoundModel:
+    """The model that is asked for; see `choose_model` for "auto", and what may go wrong."""
+    model, reason = asked, "as asked"
+    if model == "auto":
+        model, reason = choose_model(descriptions, is_picture)
+    card, shipped = get_card(model), shipped_cards()
+    finders = [card] if card.reads_prior else []
+    if not finders and isinstance(model, str) and model in shipped and not card.lifts_veil:
+        finders = [other for other in shipped.values() if other.reads_prior]
+    return FoundModel(model, card, reason, tuple(finders))
 
 
 def choose_model(descriptions: Sequence[str | None], is_picture: bool = False) -> Choice:

@@ -23,8 +23,9 @@ class InputFiles:
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
+        self.paths = [str(path) for path in paths]
         # GDAL and QGIS put statistics into side files, which are read once and at the beginning
-        own = (path for path in map(str, paths) if not path.endswith(".aux.xml"))
+        own = (path for path in self.paths if not path.endswith(".aux.xml"))
         self._looks = {path: look for path in own if (look := _look(path))}
 
     def check_unchanged(self) -> None:

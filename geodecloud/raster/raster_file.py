@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,10 @@ from geodecloud.raster.reader import (
     open_array,
     open_file_mask,
     open_raster,
-    read_metadata,
+    read_metadata_and_files,
     read_sample,
-    source_files,
 )
-from geodecloud.raster.storage import without_query
+from geodecloud.scene.address import without_query
 from geodecloud.scene.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -34,47 +32,45 @@ _DAY = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d
 
 @dataclass(frozen=True)
 class RasterFile:
-    """A raster that GDAL opens by its name.
+    """A raster that GDAL opens by its name, as it was when it was looked at.
 
     Attributes
     ----------
     path : what GDAL opens
-    archive : the file on disk that it lies in, ``scene.zip``; None: it lies in none
+    name : the file's name
+    files : the files on disk that are read: itself or the archive it lies in, and for a VRT those it is made of
+    metadata : everything the file says besides its pixels
+    band_names : for files of single bands: the file's name with those of its bands, or their numbers
+    facts : a raster file has no documents
     """
 
     path: str
-    archive: str | None = None
+    name: str
+    files: list[str]
+    metadata: Metadata
+    band_names: list[str]
+    facts: None = None
 
     @classmethod
     def at(cls, path: str) -> RasterFile:
-        """The raster at a path, also the only one of an archive."""
+        """The raster at a path, also the only one of an archive.
+
+        Raises
+        ------
+        SceneIOError, SceneError
+            If it cannot be opened, or is nothing that can be worked with.
+        """
         inside = raster_path(path)
-        return cls(inside, path) if is_archive(path) else cls(inside)
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        name = Path(without_query(self.path)).name
-        return name[:-3] if self.path.startswith("/vsigzip/") else name  # scene.tif.gz
-
-    @property
-    def files(self) -> list[str]:
-        """The file, and for a VRT those it is made of."""
-        return source_files(self.path) if self.archive is None else [self.archive]
+        metadata, files = read_metadata_and_files(inside)
+        name = name_of(inside)
+        bands = enumerate(metadata.descriptions, start=1)
+        band_names = [f"{Path(name).stem}_{band or number}" for number, band in bands]
+        return cls(inside, name, [path] if is_archive(path) else files, metadata, band_names)
 
     @property
     def band_places(self) -> list[tuple[str, int]]:
         """The bands of this file."""
         return [(self.path, index) for index in range(1, self.metadata.count + 1)]
-
-    @cached_property
-    def metadata(self) -> Metadata:
-        """Everything the file says besides its pixels."""
-        return read_metadata(self.path)
-
-    @property
-    def facts(self) -> None:
-        """A raster file has no documents."""
 
     @property
     def date(self) -> datetime.date | None:
@@ -82,13 +78,6 @@ class RasterFile:
         tags = {key.lower(): value for key, value in self.metadata.tags.get("", {}).items()}
         said = (tags.get(key, "") for key in _DATE_TAGS)
         return next((day for text in (*said, self.name) if (day := _day_in(text))), None)
-
-    @property
-    def band_names(self) -> list[str]:
-        """The file's name with those of its bands, or their numbers."""
-        stem = Path(self.name).stem
-        names = self.metadata.descriptions
-        return [f"{stem}_{name or number}" for number, name in enumerate(names, start=1)]
 
     def open(self, side: int | None = None) -> xr.DataArray:
         """The scene, lazily."""
@@ -106,6 +95,12 @@ class RasterFile:
         """GDAL's driver."""
         with open_raster(self.path) as src:
             return {"driver": src.driver}
+
+
+def name_of(path: str) -> str:
+    """A raster's name, of what GDAL opens."""
+    name = Path(without_query(path)).name
+    return name[:-3] if path.startswith("/vsigzip/") else name  # scene.tif.gz
 
 
 def _day_in(text: str) -> datetime.date | None:

@@ -22,7 +22,7 @@ from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
 from geodecloud.raster.gdal import ALLOW_REMOTE, GDAL_ERRORS, gdal_settings, is_shut
 from geodecloud.raster.lazy import LazyWindows
 from geodecloud.raster.side_files import read_side_facts
-from geodecloud.raster.storage import is_remote, local_path
+from geodecloud.scene.address import is_remote, local_path
 from geodecloud.scene.metadata import VALID, Metadata
 from geodecloud.windows.tiler import chunk_px
 
@@ -119,29 +119,39 @@ def read_metadata(path: str | Path) -> Metadata:
         If it is a container of several rasters, or its pixels are complex numbers.
     """
     with open_raster(path) as src:
-        if src.count == 0 or src.subdatasets:
-            inside = "\n".join(f"  {name}" for name in src.subdatasets)
-            raise SceneError(
-                f"{path} is a container of several rasters. Give one of them:\n{inside}"
-                if inside
-                else f"{path} holds no bands"
-            )
-        if any(np.issubdtype(np.dtype(_numpy_name(d)), np.complexfloating) for d in src.dtypes):
-            raise SceneError(
-                f"{path} holds complex numbers ({src.dtypes[0]}): radar, not reflectance. "
-                "Clouds do not show in it"
-            )
-        if len(set(src.dtypes)) > 1:
-            raise SceneError(
-                f"{path} mixes dtypes {', '.join(src.dtypes)}; a GeoTIFF holds one. Convert the "
-                "bands to one dtype first, for example with: rio convert --dtype"
-            )
-        if len({str(number) for number in src.nodatavals}) > 1:
-            raise SceneError(
-                f"{path} gives its bands different nodata numbers {src.nodatavals}; a GeoTIFF holds "
-                "one. Bring them to one first, for example with: gdalwarp -dstnodata 0"
-            )
-        return replace(Metadata.of_dataset(src), side_facts=read_side_facts(src))
+        return _metadata_of(path, src)
+
+
+def read_metadata_and_files(path: str | Path) -> tuple[Metadata, list[str]]:
+    """Everything a file says besides its pixels, see `read_metadata`; and the files behind it, see `source_files`."""
+    with open_raster(path) as src:
+        return _metadata_of(path, src), _files_of(path, src)
+
+
+def _metadata_of(path: str | Path, src: DatasetReader) -> Metadata:
+    if src.count == 0 or src.subdatasets:
+        inside = "\n".join(f"  {name}" for name in src.subdatasets)
+        raise SceneError(
+            f"{path} is a container of several rasters. Give one of them:\n{inside}"
+            if inside
+            else f"{path} holds no bands"
+        )
+    if any(np.issubdtype(np.dtype(_numpy_name(d)), np.complexfloating) for d in src.dtypes):
+        raise SceneError(
+            f"{path} holds complex numbers ({src.dtypes[0]}): radar, not reflectance. "
+            "Clouds do not show in it"
+        )
+    if len(set(src.dtypes)) > 1:
+        raise SceneError(
+            f"{path} mixes dtypes {', '.join(src.dtypes)}; a GeoTIFF holds one. Convert the "
+            "bands to one dtype first, for example with: rio convert --dtype"
+        )
+    if len({str(number) for number in src.nodatavals}) > 1:
+        raise SceneError(
+            f"{path} gives its bands different nodata numbers {src.nodatavals}; a GeoTIFF holds "
+            "one. Bring them to one first, for example with: gdalwarp -dstnodata 0"
+        )
+    return replace(Metadata.of_dataset(src), side_facts=read_side_facts(src))
 
 
 def _numpy_name(dtype: str) -> str:
@@ -232,13 +242,18 @@ def source_files(path: str | Path) -> list[str]:
     That are the parts of a VRT, the file of a page (``GTIFF_DIR:2:pages.tif``), masks and side files.
     """
     path = local_path(path)
-    files = [path]
-    if str(path).lower().endswith(".shp"):
+    if path.lower().endswith(".shp"):
         parts = (Path(path).with_suffix(end) for end in (".shx", ".dbf", ".prj", ".cpg"))
-        return files + [str(part) for part in parts if part.is_file()]
-    if is_remote(path) and not str(path).startswith("vrt://"):
-        return files
-    with suppress(GeodecloudError), open_raster(path) as src:
+        return [path, *(str(part) for part in parts if part.is_file())]
+    if not is_remote(path) or path.startswith("vrt://"):
+        with suppress(GeodecloudError), open_raster(path) as src:
+            return _files_of(path, src)
+    return [path]
+
+
+def _files_of(path: str | Path, src: DatasetReader) -> list[str]:
+    files = [local_path(path)]
+    with suppress(*GDAL_ERRORS):  # what keeps it from being listed is told when it is read
         for name in src.files:
             if os.path.isfile(name) and name not in files:
                 files += source_files(name) if name.lower().endswith(".vrt") else [name]

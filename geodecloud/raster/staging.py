@@ -30,10 +30,11 @@ from geodecloud.raster.finished import Finished
 from geodecloud.raster.gdal import GDAL_ERRORS, SCRATCH, gdal_settings, scratch_folder
 from geodecloud.raster.raw import RasterTarget, create_raw, open_raw, writing
 from geodecloud.raster.side_files import write_side_facts
-from geodecloud.raster.storage import is_remote, put
+from geodecloud.raster.storage import put
 from geodecloud.raster.targets import SIDECARS, check_file
 from geodecloud.raster.temporaries import PartFolder, part_folder, remove_leftovers
 from geodecloud.raster.whole_files import sync
+from geodecloud.scene.address import is_remote
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.tags import copy_option, write_missing_tags
 

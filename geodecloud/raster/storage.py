@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import rasterio
 import rasterio.shutil
@@ -24,22 +23,6 @@ from geodecloud.raster.temporaries import part_folder
 #: Stores GDAL can write to. S3 is what the tests run against; the others share GDAL's code.
 _WRITABLE = ("s3", "gs", "az", "oss")
 _PREFIXES = (*(f"{name}://" for name in _WRITABLE), *(f"/vsi{name}/" for name in _WRITABLE))
-
-
-def is_remote(path: str | Path) -> bool:
-    """Whether a path is an address or one of GDAL's virtual files, not a local file."""
-    return "://" in str(path) or str(path).startswith("/vsi")
-
-
-def local_path(path: str | Path) -> str:
-    """A ``file://`` address as the path it means; anything else as it is."""
-    text = str(path)
-    return unquote(urlsplit(text).path) if text.lower().startswith("file://") else text
-
-
-def without_query(path: str | Path) -> str:
-    """An address without what follows its ``?``: signatures that open a store are no one else's business."""
-    return str(path).partition("?")[0] if is_remote(path) else str(path)
 
 
 def check_address(address: str) -> None:

@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from geodecloud.errors import SceneIOError
-from geodecloud.raster.storage import check_address, exists, is_remote
+from geodecloud.raster.storage import check_address, exists
+from geodecloud.scene.address import is_remote
 
 #: Names of files that belong to a raster: its own name and one of these.
 SIDECARS = (".msk", ".ovr", ".aux.xml")

@@ -16,8 +16,8 @@ from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import IDENTITY, find_weights
 from geodecloud.models.tensors import read_tensors
 from geodecloud.options import FileOptions, about
-from geodecloud.raster.storage import is_remote
 from geodecloud.report.findings import Finding, failed, not_checked, ok
+from geodecloud.scene.address import is_remote
 
 #: Tags of all results; those of other dates have one more.
 TAGS = (

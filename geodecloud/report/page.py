@@ -15,9 +15,8 @@ from geodecloud.pictures.drawing import Colours, Look, draw_before_after
 from geodecloud.pictures.embed import jpeg_uri
 from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.look import read_look
-from geodecloud.raster.outputs import plan_outputs
+from geodecloud.raster.outputs import refuse_clashes
 from geodecloud.raster.reader import read_metadata
-from geodecloud.raster.storage import is_remote
 from geodecloud.raster.targets import check_target
 from geodecloud.raster.whole_files import write_text
 from geodecloud.report.histograms import HEIGHT, WIDTH, draw_histograms
@@ -33,6 +32,7 @@ from geodecloud.report.recorded import Recorded
 from geodecloud.report.shares import count_shares, pixel_km2
 from geodecloud.report.templating import render
 from geodecloud.restore.composite import Provenance
+from geodecloud.scene.address import is_remote
 from geodecloud.scene.grid import Grid
 from geodecloud.source import open_source
 
@@ -84,7 +84,7 @@ def write_report(
         raise OptionError(f"a report is a local file, and {html} is an address")
     with gdal_settings():
         pair, recorded = open_result(out, source)
-        plan_outputs(html, "stack", (), {}, None, [out, *pair.source.files, *given.values()])
+        refuse_clashes([out, *pair.source.files, *given.values()], [html])
         check_target(html, overwrite)
         write_text(Path(html), render("scene.html", _describe(pair, recorded, given)))
     return Path(html)

@@ -12,8 +12,9 @@ import numpy as np
 
 from geodecloud.errors import SceneError
 from geodecloud.pictures.drawing import Look
+from geodecloud.raster.archives import raster_path
 from geodecloud.raster.look import BandPlace, look_shape, read_look, read_valid_look
-from geodecloud.raster.outputs import plan_outputs
+from geodecloud.raster.outputs import band_paths
 from geodecloud.raster.raster_file import RasterFile
 from geodecloud.raster.reader import read_metadata
 from geodecloud.scene.metadata import Metadata
@@ -48,7 +49,7 @@ class ScenePair:
         """
         out = str(out)
         if os.path.isdir(out):
-            planned = plan_outputs(out, "bands", source.band_names, {}, None, []).bands or ()
+            planned = band_paths(out, source.band_names)
             if not all(path.is_file() for path in planned):
                 raise SceneError(
                     f"{out} is a folder without {planned[0].name}, which would be the first band of "
@@ -116,7 +117,7 @@ def read_result_tags(out: str | Path) -> dict[str, str]:
     SceneIOError
         If it cannot be read.
     """
-    path = RasterFile.at(str(out)).path
+    path = raster_path(str(out))
     if os.path.isdir(path):
         bands = sorted(Path(path).glob("*.tif"))
         if not bands:

@@ -13,7 +13,7 @@ import dask.array as da
 from geodecloud.errors import GeodecloudError
 from geodecloud.raster.cog import find_cog_faults
 from geodecloud.raster.difference import PER_BAND, facts_of
-from geodecloud.raster.outputs import plan_outputs
+from geodecloud.raster.outputs import band_paths
 from geodecloud.raster.raster_file import RasterFile
 from geodecloud.report.findings import Finding, failed, not_checked, ok
 from geodecloud.report.made_by import MadeBy
@@ -62,8 +62,6 @@ class Result:
         expected = [whole.one_band(i) for i in range(whole.count)] if several else [whole]
         try:
             files = [RasterFile.at(str(path)) for path in paths]
-            for file in files:
-                file.metadata  # noqa: B018  read now, while what goes wrong is the result's fault
         except GeodecloudError as error:
             raise UnreadableError(str(error)) from error
         return cls(tuple(files), whole, tuple(expected))
@@ -133,7 +131,7 @@ def _paths_of(out: str | Path, band_names: Sequence[str]) -> list[Path]:
     """The files of a result: itself, or in a folder one per band."""
     if not os.path.isdir(out):
         return [Path(out)]
-    paths = list(plan_outputs(out, "bands", band_names, {}, None, []).bands or ())
+    paths = list(band_paths(out, band_names))
     gone = [path.name for path in paths if not path.is_file()]
     if gone:
         raise UnreadableError(f"the folder {out} lacks {', '.join(gone)}: one file for each band")

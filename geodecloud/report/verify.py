@@ -15,7 +15,6 @@ from pathlib import Path
 from geodecloud.errors import GeodecloudWarning, SceneError, SceneIOError
 from geodecloud.options import FileOptions
 from geodecloud.raster.gdal import gdal_settings
-from geodecloud.raster.storage import is_remote
 from geodecloud.report.findings import Finding, Verification, failed, not_checked
 from geodecloud.report.made_by import MadeBy
 from geodecloud.report.pair import read_result_tags
@@ -25,6 +24,7 @@ from geodecloud.report.side_by_side import (
 )  # who asks for a verification asks for it here
 from geodecloud.report.side_by_side import SideBySide
 from geodecloud.report.strips import UnreadableError
+from geodecloud.scene.address import is_remote
 from geodecloud.source import open_source
 
 

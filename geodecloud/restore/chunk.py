@@ -6,7 +6,6 @@ what changes, and DN come back.
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.compute.once import Once
 from geodecloud.errors import GeodecloudWarning
 from geodecloud.masks.sources import HIDING
 from geodecloud.restore.composite import MASK_REACH_PX, Bool, classify_pixels
@@ -57,26 +57,6 @@ class Predictor(Protocol):
 
     def find_hidden(self, opacity: Array) -> Bool:
         """Where the ground was not visible."""
-
-
-class Once:
-    """Whether something was said already; true for the first thread that asks."""
-
-    def __init__(self) -> None:
-        self._lock, self._said = threading.Lock(), False
-
-    def first(self) -> bool:
-        """True once, and False from then on."""
-        with self._lock:
-            said, self._said = self._said, True
-            return not said
-
-    def __reduce__(self) -> tuple[type[Once], tuple[()]]:
-        return Once, ()
-
-    def __dask_tokenize__(self) -> str:
-        """Results do not depend on it."""
-        return "once"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from geodecloud.restore.decisions import Decisions
 #: What computes pixels besides this package.
 _COMPUTING = ("numpy", "scipy", "rasterio", "odc-geo", "torch", "openvino", "s2cloudless")
 #: Decisions that say where the work is done; the model is known by its card.
-_NOT_OF_PIXELS = ("model", "workers")
+_NOT_OF_PIXELS = ("model", "workers", "cores")
 
 
 def circumstances(decisions: Decisions, options: Options) -> dict[str, Any]:

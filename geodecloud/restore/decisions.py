@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.backends import choose_backend, choose_device_name, window_cost
-from geodecloud.compute.engine import cpu_count, is_elsewhere
-from geodecloud.compute.memory import MemoryEstimate, WindowCost, fit, parse_limit
+from geodecloud.backends import Runner, choose_runner
+from geodecloud.compute.engine import find_place
+from geodecloud.compute.memory import MemoryEstimate, fit, parse_limit
 from geodecloud.errors import OptionError, SceneError, WindowPlanError
 from geodecloud.models.card import ModelCard
-from geodecloud.models.catalogue import choose_model, get_card, shipped_cards
+from geodecloud.models.catalogue import FoundModel, find_model
 from geodecloud.options import Options
 from geodecloud.restore.channels import choose_channels
 from geodecloud.restore.composite import MASK_REACH_PX
@@ -28,9 +28,7 @@ from geodecloud.restore.radiometry import check_sample, choose_codec, choose_for
 from geodecloud.scene.bands import SENTINEL2_NM, match_bands
 from geodecloud.scene.gaps import Gaps, gap_rules
 from geodecloud.scene.metadata import Metadata
-from geodecloud.scene.reflectance import (
-    Codec,
-)
+from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import ChunkLayout, check_window, chunk_px, plan_chunks
 
 if TYPE_CHECKING:
@@ -67,6 +65,7 @@ class Decisions:
     chunk_px : side of the chunks that a file is read in
     layout : the chunks to compute; None: those of the scene
     workers : threads
+    cores : that a network may use here; None: other processes compute, and each has its own
     checked : whether a sample of the pixels was held against the codec; if not, each chunk does it
     """
 
@@ -89,6 +88,7 @@ class Decisions:
     chunk_px: int
     layout: ChunkLayout | None
     workers: int
+    cores: int | None
     checked: bool
 
     @property
@@ -144,8 +144,8 @@ def decide(
     OptionError, WindowPlanError, WeightsError, DeviceError
         If an option makes no sense for this model, or on this machine.
     """
-    model, why = _choose_model(metadata, options)
-    card = get_card(model)
+    found = _find_model(metadata, options)
+    card = found.card
     metadata = metadata.with_nodata(options.nodata)
     channels, slots = choose_channels(metadata, card, options.bands)
     if card.kind != "identity":
@@ -160,19 +160,23 @@ def decide(
     align_px = card.align_px
     _warn_of_bands(metadata, card, channels)
     mask = _choose_mask(metadata, card, options)
-    first_pass = _choose_first_pass(card, model, slots, mask)
+    first_pass = _choose_first_pass(found, slots, mask)
     if pixels is not None:
         check_sample(pixels, metadata, codec, gaps, channels)
-    elsewhere, workers = is_elsewhere(options.scheduler), options.workers or cpu_count()
-    backend = choose_backend(card, options.device, options.precision, options.backend, model)
-    device, precision = choose_device_name(backend, options.device, options.precision)
-    liked_px, cost = window_cost(backend, precision, device, card)
-    room = _fit_memory(metadata, options, liked_px, cost, workers, halo_px + MASK_REACH_PX)
-    side = room.window_px if options.window != "auto" or room.window_px != liked_px else None
+    workers, cores = find_place(options.scheduler, options.workers)
+    asked = options.device, options.precision, options.backend
+    runner = choose_runner(card, found.model, *asked)
+    room = _fit_memory(metadata, options, runner, workers, halo_px + MASK_REACH_PX)
+    device, precision, backend = runner.device, runner.precision, runner.backend
+    window_px: int | None = room.window_px
+    if cores is None:
+        device, precision, backend = asked
+        if options.window == "auto" and window_px == runner.window_px:
+            window_px = None
     return Decisions(
         card=card,
-        model=model,
-        why=why,
+        model=found.model,
+        why=found.reason,
         channels=channels,
         slots=slots,
         formula=formula,
@@ -180,30 +184,29 @@ def decide(
         gaps=gaps,
         mask_kind=mask,
         first_pass=first_pass,
-        device=options.device if elsewhere else device,
-        precision=options.precision if elsewhere else precision,
-        backend=options.backend if elsewhere else backend,
-        window_px=side if elsewhere else room.window_px,
+        device=device,
+        precision=precision,
+        backend=backend,
+        window_px=window_px,
         halo_px=halo_px,
         align_px=align_px,
         chunk_px=room.chunk_px,
         layout=_choose_layout(metadata, room.window_px, halo_px, align_px)
-        if cost.shared and not own_chunks
+        if runner.cost.shared and not own_chunks
         else None,
         workers=room.workers,
+        cores=cores,
         checked=sample is not None or card.kind == "identity",
     )
 
 
-def _choose_model(metadata: Metadata, options: Options) -> tuple[str | Model, str]:
-    """The model, and why it is this one."""
-    if options.model != "auto":
-        return options.model, "as asked"  # type: ignore[return-value]  # a Path was made a text
-    names = list(metadata.names)
-    if options.bands is not None:
-        names = [metadata.names[i - 1] for i in match_bands(metadata.names, options.bands)]
-    choice = choose_model(names, is_picture=metadata.dtypes[0] == "uint8")
-    return choice.name, choice.reason
+def _find_model(metadata: Metadata, options: Options) -> FoundModel:
+    """The model for the bands that are asked for."""
+    names: Sequence[str | None] = metadata.names
+    if options.model == "auto" and options.bands is not None:
+        names = [names[i - 1] for i in match_bands(names, options.bands)]
+    is_picture = metadata.dtypes[0] == "uint8"
+    return find_model(options.model, names, is_picture)  # type: ignore[arg-type]  # a Path was made a text
 
 
 def _check_kind(metadata: Metadata) -> None:
@@ -285,39 +288,26 @@ def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
     return "none"
 
 
-def _choose_first_pass(
-    card: ModelCard, model: str | Model, slots: Sequence[int], mask: str
-) -> str | None:
-    """What finds the clouds of a whole scene first; see `Decisions`.
-
-    A network on blocks of pixels, which costs little: the model's own, or, of a shipped model, another that reads
-    some of its bands. A model of the user's own is run as it is.
-    """
-    shipped = shipped_cards()
-    is_ours = isinstance(model, str) and model in shipped and not card.lifts_veil
-    if card.kind != "spanet" or not card.has_cloud_map or not (card.reads_prior or is_ours):
+def _choose_first_pass(found: FoundModel, slots: Sequence[int], mask: str) -> str | None:
+    """What finds the clouds of a whole scene first, see `Decisions`: its own network, or one for some of its bands."""
+    card = found.card
+    if card.kind != "spanet" or not card.has_cloud_map or not found.finders:
         return None
     if mask == "given":
         return "mask"
     if card.reads_prior:
         return card.name
     bands = {card.channel_names[slot] for slot in slots}
-    others = [other for other in shipped.values() if other.reads_prior]
-    return next((other.name for other in others if set(other.channel_names) <= bands), None)
+    return next((other.name for other in found.finders if set(other.channel_names) <= bands), None)
 
 
 def _fit_memory(
-    metadata: Metadata,
-    options: Options,
-    liked_px: int,
-    cost: WindowCost,
-    workers: int,
-    halo_px: int,
+    metadata: Metadata, options: Options, runner: Runner, workers: int, halo_px: int
 ) -> MemoryEstimate:
     """Workers, window and chunk, within the limit if there is one; the result depends on none of them."""
-    window_px = liked_px if options.window == "auto" else int(options.window)
+    window_px = runner.window_px if options.window == "auto" else int(options.window)
     side = chunk_px(metadata.grid.shape_yx)
-    wish = MemoryEstimate(workers, side, window_px, cost)
+    wish = MemoryEstimate(workers, side, window_px, runner.cost)
     if options.max_memory is None:
         return wish
     itemsize = np.dtype(metadata.dtypes[0]).itemsize

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.backends import Margins
+from geodecloud.backends.declouder import ModelHandle
 from geodecloud.restore.composite import Bool, add_margin, fill_gaps
-from geodecloud.restore.declouder import ModelHandle
 from geodecloud.restore.ground_around import GroundAround
 from geodecloud.windows.stitcher import Mosaic
 from geodecloud.windows.tiler import Ends, PaddedWindow, Window, plan_windows

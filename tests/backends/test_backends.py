@@ -19,13 +19,13 @@ import torch
 from conftest import make_toy_model, textured_dn, write_raster
 
 from geodecloud.backends import Backend, Margins, choose_backend, open_backend, openvino_graph
+from geodecloud.backends.declouder import Declouder
 from geodecloud.backends.openvino_cpu import OpenVINOBackend, has_bf16
 from geodecloud.backends.torch_device import Lane, TorchBackend
 from geodecloud.errors import DeviceError, SceneError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import IDENTITY, get_card, shipped_cards
 from geodecloud.models.weights import load_model
-from geodecloud.restore.declouder import Declouder
 from geodecloud.scene.bands import SENTINEL2_NM
 
 SHIPPED = [name for name, card in shipped_cards().items() if card.kind == "spanet"]

@@ -18,8 +18,8 @@ from conftest import textured_dn, write_raster
 
 import geodecloud
 from geodecloud.cli.commands import main
-from geodecloud.raster.storage import without_query
-from geodecloud.source import open_source
+from geodecloud.raster.raster_file import name_of
+from geodecloud.scene.address import without_query
 
 
 def invoke(*args: object) -> Result:
@@ -143,7 +143,7 @@ def test_defaults_of_the_process_hold(scene: Path, tmp_path: Path) -> None:
 def test_signatures_of_addresses_stay_private(path: str, kept: str) -> None:
     """The name goes into a tag of the result, addresses of masks into its parameters."""
     assert without_query(path) == kept
-    assert open_source(path).name == kept.rpartition("/")[2]
+    assert name_of(path) == kept.rpartition("/")[2]
 
 
 def test_no_name_of_the_input_is_written_over(scene: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_scene_on_a_cluster_equals_threads(
 
     def count_loads() -> None:
         """Note each model that this worker loads."""
-        from geodecloud.restore.declouder import ModelHandle
+        from geodecloud.backends.declouder import ModelHandle
 
         load, ModelHandle.loads = ModelHandle._open, 0
 
@@ -114,7 +114,7 @@ def test_a_scene_on_a_cluster_equals_threads(
         ModelHandle._open = counted
 
     def loads() -> int:
-        from geodecloud.restore.declouder import ModelHandle
+        from geodecloud.backends.declouder import ModelHandle
 
         return ModelHandle.loads
 

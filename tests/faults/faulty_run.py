@@ -143,11 +143,11 @@ def _run(words: list[str], watched: str, fault: Fault, log: str, counter: Any) -
     import torch
 
     import geodecloud
+    from geodecloud.backends.declouder import Declouder
     from geodecloud.cli.commands import main
     from geodecloud.raster.raw import RasterTarget
     from geodecloud.raster.reader import _Pixels
     from geodecloud.raster.staging import Staging
-    from geodecloud.restore.declouder import Declouder
 
     torch.set_num_threads(1)
     geodecloud.config.set(backend="torch")

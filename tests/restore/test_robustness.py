@@ -17,8 +17,9 @@ from dask.base import tokenize
 
 import geodecloud
 from geodecloud.backends.torch_device import TorchBackend
+from geodecloud.compute.once import Once
 from geodecloud.errors import GeodecloudWarning
-from geodecloud.restore.chunk import ChunkRestorer, Once
+from geodecloud.restore.chunk import ChunkRestorer
 
 FLOAT = textured_dn(4, 61, 83).astype(np.float32) * np.float32(1e-4)
 
