@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import RegularGridInterpolator
 
 from geodecloud.restore.references import (
     DETECT_REACH_PX,
@@ -25,7 +26,7 @@ from geodecloud.restore.references import (
 )
 from geodecloud.windows.tiler import Window
 
-SHAPE = (101, 143)
+SHAPE, LARGE = (101, 143), (260, 303)
 EXTENT = Window(0, 0, SHAPE[1], SHAPE[0])
 
 
@@ -105,6 +106,33 @@ def test_without_references_the_ground_is_the_mean_and_what_is_around():
     assert (filled.date == -1).all()
 
 
+def test_without_references_there_may_be_many_cells():
+    scene = make_series(shape=LARGE)[0]
+    references, usable = np.zeros((0, 3, *LARGE), np.float32), np.zeros((0, *LARGE), bool)
+    extent = Window(0, 0, LARGE[1], LARGE[0])
+    clear = patchy(np.random.default_rng(1), LARGE, 0.5)
+    coefficients = fit(scene, clear, references, usable, extent, cell_px=90)
+    assert coefficients.cells.shape_yx == (3, 3)
+    assert (coefficients.predict(references, usable, extent).date == -1).all()
+
+
+def test_between_cells_coefficients_are_interpolated_along_both_axes(large):
+    """The planes of `Coefficients.beta` at the middles of cells, by scipy."""
+    references, usable, extent, coefficients = large[2:6]
+    side, numbers = coefficients.cells.side_px, coefficients.subset
+    beta = coefficients.beta[numbers[-1]].reshape(3, 3, *coefficients.beta.shape[2:])
+    middles = side // 2 + side * np.arange(3)
+    y, x = (np.arange(length).clip(middles[0], middles[-1]) for length in LARGE)
+    here = RegularGridInterpolator((middles, middles), beta)(
+        np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)
+    )
+    flat = references.reshape(-1, *LARGE)
+    want = here[..., 0] + np.einsum("yxck,kyx->yxc", here[..., 1:], flat)
+    got = np.moveaxis(coefficients.predict(references, usable, extent).ground, 0, -1)
+    whole = usable.all(axis=0)
+    assert np.abs(got - want)[whole].max() < 1e-5
+
+
 def test_useless_references_are_not_used():
     rng = np.random.default_rng(3)
     scene = (0.2 + 0.05 * rng.normal(size=(3, *SHAPE))).astype(np.float32)
@@ -141,9 +169,6 @@ def test_a_sample_in_parts_gives_the_same_fit(seed, rows, cols):
     a, b = solve(whole, EXTENT, cell_px=60), solve(together, EXTENT, cell_px=60)
     assert np.array_equal(a.beta, b.beta)
     assert np.array_equal(a.field.carried.values, b.field.carried.values)
-
-
-LARGE = (260, 303)
 
 
 @pytest.fixture(scope="module")

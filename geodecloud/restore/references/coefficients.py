@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,9 +17,8 @@ from geodecloud.restore.references.pyramid import interpolate_blocks
 from geodecloud.restore.references.sample import Array, Bool, dates_of
 from geodecloud.windows.tiler import Window
 
-#: Rows that share their coefficients, counted from the scene's corner; a block of so many rows stays in
-#: the processor's cache.
-_BAND_PX = 8
+#: Side of the parts of a window that are made at once: what belongs to one stays in the processor's cache.
+_PART_PX = 128
 
 
 @dataclass(frozen=True)
@@ -100,22 +100,14 @@ class Coefficients:
     ) -> Array:
         """Ground (n, C) at single pixels of the scene, with values (n, R, B) of the dates they have."""
         (y, down), (x, right) = self._between(row, 0), self._between(col, 1)
-        cols = self.cells.shape_yx[1]
-        flat = np.concatenate(
-            [np.ones((len(row), 1), np.float32), values.reshape(len(row), -1)], axis=1
-        )
+        flat = np.ascontiguousarray(values.reshape(len(row), -1).T)
         out = np.zeros((len(row), self.beta.shape[2]), np.float32)
-        key = (y * cols + x) * len(self.dates) + self.subset[dates]
+        key = (y * self.cells.shape_yx[1] + x) * len(self.dates) + self.subset[dates]
         order = np.argsort(key, kind="stable")
         found, starts = np.unique(key[order], return_index=True)
         for one, some in zip(found, np.split(order, starts[1:]), strict=True):
             cell, number = divmod(int(one), len(self.dates))
-            for step_y, share_y in ((0, 1 - down[some]), (1, down[some])):
-                for step_x, share_x in ((0, 1 - right[some]), (1, right[some])):
-                    share = (share_y * share_x)[:, None]
-                    if share.any():
-                        beta = self.beta[number, cell + step_y * cols + step_x]
-                        out[some] += share * (flat[some] @ beta.T)
+            out[some] = self._ground(flat[:, some], number, cell, down[some], right[some]).T
         return out
 
     def predict(self, references: Array, usable: Bool, window: Window) -> Prediction:
@@ -131,49 +123,52 @@ class Coefficients:
         subset = self.subset[dates_of(seen)]
         flat = references.reshape(-1, *window.shape_yx)
         ground = np.empty((self.beta.shape[2], *window.shape_yx), np.float32)
-        top = window.row_off - self.extent.row_off
-        stops = [*range(_BAND_PX - top % _BAND_PX, window.height, _BAND_PX), window.height]
-        for start, stop in pairwise([0, *stops]):
-            rows = slice(start, stop)
-            middle = window.row_off + start - (top + start) % _BAND_PX + _BAND_PX // 2
-            for number in np.unique(subset[rows]):
-                here = subset[rows] == number
-                beta = self._betas(int(number), middle, window)
-                self._add_terms(ground[:, rows], flat[:, rows], int(number), beta, here)
+        for rows, y, down in self._parts(window, 0):
+            for cols, x, right in self._parts(window, 1):
+                own, cell = subset[rows, cols].ravel(), y * self.cells.shape_yx[1] + x
+                values = flat[:, rows, cols].reshape(-1, own.size)
+                shares = np.repeat(down, len(right)), np.tile(right, len(down))
+                made = np.empty((len(ground), own.size), np.float32)
+                for number in np.unique(own):
+                    some = np.flatnonzero(own == number)
+                    if len(some) == own.size:
+                        made = self._ground(values, int(number), cell, *shares)
+                    else:
+                        these = values.take(some, axis=1), *(share[some] for share in shares)
+                        made[:, some] = self._ground(these[0], int(number), cell, *these[1:])
+                ground[:, rows, cols] = made.reshape(-1, len(down), len(right))
         return Prediction(ground, self._error(subset, window), self._date(subset, window))
 
-    def _add_terms(self, ground: Array, flat: Array, number: int, beta: Array, here: Bool) -> None:
-        """Write ground (C, h, W) where `here`, term by term in one order, with beta (C, K, W or 1)."""
-        count, bands = self.shape
-        used = [
-            r * bands + b for r in range(count) if self.dates[number] >> r & 1 for b in range(bands)
-        ]
-        whole = bool(here.all())
-        term, scratch = np.empty_like(ground[0]), np.empty_like(ground[0])
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not `here` may be anything
-            for channel, out in zip(beta, ground, strict=True):
-                line = out if whole else scratch
-                line[:] = channel[0]
-                for k in used:
-                    np.multiply(flat[k], channel[1 + k], out=term)
-                    np.add(line, term, out=line)
-                if not whole:
-                    np.copyto(out, line, where=here)
+    def _parts(self, window: Window, axis: int) -> Iterator[tuple[slice, int, Array]]:
+        """Short parts of an axis between the middles of the same two cells, the first, and how far on, 0-1."""
+        start, length = ((window.row_off, window.height), (window.col_off, window.width))[axis]
+        cell, share = self._between(np.arange(start, start + length), axis)
+        turns = np.flatnonzero(np.diff(cell)) + 1
+        stops = np.union1d(turns, np.arange(_PART_PX, length, _PART_PX)).tolist()
+        for begin, end in pairwise([0, *stops, length]):
+            yield slice(begin, end), int(cell[begin]), share[begin:end]
 
-    def _betas(self, number: int, row: int, window: Window) -> Array:
-        """Coefficients (C, K, W) along a band of rows, or (C, K, 1) where there is one cell."""
-        rows, cols = self.cells.shape_yx
-        grid = self.beta[number].reshape(rows, cols, *self.beta.shape[2:])
-        y, down = self._between(np.array([row]), 0)
-        line = grid[y[0]]
-        if rows > 1:
-            line = line + down[0] * (grid[y[0] + 1] - line)
-        line = np.moveaxis(line, 0, -1)
-        if cols == 1:
-            return line
-        x, right = self._between(np.arange(window.col_off, window.col_off + window.width), 1)
-        left = line.take(x, axis=2)
-        return np.asarray(left + right * (line.take(x + 1, axis=2) - left), np.float32)
+    def _ground(self, values: Array, number: int, cell: int, down: Array, right: Array) -> Array:
+        """Ground (C, n) by one combination between a cell and the next ones, of values (R * B, n).
+
+        Parameters
+        ----------
+        down, right : (n,) float32, how far on from the middle of the cell to the next, 0-1
+        """
+        count, bands = self.shape
+        rows, cols = (min(length, 2) for length in self.cells.shape_yx)
+        corners = cell + self.cells.shape_yx[1] * np.arange(rows)[:, None] + np.arange(cols)
+        dates = [r for r in range(count) if self.dates[number] >> r & 1]
+        used = np.array([r * bands + b for r in dates for b in range(bands)], int)
+        beta = self.beta[number, corners].reshape(-1, 1 + count * bands)
+        n = values.shape[1]
+        if n == 1:  # einsum would add its terms in another order
+            values = np.repeat(values, 2, axis=1)
+        # not a matrix product, whose order of terms depends on how many pixels there are
+        made = np.einsum("ck,kn->cn", beta[:, 1 + used], values[used])[:, :n] + beta[:, :1]
+        made = made.reshape(rows, cols, -1, n)
+        made = made[0] if rows == 1 else made[0] + down * (made[1] - made[0])
+        return made[0] if cols == 1 else made[0] + right * (made[1] - made[0])
 
     def _between(self, at: NDArray[np.integer[Any]], axis: int) -> tuple[NDArray[np.int64], Array]:
         """The cell whose middle comes before a row (axis 0) or column (1), and how far on it is, 0-1."""

@@ -19,6 +19,8 @@ LEVELS = 5
 REACH_PX = 80
 #: Ground brighter than predicted by as many times the error of the fit counts a quarter.
 DOUBT = 4.0
+#: Rows that are made at once: what belongs to them stays in the processor's cache.
+_STRIP_PX = 16
 #: Errors below this, in reflectance, are the sensor's.
 NOISE = 1e-3
 
@@ -52,17 +54,18 @@ def fill(
     field : of the scene's coefficients
     window : absolute pixels of the scene
     """
-    clear = clear & np.isfinite(scene).all(axis=0)
-    residual = np.where(clear, scene - prediction.ground, 0).astype(np.float32)
-    share = np.where(clear, trust(residual, prediction.error), np.float32(0))
     around = _whole_blocks(window, field.origin)
     before = window.relative_to(around)
-    padding = (
-        (before.row_off, around.height - before.row_off - window.height),
-        (before.col_off, around.width - before.col_off - window.width),
-    )
-    values = np.pad(residual * share, ((0, 0), *padding))
-    weight = np.pad(share, padding)
+    values = np.zeros((len(scene), *around.shape_yx), np.float32)
+    weight = np.zeros(around.shape_yx, np.float32)
+    for row in range(0, window.height, _STRIP_PX):
+        strip = np.s_[..., row : row + _STRIP_PX, :]
+        own = values[:, *before.slices_yx][strip], weight[before.slices_yx][strip]
+        residual = scene[strip] - prediction.ground[strip]
+        known = clear[strip] & np.isfinite(scene[strip]).all(axis=0)
+        residual[:, ~known] = 0
+        own[1][:] = np.where(known, trust(residual, prediction.error[strip]), np.float32(0))
+        np.multiply(residual, own[1], out=own[0])
     carried = carry(values, weight, OPEN_SHARES[:LEVELS], field.over(around))
     rows, cols = before.slices_yx
     left = np.where(prediction.date >= 0, *carried.open_share[:, rows, cols])

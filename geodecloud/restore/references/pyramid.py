@@ -9,6 +9,7 @@ depends on what is known within a reach, to the last bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from geodecloud.restore.references.sample import Array
 STIFFNESS = 0.03
 #: A binomial filter of five blocks: a standard deviation of one.
 TAPS = (0.375, 0.25, 0.0625)
+#: So many pixels are made at once: what belongs to them stays in the processor's cache.
+_STRIP_PX = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,32 @@ def carry(
     if above is None:
         empty = np.zeros_like(halve(stack[-1][0]))
         above = Carried(empty, empty[:1] + shares[-1][:, None, None])
-    carried, left = above.values, above.open_share
-    stiff = np.float32(STIFFNESS)
     for (total, known), share in zip(stack[::-1], shares[::-1], strict=True):
-        height, width = known.shape[1:]
-        carried, left = (double(part)[:, :height, :width] for part in (carried, left))
-        known = smooth(known)
+        above = _carry_down(total, known, share, above)
+    return above
+
+
+def _carry_down(total: Array, known: Array, share: NDArray[np.float32], above: Carried) -> Carried:
+    """One level, (C, H, W) and (1, H, W), with what the level above says where it has little itself."""
+    channels, (height, width) = len(total), known.shape[1:]
+    own = _with_edge(np.concatenate([known, total]), 2)
+    coarse = _with_edge(np.concatenate([above.values, above.open_share]), 1, mode="edge")
+    out = np.empty((len(coarse), height, width), np.float32)
+    stiff = np.float32(STIFFNESS)
+    step = max(2, _STRIP_PX // width // 2 * 2)
+    for top in range(0, height, step):
+        end = min(top + step, height)
+        smoothed = smooth(own[:, top : end + 4])
+        known, total = smoothed[:1], smoothed[1:]
+        wide = double(coarse[:, top // 2 : (end + 1) // 2 + 2])[:, 2 : 2 + end - top, 2 : 2 + width]
         sure = np.float32(1) / (known + stiff)
-        carried = (smooth(total) + stiff * carried) * sure
-        left = (known * share[:, None, None] + stiff * left) * sure
-    return Carried(carried, left)
+        out[:channels, top:end] = (total + stiff * wide[:channels]) * sure
+        out[channels:, top:end] = (known * share[:, None, None] + stiff * wide[channels:]) * sure
+    return Carried(out[:channels], out[channels:])
+
+
+def _with_edge(values: Array, width: int, mode: Literal["constant", "edge"] = "constant") -> Array:
+    return np.pad(values, ((0, 0), (width, width), (width, width)), mode=mode)
 
 
 def halve(values: Array) -> Array:
@@ -95,14 +114,16 @@ def double(values: Array) -> Array:
 
 
 def smooth(values: Array) -> Array:
-    """The binomial filter along both axes; nothing is known beyond the edge."""
+    """The binomial filter along both axes, of all but two blocks at each edge."""
     for axis in (1, 2):
         moved = np.moveaxis(values, axis, 0)
-        out = moved * np.float32(TAPS[0])
+        middle = len(TAPS) - 1
+        length = len(moved) - 2 * middle
+        out = moved[middle:-middle] * np.float32(TAPS[0])
         for step, tap in enumerate(TAPS[1:], 1):
             part = moved * np.float32(tap)
-            out[step:] += part[:-step]
-            out[:-step] += part[step:]
+            out += part[middle - step :][:length]
+            out += part[middle + step :][:length]
         values = np.moveaxis(out, 0, axis)
     return values
 

@@ -46,9 +46,10 @@ def _not_brighter(sample: Sample, dates: NDArray[np.int32]) -> Bool:
     mean = sample.references[some].sum(axis=1) / sample.usable[some].sum(axis=1)[:, None]
     change = sample.scene[some] - mean
     middle = np.median(change, axis=0)
-    below = np.where(change < middle, middle - change, np.nan)
-    spread = 1.4826 * np.nanmedian(below, axis=0) if len(change) > 1 else np.ones(1)
-    far = (change - middle) / (np.nan_to_num(spread) + _NOISE) > OUTLIER
+    # a band that changed everywhere alike, as one with another offset does, has nothing below
+    below = [(at - band)[band < at] for at, band in zip(middle, change.T, strict=True)]
+    spread = [1.4826 * np.median(part) if part.size else 0 for part in below]
+    far = (change - middle) / (np.array(spread, np.float32) + _NOISE) > OUTLIER
     keep[some] = far.mean(axis=1) <= 0.5
     return keep
 

@@ -181,11 +181,9 @@ def _coefficients(
         best[dates] = min(within, key=lambda n: (overall[n], n))
     local = (fits.variance / np.maximum(error[:, None], 1e-9) ** 2).mean(axis=2)
     uneven = np.sqrt(local[best[-1]])
-    heaviest = np.where(
-        np.array(fits.dates)[:, None] > 0,
-        fits.weight.argmax(axis=2) if count else -1,
-        -1,
-    ).astype(np.int8)
+    some = np.array(fits.dates)[:, None] > 0
+    heaviest = fits.weight.argmax(axis=2) if count else np.zeros(fits.weight.shape[:2], int)
+    heaviest = np.where(some, heaviest, -1).astype(np.int8)
     channels = fits.beta.shape[2]
     return Coefficients(
         beta=fits.beta.astype(np.float32),
