@@ -27,7 +27,7 @@ from geodecloud.scene.array_metadata import (
     spatial,
 )
 from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
-from geodecloud.scene.encoding import Encoding
+from geodecloud.scene.encoding import Encoding, is_unpacked
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.reflectance import Codec, decide_codec
 from geodecloud.scene.side_facts import SideFacts
@@ -151,6 +151,8 @@ class Metadata:
         count, attrs, rio = array.sizes[array.dims[-3]], array.attrs, spatial(array)
 
         def per_band(several: str, one: str, default: float) -> tuple[float, ...]:
+            if is_unpacked(array):  # whatever is still said has been done
+                return (default,) * count
             matched = kept_values(array, attrs[several]) if several in attrs else None
             return tuple(float(v) for v in matched or (attrs.get(one, default),) * count)
 
