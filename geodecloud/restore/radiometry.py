@@ -26,6 +26,9 @@ from geodecloud.scene.reflectance import (
     is_scaled_already,
 )
 
+#: Whose scale and offset a caller can give.
+_SCENE = "the scene"
+
 log = logging.getLogger(__name__)
 
 
@@ -39,12 +42,14 @@ def choose_formula(
     channels: tuple[int, ...],
     options: Options,
     pixels: NDArray[Any] | None,
+    whose: str = _SCENE,
 ) -> tuple[float | None, float | None]:
     """Scale and offset that win over what the scene says; None: the scene's own word holds.
 
     Parameters
     ----------
     pixels : (C, H, W) of the sample; they tell what no document does
+    whose : pixels they are, in words
     """
     scale, offset = options.scale, options.offset
     if options.radiometry is not None:
@@ -57,11 +62,11 @@ def choose_formula(
         and is_scaled_already(pixels, scales, offsets, metadata.nodata)
     ):
         also = f" and an offset of {offsets[0]:g}" if any(offsets) else ""
-        typed = f", offset={offsets[0]:g}" if any(offsets) else ""
+        typed = f"scale={scales[0]:g}" + (f", offset={offsets[0]:g}" if any(offsets) else "")
+        remedy = f". To have them scaled, say so: {typed}" if whose == _SCENE else ""
         warn(
-            f"the scene declares a scale of {scales[0]:g}{also}, but its {pixels.dtype.name} values are "
-            "reflectance already: they are taken as they are. To have them scaled, say so: "
-            f"scale={scales[0]:g}{typed}"
+            f"{whose} declares a scale of {scales[0]:g}{also}, but its {pixels.dtype.name} values are "
+            f"reflectance already: they are taken as they are{remedy}"
         )
         return 1.0, 0.0 if offset is None else offset
     return scale, offset

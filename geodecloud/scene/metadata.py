@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Name of the (y, x) bool coordinate that says where a scene has data.
 VALID = "geodecloud_valid"
+#: How the tags of this software begin.
+OWN_TAGS = "GEODECLOUD_"
 #: Band names of a picture's colours.
 _COLOURS = {ColorInterp.red: "B04", ColorInterp.green: "B03", ColorInterp.blue: "B02"}
 #: Name of the (y, x) uint8 coordinate with the scene classification of Sentinel-2 level 2A.
@@ -272,6 +274,12 @@ class Metadata:
             for band in self.band_tags
         )
         return replace(self, band_tags=kept)
+
+    def without_own_tags(self) -> Metadata:
+        """The same without what an earlier run of this software said of its own result."""
+        default = self.tags.get("", {})
+        kept = {key: text for key, text in default.items() if not key.startswith(OWN_TAGS)}
+        return replace(self, tags={**self.tags, "": kept})
 
     def with_tags(self, **more: str) -> Metadata:
         """The same with some tags of the default namespace added."""

@@ -47,6 +47,7 @@ def _not_brighter(sample: Sample, dates: NDArray[np.int32]) -> Bool:
     change = sample.scene[some] - mean
     middle = np.median(change, axis=0)
     below = np.where(change < middle, middle - change, np.nan)
+    below[0, np.isnan(below).all(axis=0)] = 0  # dates that are like the scene to the last digit
     spread = 1.4826 * np.nanmedian(below, axis=0) if len(change) > 1 else np.ones(1)
     far = (change - middle) / (np.nan_to_num(spread) + _NOISE) > OUTLIER
     keep[some] = far.mean(axis=1) <= 0.5
