@@ -297,12 +297,16 @@ def _tagged(
         name: without_query(value) if isinstance(value, str | Path) else value
         for name, value in asked.parameters().items()
     }
-    tagged = source.metadata.with_nodata(asked.nodata).with_tags(
-        GEODECLOUD_VERSION=__version__,
-        GEODECLOUD_MODEL=decisions.card.name,
-        GEODECLOUD_WEIGHTS_SHA256=decisions.card.sha256,
-        GEODECLOUD_PARAMETERS=json.dumps(parameters, default=str, sort_keys=True),
-        GEODECLOUD_SOURCE=source.name,
+    tagged = (
+        source.metadata.without_own_tags()
+        .with_nodata(asked.nodata)
+        .with_tags(
+            GEODECLOUD_VERSION=__version__,
+            GEODECLOUD_MODEL=decisions.card.name,
+            GEODECLOUD_WEIGHTS_SHA256=decisions.card.sha256,
+            GEODECLOUD_PARAMETERS=json.dumps(parameters, default=str, sort_keys=True),
+            GEODECLOUD_SOURCE=source.name,
+        )
     )
     if references:
         dates = {other.source.name: other.date and str(other.date) for other in references}

@@ -30,8 +30,11 @@ class ReferenceFile:
         return self.source.date
 
     def open(self) -> Reference:
-        """The reference, lazily."""
-        return Reference(self.source.open(), self.source.path, self.date)
+        """The reference, lazily; some pixels are read of floats that declare a scale, which may have been applied."""
+        said = self.source.metadata
+        is_scaled = set(said.scales) != {1.0} or set(said.offsets) != {0.0}
+        sample = self.source.sample() if is_scaled and said.dtypes[0].startswith("float") else None
+        return Reference(self.source.open(), self.source.path, self.date, sample)
 
 
 def open_references(scene: Source, asked: FileOptions) -> list[ReferenceFile]:

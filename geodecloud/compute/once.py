@@ -15,6 +15,11 @@ class Once:
         """True once, and False from then on."""
         return self._said.acquire(blocking=False)
 
+    @property
+    def said(self) -> bool:
+        """Whether it was."""
+        return self._said.locked()
+
     def __reduce__(self) -> tuple[type[Once], tuple[()]]:
         return Once, ()
 

@@ -8,6 +8,7 @@ proxies, timeouts, caches and all others of the network are left as they are, bu
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import tempfile
@@ -23,6 +24,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.env import get_gdal_config, hasenv, set_gdal_config
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession
+
+from geodecloud.errors import SceneIOError
 
 # `del_gdal_config` is private in rasterio 1.4: `set_gdal_config` with None makes a setting of None
 #: What GDAL's failures are raised as. Those of `rasterio.shutil` come as GDAL's own classes, which rasterio
@@ -67,6 +70,7 @@ _DEFAULTS: dict[str, str] = {
     "OSR_STRIP_TOWGS84": "YES",
     "OSR_DEFAULT_AXIS_MAPPING_STRATEGY": "AUTHORITY_COMPLIANT",
     "OSR_USE_APPROX_TMERC": "NO",
+    "OSR_USE_ETMERC": "YES",
     "OSR_WKT_FORMAT": "DEFAULT",
     # masks on other grids
     "OGR_CT_FORCE_TRADITIONAL_GIS_ORDER": "NO",
@@ -87,6 +91,8 @@ _DEFAULTS: dict[str, str] = {
     "PHOTOMETRIC_OVERVIEW": "MINISBLACK",
     "INTERLEAVE_OVERVIEW": "PIXEL",
     "SPARSE_OK_OVERVIEW": "NO",
+    "COG_TMP_COMPRESSION": "LZW",
+    "COG_DELETE_TEMP_FILES": "YES",
     "GDAL_DEFAULT_CREATE_COPY": "NO",
     "TIFF_READ_STREAMING": "NO",
     "TIFF_USE_OVR": "NO",
@@ -109,6 +115,8 @@ _ASKED = "GEODECLOUD_READDIR_ASKED"
 _HOST = re.compile(
     r"://|/vsi(?!(?:zip|gzip|tar|7z|rar|mem|subfile|sparse|crypt|cached|stdin|stdout)\b)\w+/"
 )
+#: Formats that results are read and made with.
+_DRIVERS = ("GTiff", "COG", "VRT", "MEM")
 #: Where GDAL puts temporary files, such as overviews in the making.
 SCRATCH = "CPL_TMPDIR"
 #: What holds in this thread.
@@ -162,6 +170,24 @@ def gdal_settings(
         _here.holds = outer
         for name in ours:
             _give_back(name, before.get(name, _current(name)))
+
+
+@functools.cache
+def check_drivers() -> None:
+    """See early that GDAL has what results are made with; ``GDAL_SKIP`` takes drivers away when a process starts.
+
+    Raises
+    ------
+    SceneIOError
+        If it lacks one.
+    """
+    with rasterio.Env() as env:
+        lacking = [name for name in _DRIVERS if name not in env.drivers()]
+    if lacking:
+        raise SceneIOError(
+            f"GDAL has no driver {lacking[0]}, and cannot read or write scenes without it; is the environment "
+            "variable GDAL_SKIP set? Unset it"
+        )
 
 
 def is_shut(path: str | Path) -> bool:

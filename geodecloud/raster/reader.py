@@ -19,7 +19,13 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
 from geodecloud.errors import GeodecloudError, SceneError, SceneIOError
-from geodecloud.raster.gdal import ALLOW_REMOTE, GDAL_ERRORS, gdal_settings, is_shut
+from geodecloud.raster.gdal import (
+    ALLOW_REMOTE,
+    GDAL_ERRORS,
+    check_drivers,
+    gdal_settings,
+    is_shut,
+)
 from geodecloud.raster.lazy import LazyWindows
 from geodecloud.raster.side_files import read_side_facts
 from geodecloud.scene.address import is_remote, local_path
@@ -89,6 +95,7 @@ def open_dataset(path: str | Path) -> DatasetReader:
     """
     if _is_local(path) and not os.path.exists(path):
         raise SceneIOError(f"{path} does not exist")
+    check_drivers()
     try:
         with gdal_settings(path, shut=is_shut(path)), warnings.catch_warnings():
             # a scene without georeference is processed too; `info` says so in words

@@ -20,7 +20,7 @@ from geodecloud.compute.engine import engine
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.options import FileFormat
 from geodecloud.raster.finished import Counter
-from geodecloud.raster.gdal import gdal_settings
+from geodecloud.raster.gdal import check_drivers, gdal_settings
 from geodecloud.raster.raw import MaskTarget, RasterTarget
 from geodecloud.raster.staging import OutputRaster, Staging
 from geodecloud.raster.targets import check_target as check_target  # others ask here, too
@@ -122,6 +122,7 @@ def write_rasters(
     RasterioError
         If reading the pixels fails. Nothing is left at any target then either.
     """
+    check_drivers()
     for raster in rasters:
         if PurePath(raster.path).suffix.lower() not in _SUFFIXES:
             raise SceneIOError(f"{raster.path} is to be a GeoTIFF; end its name in .tif")

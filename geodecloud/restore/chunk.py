@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.compute.once import Once
-from geodecloud.errors import GeodecloudWarning
+from geodecloud.errors import GeodecloudWarning, SceneError
 from geodecloud.masks.sources import HIDING
 from geodecloud.restore.composite import MASK_REACH_PX, Bool, classify_pixels
 from geodecloud.restore.ground_around import GroundAround
-from geodecloud.scene.gaps import Gaps, find_data
+from geodecloud.scene.gaps import Gaps, describe_gaps, find_data, repeated_numbers
 from geodecloud.scene.reflectance import FEW_PX, Codec, check_values
 from geodecloud.windows.tiler import Window
 
@@ -28,6 +28,8 @@ Codes = NDArray[np.uint8]
 
 #: About as many pixels as are looked at.
 _SAMPLE_PX = 256 * 256
+#: A number that fewer pixels of a chunk have may be chance.
+_OFTEN_PX = 20
 
 
 class Predictor(Protocol):
@@ -75,6 +77,7 @@ class ChunkRestorer:
     extent : the whole scene
     check : refuse chunks that look like DN and are taken for reflectance; nobody has looked yet
     warned : of numbers that are not finite
+    told : of gaps that nobody declared
     """
 
     predictor: Predictor
@@ -87,6 +90,7 @@ class ChunkRestorer:
     extent: Window
     check: bool = False
     warned: Once = field(default_factory=Once, compare=False, repr=False)
+    told: Once = field(default_factory=Once, compare=False, repr=False)
 
     @property
     def opaque_threshold(self) -> float:
@@ -137,6 +141,7 @@ class ChunkRestorer:
         may_change = np.ones(region.shape_yx, bool) if allowed is None else allowed[view]
         if self.check:
             self.check_values(dn, valid, core, padded)
+        self._tell_gaps(dn, valid, usable, core, padded)
         restored, opacity = self.look(dn, usable, known, may_change, region, padded, around)
         is_cloud, hidden = self.find_clouds(opacity, known)
         # what the network could not compute stays as it was
@@ -218,18 +223,36 @@ class ChunkRestorer:
     def check_values(
         self, dn: NDArray[Any], valid: Bool | None, core: Window, padded: Window
     ) -> None:
-        """Refuse the chunk if its own pixels, without the halo, look like DN."""
+        """Refuse the chunk if its own pixels, without the halo, look like DN, or hold a number that is no ground's."""
         _, usable = self.validity(dn, valid, self.gaps.with_bright(self.codec))
-        rows, cols = np.nonzero(usable[core.relative_to(padded).slices_yx])
-        if rows.size < FEW_PX:
+        inner = core.relative_to(padded).slices_yx
+        bands = dn[:, *inner][list(self.channels)]
+        where = _where(core)
+        rows, cols = np.nonzero(usable[inner])
+        if rows.size >= FEW_PX:
+            some = slice(None, None, max(1, rows.size // _SAMPLE_PX))
+            pixels = bands[:, rows[some], cols[some]]
+            check_values(pixels[:, None], self.codec, where)
+            if self.gaps.low and (found := repeated_numbers(self.codec, pixels, _OFTEN_PX)):
+                raise SceneError(
+                    f"{found[0]:g} stands in all bands of many of {where}, and no ground is like that. If it "
+                    f'stands for no data, say so: nodata={found[0]:g}; if it was measured: nodata="none"'
+                )
+
+    def _tell_gaps(
+        self, dn: NDArray[Any], valid: Bool | None, usable: Bool, core: Window, padded: Window
+    ) -> None:
+        """Say once a run that a chunk's own pixels have gaps that nobody declared, if no sample had any."""
+        inner = core.relative_to(padded).slices_yx
+        if self.gaps.told or self.told.said or usable[inner].all():
             return
-        some = slice(None, None, max(1, rows.size // _SAMPLE_PX))
-        inner = dn[:, *core.relative_to(padded).slices_yx]
-        pixels = inner[np.array(self.channels)[:, None], rows[some], cols[some]]
-        where = (
-            f"the {core.width} x {core.height} px from column {core.col_off}, row {core.row_off}"
-        )
-        check_values(pixels[:, None], self.codec, where)
+        bands = dn[:, *inner][list(self.channels)]
+        undeclared = self.gaps.undeclared(bands, self.codec.nodata)
+        if valid is not None:
+            undeclared &= valid[inner]
+        if undeclared.any() and self.told.first():
+            words = describe_gaps(bands, undeclared, _where(core))
+            warnings.warn(words, GeodecloudWarning, stacklevel=2)
 
     def reflectance(self, dn: NDArray[Any]) -> Array:
         """Reflectance (C, H, W) of the restored bands, in the network's float32."""
@@ -267,6 +290,10 @@ class ChunkRestorer:
                 after = np.where(share > 0, before + share * change, 0)
             dn[channels, rows] = np.where(share > 0, self.codec.encode(after), old)
         return dn
+
+
+def _where(core: Window) -> str:
+    return f"the {core.width} x {core.height} px from column {core.col_off}, row {core.row_off}"
 
 
 def strips(height: int) -> Iterator[slice]:

@@ -24,9 +24,15 @@ from geodecloud.models.catalogue import FoundModel, find_model
 from geodecloud.options import Options
 from geodecloud.restore.channels import choose_channels
 from geodecloud.restore.composite import MASK_REACH_PX
-from geodecloud.restore.radiometry import check_sample, choose_codec, choose_formula, warn
+from geodecloud.restore.radiometry import (
+    check_sample,
+    choose_codec,
+    choose_formula,
+    choose_gaps,
+    warn,
+)
 from geodecloud.scene.bands import SENTINEL2_NM, match_bands
-from geodecloud.scene.gaps import Gaps, gap_rules
+from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import ChunkLayout, check_window, chunk_px, plan_chunks
@@ -155,7 +161,7 @@ def decide(
     codec = choose_codec(metadata, card, channels, options, formula)
     gaps = Gaps()
     if card.kind != "identity" and options.nodata != "none":
-        gaps = gap_rules(codec, pixels)
+        gaps = choose_gaps(metadata, codec, channels, pixels)
     halo_px = _choose_halo(card, options)
     align_px = card.align_px
     _warn_of_bands(metadata, card, channels)

@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import map_chunks_with_halo
 from geodecloud.errors import BandError, SceneError
+from geodecloud.options import Options
 from geodecloud.restore.clear_ground import ClearFinder, GroundOf
 from geodecloud.restore.composite import MARGIN_PX
 from geodecloud.restore.network import NetworkPredictor
+from geodecloud.restore.radiometry import choose_formula
 from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube
 from geodecloud.scene.gaps import Gaps, gap_rules
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.metadata import SCL, VALID, Metadata
-from geodecloud.scene.reflectance import Codec
+from geodecloud.scene.reflectance import FEW_PX, Codec, check_values
 
 Array = NDArray[np.float32]
 
@@ -48,11 +50,13 @@ class Reference:
     array : (band, y, x), DN or reflectance, following rioxarray's conventions
     name : for people
     date : of acquisition; None: it does not say
+    sample : (band, y, x), some of its pixels, where they may be read before it is computed
     """
 
     array: xr.DataArray
     name: str
     date: datetime.date | None = None
+    sample: NDArray[Any] | None = None
 
     @classmethod
     def of(cls, array: xr.DataArray | xr.Dataset, number: int) -> Reference:
@@ -63,7 +67,9 @@ class Reference:
                 f"reference {number} has the dims {cube.array.dims}; give one date at a time, such as "
                 "[stack.isel(time=0), stack.isel(time=2)]"
             )
-        return cls(cube.array, f"reference {number}", date_of(cube.array))
+        pixels = cube.array.data
+        sample = pixels if isinstance(pixels, np.ndarray) else None
+        return cls(cube.array, f"reference {number}", date_of(cube.array), sample)
 
 
 def date_of(array: xr.DataArray) -> datetime.date | None:
@@ -179,14 +185,17 @@ def _reflectance(reference: Reference, bands: Sequence[str]) -> xr.DataArray:
     """(B, y, x) float32 reflectance of a reference on its own grid; NaN where there is no data."""
     array, metadata = reference.array, Metadata.of_array(reference.array)
     channels = [found for band in bands if (found := _band_of(metadata, band)) is not None]
+    some = None if reference.sample is None else reference.sample[channels]
+    formula = choose_formula(metadata, tuple(channels), Options(), some, reference.name)
     try:
-        codec = metadata.codec(channels)
+        codec = metadata.codec(channels, *formula)
     except SceneError as error:
         raise SceneError(f"{reference.name}: {error}") from error
     data = da.asarray(array.data)
     data = data.rechunk({0: -1})
     valid = Cube.of(array).coordinate(VALID)
-    decode = functools.partial(_decode, codec=codec, gaps=gap_rules(codec, None), channels=channels)
+    gaps, name = gap_rules(codec, None), reference.name
+    decode = functools.partial(_decode, codec=codec, gaps=gaps, channels=channels, name=name)
     args = [data] if valid is None else [data, da.asarray(valid[0].data)[None]]
     decoded = da.map_blocks(
         decode,
@@ -207,6 +216,7 @@ def _decode(
     codec: Codec,
     gaps: Gaps,
     channels: Sequence[int],
+    name: str,
 ) -> Array:
     dn = dn[list(channels)]
     image = codec.decode(dn).astype(np.float32)
@@ -215,6 +225,10 @@ def _decode(
         missing |= dn == codec.nodata
     if valid is not None:
         missing |= ~valid.astype(bool)
+    if dn.dtype.kind == "f":  # these may be scaled already, or be DN
+        nothing = gaps.with_bright(codec).find(dn).any(axis=0) | ~np.isfinite(image).all(axis=0)
+        if np.count_nonzero(~nothing) >= FEW_PX:
+            check_values(dn[:, ~nothing][:, None], codec, name)
     image[np.broadcast_to(missing.any(axis=0), image.shape)] = np.nan
     return image
 
@@ -280,9 +294,9 @@ def _classes(reference: Reference) -> tuple[xr.DataArray, str] | None:
     if found is not None:
         classes = found[0].expand_dims("band")
         classes.attrs = {}
-        return classes.rio.write_crs(array.rio.crs).rio.write_transform(
-            array.rio.transform()
-        ), "scl"
+        if array.rio.crs is not None:
+            classes = classes.rio.write_crs(array.rio.crs)
+        return classes.rio.write_transform(array.rio.transform()), "scl"
     names = Metadata.of_array(array).names
     for index, name in enumerate(names):
         kind = _CLASSES.get(str(name).strip().upper())

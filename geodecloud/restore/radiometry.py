@@ -14,7 +14,7 @@ from geodecloud.errors import GeodecloudWarning
 from geodecloud.models.card import ModelCard
 from geodecloud.options import Options
 from geodecloud.scene.bands import are_sentinel2
-from geodecloud.scene.gaps import Gaps
+from geodecloud.scene.gaps import Gaps, describe_gaps, gap_rules
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.offset_doubts import doubt_offset
 from geodecloud.scene.reflectance import (
@@ -25,6 +25,9 @@ from geodecloud.scene.reflectance import (
     check_values,
     is_scaled_already,
 )
+
+#: Whose scale and offset a caller can give.
+_SCENE = "the scene"
 
 log = logging.getLogger(__name__)
 
@@ -39,30 +42,54 @@ def choose_formula(
     channels: tuple[int, ...],
     options: Options,
     pixels: NDArray[Any] | None,
+    whose: str = _SCENE,
 ) -> tuple[float | None, float | None]:
     """Scale and offset that win over what the scene says; None: the scene's own word holds.
 
     Parameters
     ----------
     pixels : (C, H, W) of the sample; they tell what no document does
+    whose : pixels they are, in words
     """
     scale, offset = options.scale, options.offset
     if options.radiometry is not None:
         named = KNOWN[options.radiometry]
         return named[0] if scale is None else scale, named[1] if offset is None else offset
-    declared = [metadata.scales[i] for i in channels]
+    scales, offsets = ([said[i] for i in channels] for said in (metadata.scales, metadata.offsets))
     if (
         scale is None
         and pixels is not None
-        and is_scaled_already(pixels, declared, metadata.nodata)
+        and is_scaled_already(pixels, scales, offsets, metadata.nodata)
     ):
+        also = f" and an offset of {offsets[0]:g}" if any(offsets) else ""
+        typed = f"scale={scales[0]:g}" + (f", offset={offsets[0]:g}" if any(offsets) else "")
+        remedy = f". To have them scaled, say so: {typed}" if whose == _SCENE else ""
         warn(
-            f"the scene declares a scale of {declared[0]:g}, but its {pixels.dtype.name} values are "
-            "reflectance already: they are taken as they are. To have them scaled, say so: "
-            f"scale={declared[0]:g}"
+            f"{whose} declares a scale of {scales[0]:g}{also}, but its {pixels.dtype.name} values are "
+            f"reflectance already: they are taken as they are{remedy}"
         )
         return 1.0, 0.0 if offset is None else offset
     return scale, offset
+
+
+def choose_gaps(
+    metadata: Metadata, codec: Codec, channels: tuple[int, ...], pixels: NDArray[Any] | None
+) -> Gaps:
+    """Which numbers are no measurements, besides the nodata number that the scene declares; say if there are any.
+
+    Parameters
+    ----------
+    pixels : (C, H, W) of the sample; None: nothing may be read yet
+    """
+    implied = metadata.nodata is None and codec.nodata is not None
+    is_picture = not are_sentinel2([metadata.descriptions[i] for i in channels])
+    gaps = gap_rules(codec, pixels, implied, is_picture)
+    if pixels is None:
+        return gaps
+    undeclared = gaps.undeclared(pixels, codec.nodata)
+    if undeclared.any():
+        warn(describe_gaps(pixels, undeclared, "the pixels looked at"))
+    return replace(gaps, told=bool(undeclared.any()))
 
 
 def choose_codec(
@@ -118,13 +145,7 @@ def check_sample(
     SceneError
         If they look like DN and were taken for reflectance.
     """
-    undeclared = gaps.find(pixels)
-    if codec.nodata != metadata.nodata:
-        undeclared |= pixels == codec.nodata
-    elif codec.nodata is not None:
-        undeclared &= pixels != codec.nodata
-    if undeclared.any():
-        _warn_of_gaps(pixels, undeclared)
+    undeclared = gaps.undeclared(pixels, codec.nodata)
     measured = pixels[:, ~undeclared.any(axis=0)][:, None]
     check_values(measured, codec, "the scene")
     documented = metadata.radiometry is not None
@@ -137,16 +158,3 @@ def check_sample(
             warn(doubt)
         else:  # a remark: no document says that this should be otherwise
             log.warning("%s", doubt)
-
-
-def _warn_of_gaps(pixels: NDArray[Any], undeclared: NDArray[np.bool_]) -> None:
-    """Say which numbers were taken for no data though nothing declares them, and what to type."""
-    numbers, counts = np.unique(pixels[undeclared], return_counts=True)
-    number = numbers[counts.argmax()]
-    share = undeclared.any(axis=0).mean()
-    warn(
-        f"{100 * share:.3g} % of the pixels looked at hold numbers that are no measurements (most often "
-        f"{number:g}), and nothing declares them as no data. They are left as they are and kept from the "
-        f"ground beside them. Say so with nodata={number:g}; or, if all numbers are measurements, "
-        'nodata="none"'
-    )

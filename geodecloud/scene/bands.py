@@ -28,6 +28,7 @@ SENTINEL2_NM: dict[str, float] = {
 #: Common names (STAC eo extension and everyday use) of the bands they mean.
 _COMMON = {
     "COASTAL": "B01",
+    "COASTALAEROSOL": "B01",
     "BLUE": "B02",
     "GREEN": "B03",
     "RED": "B04",
@@ -37,20 +38,28 @@ _COMMON = {
     "NIR": "B08",
     "NIR1": "B08",
     "NIR08": "B8A",
+    "NIRNARROW": "B8A",
+    "NARROWNIR": "B8A",
     "NIR09": "B09",
     "CIRRUS": "B10",
     "SWIR16": "B11",
+    "SWIR1": "B11",
     "SWIR22": "B12",
+    "SWIR2": "B12",
 }
 _NUMBER = r"B(0?[1-9]|1[0-2]|8A)"
 _RESOLUTION = r"(?:_[126]0M)?"
-#: ``B2``; ``B2, central wavelength 490 nm`` (GDAL); ``B02_10m`` (STAC of the Copernicus Data Space);
-#: ``S2A_B02`` and those of later satellites; ``T32TMT_20200101_B02_10m`` (ESA).
+_SUFFIX = r"(?:\.(?:TIFF?|JP2))?"
+#: ``B2``; ``B2, central wavelength 490 nm`` (GDAL), ``B02 (490 nm)``, ``B02 - blue``; ``B02_10m`` (STAC of the
+#: Copernicus Data Space); ``S2A_B02`` and those of later satellites; ``T32TMT_20200101_B02_10m`` (ESA);
+#: ``S2A_32TMT_20200101_0_L2A_B02`` (items of Element 84); names of files.
 #: Nothing looser: Landsat's SR_B4 is another band, and MSK_B04 or B04_uncertainty is none.
 _S2_NAME = re.compile(
     rf"(?:{_NUMBER}(?:,.*)?"
-    rf"|(?:S(?:ENTINEL)?[ -]?2[A-Z]?[_ -])?{_NUMBER}{_RESOLUTION}"
-    rf"|(?!\w*MSK_)(?:S2[A-Z]_\w+_)?T\d\d[A-Z]{{3}}_(?:\w+_)?{_NUMBER}{_RESOLUTION})"
+    r"|B(0[1-9]|1[0-2]|8A) (?:\(|- ).*"
+    rf"|(?:S(?:ENTINEL)?[ -]?2[A-Z]?[_ -])?{_NUMBER}{_RESOLUTION}{_SUFFIX}"
+    rf"|(?!\w*MSK_)(?:S2[A-Z]_\w+_)?T\d\d[A-Z]{{3}}_(?:\w+_)?{_NUMBER}{_RESOLUTION}{_SUFFIX}"
+    rf"|S2[A-Z]_T?\d\d[A-Z]{{3}}_\d{{8}}(?:T\d{{6}})?_(?:\d+_)?(?:L[12][AC]_)?{_NUMBER}{_RESOLUTION}{_SUFFIX})"
 )
 #: The scene classification, by the names the bands beside it have.
 _SCL_NAME = re.compile(

@@ -19,7 +19,7 @@ from rioxarray.exceptions import RioXarrayError
 from geodecloud.errors import GeodecloudWarning, SceneError
 from geodecloud.scene.array_metadata import array_descriptions, array_nodata, spatial
 from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
-from geodecloud.scene.encoding import Encoding
+from geodecloud.scene.encoding import Encoding, is_unpacked
 from geodecloud.scene.metadata import SCL, Metadata
 
 Scene: TypeAlias = xr.DataArray | xr.Dataset
@@ -342,10 +342,8 @@ def _per_band(
 ) -> tuple[float, ...]:
     """A number for each band: as its variable says, else as the Dataset does for each or for all."""
     listed, common = data.attrs.get(several, ()), data.attrs.get(one, default)
-    if any(
-        one in v.encoding for v in variables
-    ):  # decoded by xarray: what the Dataset says is done
-        listed, common = (), default
+    if any(map(is_unpacked, variables)):  # whatever is still said has been done
+        return (default,) * len(variables)
     names = data.attrs.get("long_name", ())
     if not set(names) & set(data.data_vars):  # bands that never got names: 1, 2, 3
         names = range(1, len(listed) + 1)

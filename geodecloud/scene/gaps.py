@@ -18,7 +18,7 @@ from geodecloud.scene.reflectance import LEAST_REFLECTANCE, Codec, is_too_bright
 
 Bool = NDArray[np.bool_]
 
-#: A number repeated in all bands, brighter than any ground, is taken for a gap from this share on.
+#: A number repeated in all bands, brighter or darker than any ground, is taken for a gap from this share on.
 _SHARE = 0.005
 _BRIGHT = 2.0
 
@@ -32,12 +32,16 @@ class Gaps:
     low, high : DN of each band below and above which there is no reflectance; empty: no limits
     zeros : whether a pixel with 0 in all of these bands is a gap
     numbers : further numbers that stand for gaps where all of these bands have them
+    implied : whether the scene's nodata number is known from what the scene is, and not from its own word
+    told : whether a sample of the pixels had some, and it was said
     """
 
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     zeros: bool = False
     numbers: tuple[float, ...] = ()
+    implied: bool = False
+    told: bool = False
 
     def find(self, dn: NDArray[Any]) -> Bool:
         """Which values (C, H, W) are no measurement; NaN and infinity, which never are, are not looked for."""
@@ -48,6 +52,13 @@ class Gaps:
                 found |= np.isfinite(dn) & ((dn < low) | (dn > high))
         for number in (*self.numbers, *((0,) if self.zeros else ())):
             found |= (dn == number).all(axis=0)
+        return found
+
+    def undeclared(self, dn: NDArray[Any], nodata: float | None) -> Bool:
+        """Which values (C, H, W) count as no data though the scene does not say so; `nodata`: of its codec."""
+        found = self.find(dn)
+        if nodata is not None:
+            found = found | (dn == nodata) if self.implied else found & (dn != nodata)
         return found
 
     def with_bright(self, codec: Codec) -> Gaps:
@@ -96,7 +107,9 @@ def find_data(
     return has_data, usable
 
 
-def gap_rules(codec: Codec, sample: NDArray[Any] | None) -> Gaps:
+def gap_rules(
+    codec: Codec, sample: NDArray[Any] | None, implied: bool = False, is_picture: bool = True
+) -> Gaps:
     """The rules for a scene of which nobody said that all its numbers are measurements.
 
     Parameters
@@ -104,13 +117,18 @@ def gap_rules(codec: Codec, sample: NDArray[Any] | None) -> Gaps:
     sample : (C, H, W) DN of the restored bands; None: nothing may be read yet, and repeated numbers are
         not looked for. Where a tenth of it is too bright for reflectance, these are no gaps but DN of
         which nobody knows the scale, and what is too bright is none
+    implied : see `Gaps`
+    is_picture : whether 8 bits are those of a picture, of which every number may be one; False: they are
+        reflectance in few bits
     """
-    if np.dtype(codec.dtype) == np.uint8:  # of a picture every number may be one
-        return Gaps()
+    if np.dtype(codec.dtype) == np.uint8:
+        return Gaps(zeros=not is_picture)
     low, high = _limits(codec, codec.most)
+    numbers = _largest(codec)
     if sample is None:
-        return Gaps(low, high, True)
-    rules = Gaps(low, high, True, _repeated(codec, sample))
+        return Gaps(low, high, True, numbers, implied)
+    numbers = tuple(dict.fromkeys((*numbers, *repeated_numbers(codec, sample))))
+    rules = Gaps(low, high, True, numbers, implied)
     open_above = rules.with_bright(codec)
     missing = open_above.find(sample) | (sample == codec.nodata)
     usable = sample[:, ~missing.any(axis=0)][:, None]
@@ -127,13 +145,49 @@ def _limits(codec: Codec, most: float) -> tuple[tuple[float, ...], tuple[float, 
     return low, high
 
 
-def _repeated(codec: Codec, sample: NDArray[Any]) -> tuple[float, ...]:
-    """Numbers brighter than any ground that whole pixels of a sample share."""
+def _largest(codec: Codec) -> tuple[float, ...]:
+    """The largest number of the dtype, where it is brighter than any ground: where all bands have it, it is a fill."""
+    dtype = np.dtype(codec.dtype)
+    if dtype.kind not in "ui":
+        return ()
+    largest = float(np.iinfo(dtype).max)
+    column = np.full((len(codec.scales), 1, 1), largest)
+    return (largest,) if largest != codec.nodata and codec.decode(column).min() > _BRIGHT else ()
+
+
+def repeated_numbers(codec: Codec, sample: NDArray[Any], least: int = 2) -> tuple[float, ...]:
+    """Numbers that whole pixels of a sample share, and that are brighter or darker than any ground.
+
+    Parameters
+    ----------
+    sample : (C, H, W) DN of the restored bands
+    least : so many pixels at least
+    """
     pixels = sample.reshape(len(sample), -1)
     same = (pixels == pixels[0]).all(axis=0) & np.isfinite(pixels[0])
     numbers, counts = np.unique(pixels[0, same], return_counts=True)
-    often = numbers[counts >= max(2, _SHARE * pixels.shape[1])]
-    column = np.repeat(often[None, None], len(sample), axis=0)
-    bright = codec.decode(column).min(axis=(0, 1)) > _BRIGHT if often.size else []
-    found = tuple(float(number) for number in often[bright]) if often.size else ()
-    return tuple(number for number in found if number != codec.nodata)
+    often = numbers[counts >= max(least, _SHARE * pixels.shape[1])]
+    if not often.size:
+        return ()
+    values = codec.decode(np.repeat(often[None, None], len(sample), axis=0))[:, 0]
+    odd = (values.min(axis=0) > _BRIGHT) | (values.max(axis=0) < 0)
+    return tuple(float(number) for number in often[odd] if number != codec.nodata)
+
+
+def describe_gaps(pixels: NDArray[Any], undeclared: Bool, where: str) -> str:
+    """Which numbers are taken for no data though nothing declares them, and what to type.
+
+    Parameters
+    ----------
+    pixels, undeclared : (C, H, W)
+    where : whose pixels they are, in words
+    """
+    numbers, counts = np.unique(pixels[undeclared], return_counts=True)
+    number = numbers[counts.argmax()]
+    share = undeclared.any(axis=0).mean()
+    return (
+        f"{100 * share:.3g} % of {where} hold numbers that are no measurements (most often "
+        f"{number:g}), and nothing declares them as no data. They are left as they are and kept from the "
+        f"ground beside them. Say so with nodata={number:g}; or, if all numbers are measurements, "
+        'nodata="none"'
+    )

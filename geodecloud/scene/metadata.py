@@ -27,7 +27,7 @@ from geodecloud.scene.array_metadata import (
     spatial,
 )
 from geodecloud.scene.bands import SENTINEL2_NM, canonical_name
-from geodecloud.scene.encoding import Encoding
+from geodecloud.scene.encoding import Encoding, is_unpacked
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.reflectance import Codec, decide_codec
 from geodecloud.scene.side_facts import SideFacts
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Name of the (y, x) bool coordinate that says where a scene has data.
 VALID = "geodecloud_valid"
+#: How the tags of this software begin.
+OWN_TAGS = "GEODECLOUD_"
 #: Band names of a picture's colours.
 _COLOURS = {ColorInterp.red: "B04", ColorInterp.green: "B03", ColorInterp.blue: "B02"}
 #: Name of the (y, x) uint8 coordinate with the scene classification of Sentinel-2 level 2A.
@@ -151,6 +153,8 @@ class Metadata:
         count, attrs, rio = array.sizes[array.dims[-3]], array.attrs, spatial(array)
 
         def per_band(several: str, one: str, default: float) -> tuple[float, ...]:
+            if is_unpacked(array):  # whatever is still said has been done
+                return (default,) * count
             matched = kept_values(array, attrs[several]) if several in attrs else None
             return tuple(float(v) for v in matched or (attrs.get(one, default),) * count)
 
@@ -270,6 +274,12 @@ class Metadata:
             for band in self.band_tags
         )
         return replace(self, band_tags=kept)
+
+    def without_own_tags(self) -> Metadata:
+        """The same without what an earlier run of this software said of its own result."""
+        default = self.tags.get("", {})
+        kept = {key: text for key, text in default.items() if not key.startswith(OWN_TAGS)}
+        return replace(self, tags={**self.tags, "": kept})
 
     def with_tags(self, **more: str) -> Metadata:
         """The same with some tags of the default namespace added."""

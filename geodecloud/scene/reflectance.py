@@ -25,6 +25,11 @@ MOST_REFLECTANCE = 5.0
 LEAST_REFLECTANCE = -0.5
 #: The brightest hundredth of any scene reflects more than this.
 LEAST_BRIGHT = 1e-3
+#: Floats of which the brightest hundredth would be darker than this once scaled have been scaled already: percent
+#: of cloud are beyond it, their hundredth part is not.
+_DARKER = 0.015
+#: Where this share of a band would reflect less than that once the offset is added, it has been added already.
+_NO_GROUND, _ODD_SHARE = -0.03, 0.01
 #: Of integers, which can be saturated: under full cloud all of 65535 / 10 000.
 MOST_SATURATED = 10.0
 
@@ -272,7 +277,9 @@ def _scale_by_kind(dtype: np.dtype[Any], descriptions: Sequence[str | None]) -> 
     )
 
 
-def is_scaled_already(dn: NDArray[Any], scales: Sequence[float], nodata: float | None) -> bool:
+def is_scaled_already(
+    dn: NDArray[Any], scales: Sequence[float], offsets: Sequence[float], nodata: float | None
+) -> bool:
     """Whether floats are reflectance already, though they still carry the scale they were made with.
 
     xarray keeps attrs in arithmetic, so ``scene * scene.scale_factor`` still declares the scale.
@@ -280,21 +287,25 @@ def is_scaled_already(dn: NDArray[Any], scales: Sequence[float], nodata: float |
     Parameters
     ----------
     dn : (C, H, W), some pixels
-    scales : as declared, one per band
+    scales, offsets : as declared, one per band
     """
-    if not np.issubdtype(dn.dtype, np.floating) or all(scale == 1 for scale in scales):
+    if not np.issubdtype(dn.dtype, np.floating) or not _declared(scales, offsets):
         return False
     pixels = dn.reshape(len(dn), -1)
-    valid = np.isfinite(pixels).all(axis=0) & (np.abs(pixels) < 1e6).all(axis=0)
+    valid = np.isfinite(pixels).all(axis=0) & (pixels > -1).all(axis=0) & (pixels != 0).any(axis=0)
     if nodata is not None:
         valid &= (pixels != nodata).all(axis=0)
     if not valid.any():
         return False
     raw = pixels[:, valid].astype(np.float64)
-    scaled = raw * np.asarray(scales)[:, None]
     # as reflectance the values are those of ground and cloud, scaled they would be those of nothing
-    plausible = 0.005 < np.percentile(raw, 99) <= MOST_REFLECTANCE and np.median(raw) < 0.9
-    return bool(plausible and np.percentile(np.abs(scaled), 99) < 0.01)
+    if not 0.005 < np.percentile(raw, 99) <= MOST_REFLECTANCE:
+        return False
+    if all(scale == 1 for scale in scales):
+        dark = raw + np.asarray(offsets)[:, None] < _NO_GROUND
+        return bool((raw >= 0).mean() > 1 - _ODD_SHARE and dark.mean(axis=1).max() > _ODD_SHARE)
+    scaled = raw * np.asarray(scales)[:, None]
+    return bool(np.percentile(np.abs(scaled), 99) < _DARKER)
 
 
 def is_too_bright(values: Floats, codec: Codec) -> bool:
@@ -330,7 +341,8 @@ def check_values(dn: NDArray[Any], codec: Codec, where: str) -> None:
             f"these look like DN ({codec.reason}). Give their scale, such as scale=0.0001, "
             "offset=0; if they stand for no data, say so, such as nodata=-9999"
         )
-    bright = float(np.percentile(np.abs(values), 99))
+    # an offset that is added twice makes all of it negative; of integers `doubt_offset` tells that
+    bright = float(np.percentile(values if dn.dtype.kind == "f" else np.abs(values), 99))
     if bright < LEAST_BRIGHT and values.shape[1] >= FEW_PX:
         raise SceneError(
             f"99 % of the reflectance of {where} is below {bright:.2g}, and no ground is as dark: these look "

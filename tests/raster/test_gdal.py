@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ from geodecloud.errors import OptionError, SceneIOError
 from geodecloud.options import FileFormat
 from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 from geodecloud.raster.reader import open_raster, read_metadata
+
+PROJECT = Path(__file__).parents[2]
 
 #: What people set, and what else GDAL knows that results depend on.
 HOSTILE = [
@@ -66,6 +70,20 @@ HOSTILE = [
         "VSI_CACHE_SIZE": "1000",
         "GDAL_FORCE_CACHING": "YES",
         "GDAL_CACHEMAX": "1",
+        "GDAL_MAX_DATASET_POOL_SIZE": "1",
+        "GDAL_SWATH_SIZE": "1",
+        "GTIFF_DIRECT_IO": "YES",
+        "GTIFF_USE_DEFER_STRILE_LOADING": "NO",
+        "GTIFF_ALPHA": "YES",
+        "VRT_SHARED_SOURCE": "0",
+        "VRT_VIRTUAL_OVERVIEWS": "YES",
+        "SPARSE_OK": "YES",
+        "COG_DELETE_TEMP_FILES": "NO",
+        "COG_TMP_COMPRESSION": "JPEG",
+        "OSR_USE_ETMERC": "NO",
+        "OSR_CT_USE_DEFAULT_EPSG_TOWGS84": "YES",
+        "GDAL_OVR_CHUNK_MAX_SIZE": "1000",
+        "MAX_Z_ERROR_OVERVIEW": "100",
     },
 ]
 NAMES = sorted({name for settings in HOSTILE for name in settings})
@@ -218,6 +236,19 @@ def test_wrong_creation_options_are_told_whatever_is_set(scene: Path, tmp_path: 
     form = FileFormat(creation_options={"COMPRES": "LZW"})
     with as_environment({"GDAL_VALIDATE_CREATION_OPTIONS": "NO"}), pytest.raises(OptionError):
         geodecloud.decloud_scene(scene, tmp_path / "out.tif", model="identity", format=form)
+
+
+@pytest.mark.parametrize("driver", ["COG", "VRT"])
+def test_drivers_that_are_taken_away_are_told_before_the_work(
+    driver: str, scene: Path, tmp_path: Path
+) -> None:
+    """GDAL reads this one when a process starts."""
+    code = "import sys, geodecloud; geodecloud.decloud_scene(*sys.argv[1:], model='identity')"
+    command = [sys.executable, "-c", code, str(scene), str(tmp_path / "out.tif")]
+    env = {**os.environ, "GDAL_SKIP": driver, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert f"SceneIOError: GDAL has no driver {driver}" in done.stderr
+    assert "Unset it" in done.stderr
 
 
 def test_settings_of_others_are_what_they_were(scene: Path) -> None:

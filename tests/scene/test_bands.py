@@ -50,6 +50,16 @@ DESCRIPTIONS = ["B2, central wavelength 490 nm", "green", None, "b8a", "B04", "s
         ("b8a_20m", "B8A"),
         ("B01_60m", "B01"),
         ("S2C_MSIL2A_20250601T101041_N0511_R022_T33UXQ_20250601T153000_B03_10m", "B03"),
+        ("S2B_32TQM_20200101_0_L2A_B02", "B02"),
+        ("S2A_T32TQM_20200101T101010_B8A", "B8A"),
+        ("B02.tif", "B02"),
+        ("T33UXQ_20230625T104621_B03_10m.jp2", "B03"),
+        ("B08 (842 nm)", "B08"),
+        ("B02 - Blue", "B02"),
+        ("Coastal aerosol", "B01"),
+        ("nir_narrow", "B8A"),
+        ("SWIR 1", "B11"),
+        ("swir2", "B12"),
         ("S2A_OPER_MSI_L1C_TL_MTI__20160101T000000_A000001_T32TQM_B02", "B02"),
     ],
 )
@@ -83,6 +93,11 @@ def test_one_spelling_for_each_sentinel2_band(description, name):
         ("scl", "SCL"),
         ("T33UXQ_20230625T104621_SCL_20m", "SCL"),
         ("SCL_mask", "SCL_MASK"),
+        ("B5 - NIR", "B5 - NIR"),  # Landsat 8's
+        ("B4 (near infrared)", "B4 (NEAR INFRARED)"),  # Landsat 5's
+        ("band_2", "BAND_2"),
+        ("sr_band2", "SR_BAND2"),
+        ("S2A_32TMT_MSK_B02", "S2A_32TMT_MSK_B02"),
     ],
 )
 def test_other_names_stay_what_they_are_in_upper_case(description, name):
