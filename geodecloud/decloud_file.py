@@ -368,11 +368,13 @@ def _tagged(
         name: without_query(value) if isinstance(value, str | Path) else value
         for name, value in asked.parameters().items()
     }
-    tagged = source.metadata.with_nodata(asked.nodata).with_tags(
+    earlier = source.metadata.with_nodata(asked.nodata)  # of a result that is declouded again
+    tagged = earlier.without_tags("GEODECLOUD_").with_tags(
         GEODECLOUD_VERSION=__version__,
         GEODECLOUD_MODEL=decisions.card.name,
         GEODECLOUD_WEIGHTS_SHA256=decisions.card.sha256,
         GEODECLOUD_PARAMETERS=json.dumps(parameters, default=str, sort_keys=True),
+        GEODECLOUD_COMPUTED=json.dumps(decisions.computed_by),
         GEODECLOUD_SOURCE=source.name,
     )
     if references:

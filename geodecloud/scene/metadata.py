@@ -275,6 +275,12 @@ class Metadata:
         """The same with some tags of the default namespace added."""
         return replace(self, tags={**self.tags, "": {**self.tags.get("", {}), **more}})
 
+    def without_tags(self, prefix: str) -> Metadata:
+        """The same without the tags of the default namespace that begin like this."""
+        own = self.tags.get("", {})
+        kept = {name: value for name, value in own.items() if not name.startswith(prefix)}
+        return replace(self, tags={**self.tags, "": kept})
+
     def profile(self) -> dict[str, Any]:
         """What rasterio needs to create a file of this kind."""
         place: dict[str, Any] = {"crs": self.grid.crs}
