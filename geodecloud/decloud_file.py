@@ -305,6 +305,7 @@ def _tagged(
             GEODECLOUD_MODEL=decisions.card.name,
             GEODECLOUD_WEIGHTS_SHA256=decisions.card.sha256,
             GEODECLOUD_PARAMETERS=json.dumps(parameters, default=str, sort_keys=True),
+            GEODECLOUD_COMPUTED=json.dumps(decisions.computed_by),
             GEODECLOUD_SOURCE=source.name,
         )
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import promises
 import pytest
 import rasterio
 import torch
@@ -39,6 +40,15 @@ settings.register_profile(
 settings.load_profile("repeatable")
 # started in the background, this process ignores Ctrl-C, and so would the programs that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+promises.watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """What the test wrote keeps its promises, with nothing patched any more."""
+    yield
+    promises.check(item)
 
 
 @pytest.fixture(autouse=True)

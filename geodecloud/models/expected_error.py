@@ -1,8 +1,9 @@
-"""How far off a network's pixels are in the mean, as its card has it: tables, measured on simulated clouds."""
+"""How far off a network's pixels are in the mean, as its card has it: factors, measured on simulated clouds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Rows = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -22,85 +22,85 @@ class Evidence:
     opacity : in [0, 1]
     unknown : in [0, 1], how far the ground around is not known
     brightness : reflectance of the result, mean over the bands
+    shortest : reflectance of the result in the band of the shortest wavelength, which haze brightens most
     difference : of the result from the ground around, absolute, mean over the bands
     """
 
     opacity: Array
     unknown: Array
     brightness: Array
+    shortest: Array
     difference: Array
+
+
+#: What the error depends on, by name.
+NAMES = tuple(field.name for field in dataclasses.fields(Evidence))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one of these does to the error: linear between its nodes, and beyond them as at the last one.
+
+    Attributes
+    ----------
+    nodes : rising; a single one: all alike
+    effects : at each, the logarithm of a factor
+    """
+
+    nodes: tuple[float, ...]
+    effects: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nodes or not np.isfinite(self.nodes).all() or (np.diff(self.nodes) <= 0).any():
+            raise ValueError(f"the nodes of a curve of errors are {self.nodes}, and do not rise")
+        if len(self.effects) != len(self.nodes) or not np.isfinite(self.effects).all():
+            raise ValueError("a curve of errors has not a number for each of its nodes")
+
+    def at(self, values: Array) -> NDArray[np.float64]:
+        """The effect of each value."""
+        return np.interp(values, self.nodes, self.effects)
 
 
 @dataclass(frozen=True)
 class ErrorTable:
     """Expected absolute error of replaced pixels, mean over the bands, in reflectance.
 
-    ``error + brightness * b + difference * d`` with the brightness b and difference d of `Evidence`, where each of
-    the three is a table: linear between its nodes, and beyond them as at the last one.
+    ``mean * exp(sum of effects)``, with the effect of each part of `Evidence` from its own curve.
 
     Attributes
     ----------
-    opacity : nodes, rising, in [0, 1]
-    unknown : nodes, rising, in [0, 1]; a single one: all alike
-    error, brightness, difference : for each opacity a row of as many numbers, none below 0, as `unknown` has nodes
+    mean : above 0
+    opacity, unknown, brightness, shortest, difference : curves
     measured : on what, for people
     """
 
-    opacity: tuple[float, ...]
-    unknown: tuple[float, ...]
-    error: Rows
-    brightness: Rows
-    difference: Rows
+    mean: float
+    opacity: Curve
+    unknown: Curve
+    brightness: Curve
+    shortest: Curve
+    difference: Curve
     measured: str = ""
 
     def __post_init__(self) -> None:
-        for axis in (self.opacity, self.unknown):
-            if not axis or not np.isfinite(axis).all() or (np.diff(axis) <= 0).any():
-                raise ValueError(f"the nodes of the table of errors are {axis}, and do not rise")
-        for rows in (self.error, self.brightness, self.difference):
-            if [len(row) for row in rows] != [len(self.unknown)] * len(self.opacity):
-                raise ValueError("a table of errors has not a number for each pair of its nodes")
-            if not (np.isfinite(rows) & (np.array(rows) >= 0)).all():
-                raise ValueError("a table of errors holds a number that is none of an error")
+        if not (np.isfinite(self.mean) and self.mean > 0):
+            raise ValueError(f"the mean of a table of errors is {self.mean}, and not above 0")
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> ErrorTable:
-        """The table as JSON holds it, with lists."""
-        nodes = {name: tuple(float(node) for node in fields[name]) for name in _NODES}
-        rows = {
-            name: tuple(tuple(float(number) for number in row) for row in fields[name])
-            for name in _TABLES
+    def of(cls, fields: Mapping[str, Any]) -> ErrorTable | None:
+        """The table as JSON holds it, with lists; None: it is of the form that older cards have."""
+        if "error" in fields:
+            return None
+        curves = {
+            name: Curve(*(tuple(map(float, fields[name][part])) for part in ("nodes", "effects")))
+            for name in NAMES
         }
-        return cls(**{**fields, **nodes, **rows})
+        return cls(**{**fields, **curves, "mean": float(fields["mean"])})
 
     def at(self, seen: Evidence) -> Array:
         """The expected error of pixels, float32."""
-        numbers = np.array([self.error, self.brightness, self.difference], np.float32)
-        found = np.zeros(seen.opacity.shape, np.float32)
-        for number, term in zip(
-            numbers.ravel(), terms(seen, self.opacity, self.unknown), strict=True
-        ):
-            found += number * term
-        return found
-
-
-_NODES, _TABLES = ("opacity", "unknown"), ("error", "brightness", "difference")
-
-
-def terms(seen: Evidence, opacity: Sequence[float], unknown: Sequence[float]) -> Iterator[Array]:
-    """What each number of a table counts for each pixel, in the order of `ErrorTable`'s tables, rows and nodes.
-
-    Parameters
-    ----------
-    opacity, unknown : nodes
-    """
-    rows, columns = _shares(seen.opacity, opacity), _shares(seen.unknown, unknown)
-    for factor in (np.float32(1), seen.brightness, seen.difference):
-        for row in rows:
-            for column in columns:
-                yield row * column * factor
-
-
-def _shares(values: Array, nodes: Sequence[float]) -> list[Array]:
-    """How much each node counts for each value: linear between the two beside it, and 1 in sum."""
-    return [np.interp(values, nodes, hat).astype(np.float32) for hat in np.eye(len(nodes))]
+        effect = np.zeros(seen.opacity.shape)
+        for name in NAMES:
+            curve: Curve = getattr(self, name)
+            effect += curve.at(getattr(seen, name))
+        return (self.mean * np.exp(effect)).astype(np.float32)

@@ -17,6 +17,7 @@ from geodecloud.models.catalogue import IDENTITY, find_weights
 from geodecloud.models.tensors import read_tensors
 from geodecloud.options import FileOptions, about
 from geodecloud.report.findings import Finding, failed, not_checked, ok
+from geodecloud.report.means import Means
 from geodecloud.scene.address import is_remote
 
 #: Tags of all results; those of other dates have one more.
@@ -89,12 +90,9 @@ class MadeBy:
         return REFERENCES in self.tags
 
     @property
-    def is_exact(self) -> bool:
-        """Whether it was made in float32 on a CPU, as far as it says."""
-        asked = self.options
-        return asked is None or (
-            asked.device in ("auto", "cpu") and asked.precision in ("auto", "fp32")
-        )
+    def means(self) -> Means:
+        """What ran the network."""
+        return Means.of(self.tags, self.options or FileOptions())
 
     def check(self, source: str) -> Iterator[Finding]:
         """Hold the tags against the scene's name, and the model of this name that is here."""

@@ -13,6 +13,7 @@ from geodecloud._version import __version__
 from geodecloud.errors import OptionError, SceneError
 from geodecloud.pictures.drawing import Colours, Look, draw_before_after
 from geodecloud.pictures.embed import jpeg_uri
+from geodecloud.pictures.kinds import PROVENANCE_RGB, css_colour, name_of
 from geodecloud.raster.gdal import gdal_settings
 from geodecloud.raster.look import read_look
 from geodecloud.raster.outputs import refuse_clashes
@@ -34,6 +35,7 @@ from geodecloud.report.templating import render
 from geodecloud.restore.composite import Provenance
 from geodecloud.scene.address import is_remote
 from geodecloud.scene.grid import Grid
+from geodecloud.self_check.expected import KINDS, Expected, KindError
 from geodecloud.source import open_source
 
 #: Longest side of the pictures, in px.
@@ -127,6 +129,8 @@ def _describe(pair: ScenePair, recorded: Recorded, given: Mapping[str, str]) -> 
         "unit": unit,
         "command": recorded.command(pair.out),
         "recorded": recorded,
+        "earlier": Recorded.earlier(scene),
+        "expected": _expected(recorded.self_check),
         "parameters": sorted(recorded.parameters.items()),
         "layers": {name: Path(path).name for name, path in given.items()},
         "result": Path(pair.out).name,
@@ -145,6 +149,15 @@ def _facts(pair: ScenePair, recorded: Recorded) -> list[tuple[str, str]]:
         "Bands": ", ".join(names) if len(names) <= 16 else f"{len(names)}",
     }
     return [(label, value) for label, value in known.items() if value]
+
+
+def _expected(told: Expected | None) -> list[tuple[str, str | None, KindError]]:
+    """The self-check by kinds, by their names and colours; of all together there is no colour."""
+    kinds = {} if told is None else told.kinds
+    named = {
+        kind: (name_of(code), css_colour(PROVENANCE_RGB[code])) for kind, code in KINDS.items()
+    }
+    return [(*named.get(kind, (kind, None)), error) for kind, error in kinds.items()]
 
 
 def _picture(pair: ScenePair, look: Look, provenance: str | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from geodecloud.errors import SceneError
 from geodecloud.options import FileOptions
 from geodecloud.scene.metadata import Metadata
 from geodecloud.scene.reflectance import KNOWN
+from geodecloud.self_check.expected import Expected
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Recorded:
     source : the scene's name
     parameters : options the result depends on, by name
     references : names of other dates with their days
+    computed : backend, device and precision that were chosen; empty: it does not say
+    self_check : errors to expect, where they were asked for
     """
 
     version: str
@@ -34,6 +37,8 @@ class Recorded:
     source: str
     parameters: Mapping[str, Any]
     references: Mapping[str, str | None]
+    computed: Mapping[str, str]
+    self_check: Expected | None
 
     @classmethod
     def of(cls, tags: Mapping[str, str], path: str) -> Recorded:
@@ -57,7 +62,15 @@ class Recorded:
             said["SOURCE"],
             _mapping(tags.get("GEODECLOUD_PARAMETERS")),
             _mapping(tags.get("GEODECLOUD_REFERENCES")),
+            _mapping(tags.get("GEODECLOUD_COMPUTED")),
+            _expected(tags.get("GEODECLOUD_SELF_CHECK")),
         )
+
+    @classmethod
+    def earlier(cls, scene: Metadata) -> Recorded | None:
+        """What an earlier run did to a scene that is itself a result; None: it is none."""
+        tags = scene.tags.get("", {})
+        return cls.of(tags, "the scene") if "GEODECLOUD_VERSION" in tags else None
 
     def reading(self) -> dict[str, Any]:
         """The options with which a product was read."""
@@ -99,6 +112,14 @@ class Recorded:
         except SceneError:  # nothing says what DN mean, as with the identity model
             return (1.0,) * metadata.count, (0.0,) * metadata.count, "DN"
         return codec.scales, codec.offsets, "reflectance"
+
+
+def _expected(text: str | None) -> Expected | None:
+    """The self-check of a tag; None where there is none, or somebody has changed it to something else."""
+    try:
+        return None if text is None else Expected.read(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def _mapping(text: str | None) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class SideBySide:
         decisions, hindrance = None, made_by.hindrance()
         if not hindrance and made_by.options is not None:
             try:
-                decisions = decide_again(source, again(made_by.options))
+                decisions = decide_again(source, again(made_by.options, made_by.means))
             except GeodecloudError as error:
                 hindrance = str(error)
         return cls(result, source, made_by, depth, codes, wrong, decisions, hindrance, side)
@@ -168,25 +168,16 @@ class SideBySide:
         windows = choose_windows(
             done.changed, Window(0, 0, width, height), self.depth.windows, self.depth.seed
         )
-        asked = replace(again(self.made_by.options), workers=self.depth.workers)
+        means = self.made_by.means
+        asked = replace(again(self.made_by.options, means), workers=self.depth.workers)
         made = MadeAgain(self.source, asked, decisions, windows)
         try:
             made.compute()
         except GeodecloudError as error:  # such as a reference that cannot be read
             yield not_checked("made again", str(error))
             return
-        judged = self.made_by.is_exact
-        yield from made.compare(
-            layers.result,
-            layers.codes if judged else None,
-            self.depth.tolerance if judged else float("inf"),
-            self.made_by.version_note,
-        )
-        if not judged:
-            yield not_checked(
-                "made again",
-                "it was made with less precision than float32 on a CPU: differences are told, not judged",
-            )
+        about = self.depth.tolerance, self.made_by.version_note, means.doubt()
+        yield from made.compare(layers.result, layers.codes, *about)
 
 
 def _open_codes(

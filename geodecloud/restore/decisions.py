@@ -102,6 +102,11 @@ class Decisions:
         """The model's name or path."""
         return self.model if isinstance(self.model, str) else self.model.model_ref
 
+    @property
+    def computed_by(self) -> dict[str, str]:
+        """What runs the network, as it was chosen, for tags."""
+        return {"backend": self.backend, "device": self.device, "precision": self.precision}
+
     def as_dict(self) -> dict[str, Any]:
         """The decisions as plain values, ready for JSON."""
         return {
@@ -113,9 +118,7 @@ class Decisions:
             "nodata": None if self.codec.nodata is None else str(self.codec.nodata),
             "mask": self.mask_kind,
             "first_pass": self.first_pass,
-            "device": self.device,
-            "precision": self.precision,
-            "backend": self.backend,
+            **self.computed_by,
             "window_px": self.window_px,
             "halo_px": self.halo_px,
             "chunk_px": self.chunk_px,

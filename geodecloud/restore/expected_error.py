@@ -14,7 +14,9 @@ from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.models.card import ModelCard
 from geodecloud.models.expected_error import ErrorTable, Evidence
 from geodecloud.restore.composite import Bool, Provenance
+from geodecloud.restore.decisions import Decisions
 from geodecloud.restore.ground_around import GroundAround
+from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import Window
 
@@ -30,12 +32,23 @@ class Witness:
     ----------
     codec : DN <-> reflectance of the restored bands
     channels : 0-based bands of the scene that are restored
+    shortest : which of them has the shortest wavelength
     opaque : opacity above which the ground counts as not visible
     """
 
     codec: Codec
     channels: tuple[int, ...]
+    shortest: int
     opaque: float
+
+    @classmethod
+    def of(cls, decisions: Decisions, opaque: float) -> Witness:
+        """The witness of a scene about which this was decided."""
+        card = decisions.card
+        bands = [card.channels[slot] for slot in decisions.slots] if card.channels else []
+        nm = [band.wavelength_nm or known_wavelength_nm(band.name) or np.inf for band in bands]
+        shortest = int(np.argmin(nm)) if nm else 0
+        return cls(decisions.codec, decisions.channels, shortest, opaque)
 
     def see(
         self,
@@ -62,7 +75,7 @@ class Witness:
         if around is not None and where.any():
             ground, not_known = around.pixels(window)
             unknown, difference = not_known[where], np.abs(image - ground[:, where]).mean(axis=0)
-        planes = seen, unknown, image.mean(axis=0), difference
+        planes = seen, unknown, image.mean(axis=0), image[self.shortest], difference
         return where, Evidence(*(plane.astype(np.float32) for plane in planes))
 
 

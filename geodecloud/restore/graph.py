@@ -76,7 +76,7 @@ def restore_scene(
     image, *planes = results
     layers = dict(zip(("cloud_map", "provenance", "source_date"), planes, strict=False))
     if isinstance(restorer.predictor, NetworkPredictor):
-        witness = Witness(decisions.codec, decisions.channels, restorer.opaque_threshold)
+        witness = Witness.of(decisions, restorer.opaque_threshold)
         error = expect_errors(decisions.card, witness, results, around)
         layers |= {} if error is None else {"confidence": error}
     return Restored(image, layers, around)

@@ -87,6 +87,25 @@ class Expected:
         told["replaced"] = _mixed(errors, codes)
         return cls({kind: KindError.of(one) for kind, one in told.items()}, windows)
 
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Expected:
+        """What `as_dict` made plain values of.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError, AttributeError
+            If it is something else.
+        """
+        kinds = {}
+        for kind in (*KINDS, "replaced"):
+            if kind in fields["kinds"]:
+                one = KindError(**fields["kinds"][kind])
+                numbers = [one.pixels, one.mae, one.psnr_db or 0.0, one.sam_deg or 0.0]
+                if not all(math.isfinite(number) for number in numbers):
+                    raise ValueError(f"{kind} has a number that is none")
+                kinds[kind] = one
+        return cls(kinds, int(fields["windows"]), str(fields["reason"]))
+
     @property
     def replaced(self) -> KindError | None:
         """Errors of all replaced pixels together; None where nothing is told."""

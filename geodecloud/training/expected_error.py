@@ -1,28 +1,28 @@
 """The table of expected errors on a card, measured on simulated clouds by the path every scene takes.
 
 Clouds are drawn over clear ground that was not learnt, and removed with mask, composite and rounding to 16 bits.
-The errors of the replaced pixels are explained by what is known of these (`Evidence`): least squares, no number below 0,
-each error weighed by what is expected of it, so that small ones are met as well as large ones.
+The errors of the replaced pixels are explained by what is known of these (`Evidence`): a factor for each part of it, found by
+gamma regression, in which small errors are met as well as large ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dask
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from scipy.optimize import minimize
 from torch import nn
 
 from geodecloud.models.card import ModelCard
-from geodecloud.models.expected_error import ErrorTable, Evidence, Rows, terms
+from geodecloud.models.expected_error import NAMES, Curve, ErrorTable, Evidence
 from geodecloud.models.weights import Model
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
-from geodecloud.restore.composite import Bool
+from geodecloud.restore.composite import Bool, Provenance
 from geodecloud.restore.expected_error import Witness
 from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.scene.reflectance import Codec
@@ -33,18 +33,17 @@ from geodecloud.windows.tiler import Window
 
 #: Side of a simulated scene in px: large enough to hold clear ground and what lies far from it.
 SCENE_PX = 192
-#: Nodes: few, so that each has pixels of many scenes.
-_OPACITY, _UNKNOWN = (0.0, 0.5, 1.0), (0.0, 0.5, 1.0)
+#: Nodes: few, so that each has pixels of many scenes; of reflectance at these quantiles.
+_NODES = {"opacity": (0.0, 0.5, 0.9, 1.0), "unknown": (0.0, 0.5, 1.0)}
+_AT = (0.02, 0.34, 0.66, 0.98)
 #: Of all tables, so that they can be compared.
 _SEED = 5
 #: Of so many pixels one is looked at: neighbours err alike.
 _STEP = 9
-#: Errors below this weigh no more than it.
-_LEAST = 0.008
-#: No number is larger: one that is belongs to a node that hardly a pixel is near.
-_MOST = 2.0
-#: Damping, as a share of all pixels: nodes that hardly a pixel is near stay near 0.
-_DAMPING = 1e-3
+#: Of a scene, kinds with fewer pixels than this weigh less than others.
+_FEW = 200
+#: Damping: the effects at nodes that hardly a pixel is near stay near 0.
+_DAMPING = 2e-3
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,12 @@ class Replaced:
     provenance: NDArray[np.uint8]
     confidence: Array
     error: Array
+
+    def kinds(self) -> Iterator[tuple[Evidence, Array]]:
+        """What is known of its pixels and their errors, those of each kind by themselves."""
+        for code in (Provenance.RESTORED, Provenance.SYNTHESISED):
+            own = self.provenance == code
+            yield Evidence(*(getattr(self.seen, name)[own] for name in NAMES)), self.error[own]
 
 
 def draw_pair(
@@ -114,7 +119,7 @@ def find_replaced(pair: Pair, model: Model | str) -> Replaced:
         None if result.confidence is None else result.confidence.data,
     )
     decisions, window = result.decisions, Window(0, 0, *codes.shape[::-1])
-    witness = Witness(decisions.codec, decisions.channels, decisions.card.opaque_threshold)
+    witness = Witness.of(decisions, decisions.card.opaque_threshold)
     around = None if ground is None else ground.item()
     where, seen = witness.see(dn, opacity, codes, around, window)
     error = np.abs(pair.codec.decode(dn) - pair.clear).mean(axis=0)[where].astype(np.float32)
@@ -157,41 +162,55 @@ def measure_errors(
         f"{scenes} scenes of {SCENE_PX} px, simulated clouds over {len(grounds)} clear dates not "
         f"learnt, {count} replaced pixels"
     )
-    table = fit_table([(one.seen, one.error) for one in found], card.reads_prior)
+    table = fit_table([part for one in found for part in one.kinds()], card.reads_prior)
     return dataclasses.replace(card, expected_error=dataclasses.replace(table, measured=about))
 
 
 def fit_table(found: Sequence[tuple[Evidence, Array]], knows_around: bool = True) -> ErrorTable:
-    """The table that explains errors best.
+    """The table that explains errors best, as gamma regression does: each part counts alike, and so does being off by a factor.
 
     Parameters
     ----------
-    found : of each scene what is known of its pixels, and their errors
-    knows_around : whether the ground around is known; else a table has one column
+    found : of each part, such as a kind of pixels of a scene, what is known of its pixels, and their errors
+    knows_around : whether the ground around is known; else it has no effect
     """
-    unknown = _UNKNOWN if knows_around else (1.0,)
-    counted, errors = [], []
-    for seen, error in found:
-        some = slice(None, None, _STEP)
-        thinned = Evidence(*(getattr(seen, f.name)[some] for f in dataclasses.fields(seen)))
-        counted.append(np.stack(list(terms(thinned, _OPACITY, unknown))))
-        errors.append(error[some])
-    parts, truth = np.concatenate(counted, axis=1).astype(np.float64), np.concatenate(errors)
-    numbers = _solve(parts, truth, np.ones_like(truth))
-    numbers = _solve(parts, truth, 1 / np.maximum(numbers @ parts, _LEAST))
-    numbers = np.minimum(numbers, _MOST)
-    rows = numbers.reshape(3, len(_OPACITY), len(unknown)).round(5).tolist()
-    tables: list[Rows] = [tuple(tuple(row) for row in table) for table in rows]
-    return ErrorTable(_OPACITY, unknown, tables[0], tables[1], tables[2])
+    thinned = [(_thinned(seen), error[::_STEP]) for seen, error in found if error.size]
+    error = np.concatenate([one for _, one in thinned]).astype(np.float64)
+    weight = np.concatenate([np.full(one.size, 1 / max(one.size, _FEW)) for _, one in thinned])
+    nodes, parts = {}, []
+    for name in NAMES:
+        values = np.concatenate([getattr(seen, name) for seen, _ in thinned])
+        nodes[name] = _NODES.get(name) or tuple(
+            np.unique(np.quantile(values, _AT).round(4)).tolist()
+        )
+        if name in ("unknown", "difference") and not knows_around:
+            nodes[name] = (1.0,)
+        parts += [np.interp(values, nodes[name], hat) for hat in np.eye(len(nodes[name]))]
+    mean, effects = _solve(np.stack(parts), error, weight / weight.sum())
+    ends = np.cumsum([len(nodes[name]) for name in NAMES])[:-1]
+    curves = {
+        name: Curve(nodes[name], tuple(own.round(4).tolist()))
+        for name, own in zip(NAMES, np.split(effects, ends), strict=True)
+    }
+    return ErrorTable(round(mean, 6), **curves)
+
+
+def _thinned(seen: Evidence) -> Evidence:
+    return Evidence(*(getattr(seen, name)[::_STEP] for name in NAMES))
 
 
 def _solve(
-    parts: NDArray[np.float64], truth: Array, weight: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Numbers of at least 0 with ``numbers @ parts`` near the truth, damped where there is little to tell them."""
-    scale = np.sqrt((weight**2 * parts**2).mean(axis=1)) + 1e-9
-    scaled, wanted = parts / scale[:, None] * weight, truth * weight
-    products = scaled @ scaled.T / truth.size + _DAMPING * np.eye(len(parts))
-    root = np.linalg.cholesky(products)
-    found, _ = nnls(root.T, np.linalg.solve(root, scaled @ wanted / truth.size))
-    return np.asarray(found / scale)
+    parts: NDArray[np.float64], error: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """The mean and the effects with ``mean * exp(effects @ parts)`` near the error, effects damped."""
+    start = float(weight @ error)
+
+    def loss(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        told = numbers[0] + numbers[1:] @ parts
+        off = error / start * np.exp(-told)
+        slope = weight * (1 - off)
+        value = weight @ (told + off) + _DAMPING * (numbers[1:] ** 2).sum()
+        return value, np.append(slope.sum(), parts @ slope + 2 * _DAMPING * numbers[1:])
+
+    found = minimize(loss, np.zeros(len(parts) + 1), jac=True, method="L-BFGS-B").x
+    return start * float(np.exp(found[0])), found[1:]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from axe_core_python import base as axe_core
 from browser import Browser
 from conftest import textured_dn, write_raster
 
@@ -29,7 +31,11 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dn = textured_dn(4, 100, 200)
     write_raster(folder / "clear.tif", dn)
     with rasterio.open(folder / "clear.tif", "r+") as dst:
-        dst.update_tags(GEODECLOUD_VERSION="0", GEODECLOUD_MODEL="toy")
+        checked = {"pixels": 900, "mae": 0.01, "psnr_db": 30.0, "sam_deg": 2.0}
+        found = {"kinds": {"replaced": checked}, "windows": 1, "reason": ""}
+        dst.update_tags(
+            GEODECLOUD_VERSION="0", GEODECLOUD_MODEL="toy", GEODECLOUD_SELF_CHECK=json.dumps(found)
+        )
     codes = np.ones((100, 200), np.uint8)
     codes[:, 120:] = 3
     write_raster(folder / "codes.tif", codes[None], nodata=0)
@@ -156,6 +162,25 @@ def test_overlays_come_and_go(page: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page: Browser, scheme: str) -> None:
+    page.prefer(scheme)
+    assert find_with_axe(page) == []
+
+
+def find_with_axe(page: Browser) -> list[object]:
+    """What axe-core, the checker of many audits, finds serious or critical on the page."""
+    page.evaluate(axe_core.AXE_SCRIPT + "; true")
+    page.evaluate("axe.run().then(found => { window.axeFound = found }); true")
+    page.wait_for("window.axeFound")
+    assert page.evaluate("axeFound.passes.length") > 15
+    found = page.evaluate(
+        "axeFound.violations.map(v => [v.impact, v.id, v.help, v.nodes.map(n => n.html.slice(0, 200))])"
+    )
+    print(*found, sep="\n")  # what is minor or moderate can be read with -s
+    return [one for one in found if one[0] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast(page: Browser, scheme: str) -> None:
     """WCAG 2.2, 1.4.3: 4.5 to 1 for all text on the page."""
     page.prefer(scheme)
@@ -220,5 +245,6 @@ def test_the_index_of_a_batch(browser: Browser, tmp_path: Path) -> None:
     geodecloud.decloud_folder(tmp_path / "in", tmp_path / "out", model="identity")
     html = write_index(tmp_path / "out", tmp_path / "in", tmp_path / "index.html")
     browser.open(html)
+    assert find_with_axe(browser) == []
     assert browser.evaluate("[...document.images].map(i => i.naturalWidth)") == [90, 90]
     assert browser.complaints == []

@@ -6,6 +6,7 @@ import datetime
 import itertools
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import geodecloud
 from geodecloud.cli.commands import main
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.report.page import write_report
+from geodecloud.report.verify import Depth, verify_file
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -184,6 +186,87 @@ def test_it_says_what_was_run(made: Path, page: Page, toy_model: Path) -> None:
     assert "--window" not in command  # as by default
     titles = [text for tag, _, text in page.all("dd")]
     assert "2020-06-11" in titles
+
+
+CHECKED = {
+    "kinds": {
+        "restored": {"pixels": 5210, "mae": 0.01018, "psnr_db": 36.08, "sam_deg": 2.91},
+        "other_date": {"pixels": 99, "mae": 0.02, "psnr_db": None, "sam_deg": None},
+        "replaced": {"pixels": 9000, "mae": 0.02361, "psnr_db": 28.4, "sam_deg": None},
+    },
+    "windows": 3,
+    "reason": "",
+}
+
+
+def report_of(tag: str, tmp_path: Path) -> tuple[str, Page]:
+    """The page about a result whose self-check is this."""
+    scene = write_raster(tmp_path / "scene.tif", textured_dn(4, 40, 50))
+    geodecloud.decloud_scene(scene, tmp_path / "o.tif", model="identity", format="gtiff")
+    with rasterio.open(tmp_path / "o.tif", "r+") as dst:
+        dst.update_tags(GEODECLOUD_SELF_CHECK=tag)
+    text = write_report(tmp_path / "o.tif", scene, tmp_path / "r.html").read_text(encoding="utf-8")
+    check_alone(text)
+    return text, Page(text)
+
+
+def test_the_self_check_stands_in_a_sentence_and_a_table(tmp_path: Path) -> None:
+    text, page = report_of(json.dumps(CHECKED), tmp_path)
+    assert (
+        "self-check: expected error in reflectance: restored 0.0102 (36.1 dB, 2.9°), other date 0.0200, "
+        "replaced 0.0236 (28.4 dB)"
+    ) in text
+    rows = [row for row in page.rows() if len(row) == 5]
+    assert [[re.sub(r"\s", "", cell) for cell in row] for row in rows[1:]] == [
+        ["restored", "0.0102", "36.1", "2.9", "5210"],
+        ["otherdate", "0.0200", "–", "–", "99"],
+        ["replaced", "0.0236", "28.4", "–", "9000"],
+    ]
+    assert any("3 windows" in caption for _, _, caption in page.all("caption"))
+
+
+def test_a_self_check_without_errors_says_why(tmp_path: Path) -> None:
+    why = {"kinds": {}, "windows": 0, "reason": f"no cloud {EVIL}"}
+    text, page = report_of(json.dumps(why), tmp_path)
+    assert "self-check: nothing can be told: no cloud" in text
+    assert EVIL not in text
+    assert "self-check" not in [attributes.get("id") for _, attributes, _ in page.all("table")]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "{",
+        "[1]",
+        json.dumps(CHECKED | {"kinds": {"restored": {"mae": 1}}}),
+        json.dumps(CHECKED | {"kinds": {"restored": CHECKED["kinds"]["restored"] | {"mae": "x"}}}),
+        json.dumps(CHECKED).replace("0.01018", "NaN"),
+    ],
+)
+def test_a_self_check_that_was_changed_is_left_out(tag: str, tmp_path: Path) -> None:
+    assert "self-check" not in report_of(tag, tmp_path)[0]
+
+
+def test_of_a_result_declouded_twice_the_last_run_is_told(made: Path, tmp_path: Path) -> None:
+    """What the first run says of itself is not said of the second; the scene's own tags stay."""
+    first, second = tmp_path / "first.tif", tmp_path / "second.tif"
+    shutil.copy(made / "clear.tif", first)
+    with rasterio.open(first, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
+        dst.update_tags(MISSION="kept", GEODECLOUD_SELF_CHECK=json.dumps(CHECKED))
+    geodecloud.decloud_scene(first, second, model="identity")
+    with rasterio.open(second) as src:
+        tags = src.tags()
+    assert tags["MISSION"] == "kept"
+    assert "GEODECLOUD_REFERENCES" not in tags  # the second run had none
+    assert tags["GEODECLOUD_SOURCE"] == "first.tif"
+    assert verify_file(second, first, depth=Depth(windows=0)).ok
+    text = write_report(second, first, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert (
+        "the last of at least two runs: first.tif is itself a result, made of scene_20200611.tif"
+        in text
+    )
+    assert "by the model toy" in text
+    assert "self-check" not in text
 
 
 def test_the_command_makes_the_same_again(made: Path, page: Page, tmp_path: Path) -> None:

@@ -24,11 +24,14 @@ from rio_cogeo.cogeo import cog_validate
 from shapely import box
 
 import geodecloud
+from geodecloud.backends.accelerators import has_accelerator
 from geodecloud.batch.verify import verify_folder
 from geodecloud.cli.commands import main
 from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
-from geodecloud.report import pixels, strips
+from geodecloud.options import FileOptions
+from geodecloud.report import means, pixels, strips
 from geodecloud.report.findings import Finding, State, Verification
+from geodecloud.report.means import Means
 from geodecloud.report.reproduction import choose_windows
 from geodecloud.report.verify import Depth, verify_file
 from geodecloud.windows.tiler import Window
@@ -391,6 +394,66 @@ def test_writing_a_file_again_is_no_damage(desk: Path, tmp_path: Path) -> None:
     rewrite(tmp_path / "out.tif")
     args = tmp_path / "out.tif", desk / "scene.tif", desk / "codes.tif", NOTHING_AGAIN
     assert verify_file(*args).ok
+
+
+def test_tags_say_what_ran_the_network_beside_what_was_asked_for(desk: Path) -> None:
+    with rasterio.open(desk / "out.tif") as src:
+        tags = src.tags()
+    asked = json.loads(tags["GEODECLOUD_PARAMETERS"])
+    assert (asked["device"], asked["precision"]) == ("auto", "auto")
+    said = json.loads(tags["GEODECLOUD_COMPUTED"])
+    if not has_accelerator():
+        assert said == {"backend": "torch", "device": "cpu", "precision": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            {"backend": "torch", "device": "cuda:1", "precision": "fp16"},
+            "made in fp16 on cuda, and again in fp32 on cpu",
+        ),
+        (
+            {"backend": "torch", "device": "mps", "precision": "fp32"},
+            "made in fp32 on mps, and again in fp32 on cpu",
+        ),
+        (
+            {"backend": "torch", "device": "cpu", "precision": "bf16"},
+            "made in bf16 on cpu, where windows round otherwise",
+        ),
+        ({"backend": "openvino", "device": "auto", "precision": "auto"}, ""),  # of a cluster
+        ([1], ""),
+    ],
+)
+def test_what_other_means_made_is_told_and_not_judged(
+    said: object, why: str, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seam of 3 DN fails where the same means are here, and else is told with its place."""
+    monkeypatch.setattr(means, "_is_here", lambda kind: False)
+    for file in ("out.tif", "codes.tif"):
+        shutil.copy(desk / file, tmp_path / file)
+    seam(tmp_path)
+    retag(GEODECLOUD_COMPUTED=json.dumps(said))(tmp_path)
+    about = tmp_path / "out.tif", desk / "scene.tif", tmp_path / "codes.tif", Depth(windows=1)
+    (again,) = (one for one in verify_file(*about).findings if one.check == "made again")
+    assert again.state == (State.NOT_CHECKED if why else State.FAILED), str(again)
+    assert why in again.about
+    assert again.row is not None
+
+
+def test_what_is_made_again_runs_on_what_it_ran_on_where_that_is_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(means, "_is_here", lambda kind: kind == "cuda")
+    asked = FileOptions(device="auto", precision="auto")
+    tag = json.dumps({"backend": "torch", "device": "cuda:3", "precision": "fp32"})
+    made = Means.of({"GEODECLOUD_COMPUTED": tag}, asked)
+    assert made.here() == Means("torch", "cuda", "fp32")
+    assert not made.doubt()
+    assert Means.of({}, FileOptions(device="mps")).doubt()  # of a version that does not say
+    assert not Means.of({}, asked).doubt()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert Means("openvino", "cpu", "fp32").here() == Means("torch", "cpu", "fp32")
 
 
 def without_overviews(path: Path) -> None:

@@ -16,40 +16,42 @@ import xarray as xr
 from conftest import BANDS, Options, textured_dn, write_raster, write_toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.interpolate import RegularGridInterpolator
+from scipy.interpolate import make_interp_spline
 
 import geodecloud
 from geodecloud.batch.folder import decloud_folder
 from geodecloud.errors import OptionError, WeightsError
 from geodecloud.models.card import ModelCard
 from geodecloud.models.catalogue import read_card
-from geodecloud.models.expected_error import ErrorTable, Evidence
+from geodecloud.models.expected_error import NAMES, Curve, ErrorTable, Evidence
 from geodecloud.models.spanet import SPANet
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.restore.composite import Provenance
+from geodecloud.restore.expected_error import ErrorOfChunk, Witness
 from geodecloud.windows.tiler import Window
 
 TABLE = ErrorTable(
-    (0.1, 0.6, 0.9),
-    (0.0, 0.02),
-    ((0.01, 0.02), (0.03, 0.05), (0.04, 0.11)),
-    ((0.1, 0.2), (0.3, 0.0), (0.2, 0.4)),
-    ((0.0, 0.5), (0.4, 0.1), (0.3, 0.2)),
-    "nothing",
+    0.03,
+    opacity=Curve((0.1, 0.6, 0.9), (-0.5, 0.1, 0.4)),
+    unknown=Curve((0.0, 0.02), (-0.2, 0.3)),
+    brightness=Curve((0.05, 0.2, 0.4), (0.1, -0.3, 0.5)),
+    shortest=Curve((0.05, 0.3), (-0.1, 0.6)),
+    difference=Curve((0.2,), (0.25,)),
+    measured="nothing",
 )
 PUT_IN = (Provenance.RESTORED, Provenance.SYNTHESISED)
 
 
 def by_hand(seen: list[np.ndarray], table: ErrorTable = TABLE) -> np.ndarray:
-    """What the table says of opacity, unknown, brightness and difference, by scipy."""
-    opacity, unknown, brightness, difference = seen
-    nodes = table.opacity, table.unknown
-    at = np.stack([np.clip(o, n[0], n[-1]) for o, n in zip((opacity, unknown), nodes, strict=True)])
-    one, bright, apart = (
-        RegularGridInterpolator(nodes, np.array(rows))(np.moveaxis(at, 0, -1))
-        for rows in (table.error, table.brightness, table.difference)
-    )
-    return one + bright * brightness + apart * difference
+    """What the table says of opacity, unknown, brightness, shortest and difference, by scipy."""
+    found = np.log(table.mean) + np.zeros(np.shape(seen[0]))
+    for curve, values in zip((getattr(table, name) for name in NAMES), seen, strict=True):
+        if len(curve.nodes) == 1:
+            found += curve.effects[0]
+            continue
+        inside = np.clip(values, curve.nodes[0], curve.nodes[-1])
+        found += make_interp_spline(curve.nodes, curve.effects, k=1)(inside)
+    return np.exp(found)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def run(
     return decloud(scene, Options(model=str(model), **more))
 
 
-@given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 4), min_size=1, max_size=20))
+@given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 5), min_size=1, max_size=20))
 def test_between_its_nodes_a_table_is_linear_and_beyond_them_flat(
     pixels: list[tuple[float, ...]],
 ) -> None:
@@ -104,13 +106,31 @@ def test_a_card_keeps_its_table_and_one_without_is_read_as_before(model: Path) -
     assert ModelCard.from_json(old.to_json()) == old
 
 
+def test_a_table_of_the_form_of_older_cards_is_none(model: Path) -> None:
+    fields = json.loads(read_card(model).to_json())
+    fields["expected_error"] = {"opacity": [0.0], "unknown": [1.0], "error": [[0.02]]}
+    fields["expected_error"] |= {"brightness": [[0.1]], "difference": [[0.1]], "measured": ""}
+    assert ModelCard.from_json(json.dumps(fields)).expected_error is None
+
+
+def test_the_shortest_wavelength_is_found_by_the_names_of_the_bands(
+    dn: np.ndarray, model: Path
+) -> None:
+    decisions = run(dn, model, {"y": -1}).decisions
+    assert Witness.of(decisions, 0.5).shortest == 0
+    nir_first = dataclasses.replace(decisions, channels=(3, 2, 0), slots=(3, 2, 0))
+    assert Witness.of(nir_first, 0.5).shortest == 2
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"opacity": [0.1, 0.9, 0.6]},
-        {"error": [[0.01, 0.02], [0.03, 0.05]]},
-        {"error": [[0.01, 0.02], [0.03, -0.05], [0.04, 0.11]]},
-        {"brightness": [[0.1, 0.2], [0.3, 0.0], [0.2]]},
+        {"opacity": {"nodes": [0.1, 0.9, 0.6], "effects": [0, 0, 0]}},
+        {"shortest": {"nodes": [0.1, 0.2], "effects": [0]}},
+        {"shortest": {"nodes": [0.1, 0.2]}},
+        {"difference": {"nodes": [], "effects": []}},
+        {"brightness": {"nodes": [0.1], "effects": [float("nan")]}},
+        {"mean": 0},
         {"unknown": 3},
         {"spread": 1},
     ],
@@ -135,7 +155,7 @@ def test_replaced_pixels_have_what_the_table_says_and_others_nothing(
     ground, unknown = result.ground.compute().item().pixels(Window(0, 0, 119, 83))
     assert unknown.min() < 0.005 < 0.02 < unknown.max()
     difference = np.abs(image - ground).mean(axis=0)
-    seen = [result.cloud_map.values, unknown, image.mean(axis=0), difference]
+    seen = [result.cloud_map.values, unknown, image.mean(axis=0), image[0], difference]
     expected = by_hand([plane[put_in] for plane in seen])
     np.testing.assert_allclose(confidence.values[put_in], expected, rtol=1e-4)
 
@@ -155,7 +175,7 @@ def test_ground_that_a_mask_says_is_hidden_counts_as_under_opaque_cloud(
     image = scl.image.values * 1e-4
     # nothing is clear: all is unknown, and the ground around is 0
     seen = [np.where(scl.cloud_map > 0.7, scl.cloud_map, 1), np.ones(made_up.shape)]
-    expected = by_hand([*seen, image.mean(axis=0), np.abs(image).mean(axis=0)])
+    expected = by_hand([*seen, image.mean(axis=0), image[0], np.abs(image).mean(axis=0)])
     np.testing.assert_allclose(scl.confidence.values, expected, rtol=1e-4)
 
 
@@ -267,8 +287,6 @@ def test_without_a_table_it_is_refused_and_a_batch_does_without(
 
 
 def test_the_work_on_a_chunk_can_travel(dn: np.ndarray, model: Path) -> None:
-    from geodecloud.restore.expected_error import ErrorOfChunk, Witness
-
     decisions = run(dn, model, {"y": -1}).decisions
-    work = ErrorOfChunk(TABLE, Witness(decisions.codec, decisions.channels, 0.5))
+    work = ErrorOfChunk(TABLE, Witness.of(decisions, 0.5))
     assert pickle.loads(pickle.dumps(work)) == work
