@@ -35,6 +35,8 @@ from geodecloud.scene.reflectance import FEW_PX, Codec, check_values
 
 Array = NDArray[np.float32]
 
+#: Side of the blocks in which a reference is brought to another grid.
+_BLOCK_PX = 512
 #: Bands that stand in for each other where a sensor has but one of them.
 _STAND_IN = {"B08": "B8A", "B8A": "B08"}
 #: Names of bands that are classifications, with their kind in `geodecloud.masks.classes`.
@@ -115,7 +117,7 @@ def open_other_dates(
     Parameters
     ----------
     grid : of the scene
-    chunks_yx : heights and widths of the chunks to make
+    chunks_yx : heights and widths of the scene's chunks
     bands : canonical names of the scene's restored bands
     predictor : finds the clouds of references that carry no classification
 
@@ -234,11 +236,13 @@ def _decode(
 
 
 def _on_grid(array: xr.DataArray, grid: Grid, chunks_yx: Any, resampling: str) -> da.Array:
-    """The pixels of a (band, y, x) array on the grid of the scene, in chunks."""
+    """The pixels of a (band, y, x) array on the grid of the scene, in blocks.
+
+    They are no larger than they need be: the fit looks at patches, and reads no more than the blocks they touch.
+    """
     own = Metadata.of_array(array).grid
-    chunks = ((array.shape[0],), *chunks_yx)
     if own == grid:
-        return da.asarray(array.data).rechunk(chunks, method="tasks")
+        return da.asarray(array.data)
     from odc.geo.geobox import GeoBox
     from odc.geo.xr import xr_reproject
 
@@ -247,11 +251,11 @@ def _on_grid(array: xr.DataArray, grid: Grid, chunks_yx: Any, resampling: str) -
     plain = array.rename(dict(zip(array.dims[-2:], ("y", "x"), strict=True)))
     nodata = np.nan if array.dtype.kind == "f" else 0
     plain.attrs["nodata"] = nodata
-    side = max(chunks_yx[0]), max(chunks_yx[1])
+    side = tuple(min(max(sizes), _BLOCK_PX) for sizes in chunks_yx)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # odc-geo 0.5 beside shapely 2.2
         moved = xr_reproject(plain, target, resampling=resampling, dst_nodata=nodata, chunks=side)
-    return da.asarray(moved.data).rechunk(chunks, method="tasks")
+    return da.asarray(moved.data)
 
 
 def _usable(
@@ -269,7 +273,7 @@ def _usable(
         array, kind = classes
         there = _on_grid(array, grid, chunks_yx, "nearest")[0]
         (ground,) = map_chunks_with_halo(
-            GroundOf(kind), [(there, "yx")], MARGIN_PX, [(None, bool)], chunks_yx
+            GroundOf(kind), [(there, "yx")], MARGIN_PX, [(None, bool)], pixels.chunks[-2:]
         )
         return seen & ground
     channels = predictor.model.card.channel_names
