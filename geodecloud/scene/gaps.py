@@ -18,7 +18,7 @@ from geodecloud.scene.reflectance import LEAST_REFLECTANCE, Codec, is_too_bright
 
 Bool = NDArray[np.bool_]
 
-#: A number repeated in all bands, brighter or darker than any ground, is taken for a gap from this share on.
+#: A number repeated in all bands, brighter than any ground, is taken for a gap from this share on.
 _SHARE = 0.005
 _BRIGHT = 2.0
 
@@ -156,7 +156,7 @@ def _largest(codec: Codec) -> tuple[float, ...]:
 
 
 def repeated_numbers(codec: Codec, sample: NDArray[Any], least: int = 2) -> tuple[float, ...]:
-    """Numbers that whole pixels of a sample share, and that are brighter or darker than any ground.
+    """Numbers that whole pixels of a sample share, and that are brighter than any ground.
 
     Parameters
     ----------
@@ -170,8 +170,8 @@ def repeated_numbers(codec: Codec, sample: NDArray[Any], least: int = 2) -> tupl
     if not often.size:
         return ()
     values = codec.decode(np.repeat(often[None, None], len(sample), axis=0))[:, 0]
-    odd = (values.min(axis=0) > _BRIGHT) | (values.max(axis=0) < 0)
-    return tuple(float(number) for number in often[odd] if number != codec.nodata)
+    bright = values.min(axis=0) > _BRIGHT
+    return tuple(float(number) for number in often[bright] if number != codec.nodata)
 
 
 def describe_gaps(pixels: NDArray[Any], undeclared: Bool, where: str) -> str:

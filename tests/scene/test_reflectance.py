@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geodecloud.errors import SceneError
-from geodecloud.scene.reflectance import Codec, decide_codec
+from geodecloud.scene.reflectance import KNOWN, Codec, decide_codec
 
 INTEGERS = ["uint8", "uint16", "int16"]
 #: reflectance of DN 0 per DN; the third is Landsat Collection 2
@@ -226,6 +226,8 @@ def test_the_codec_knows_dtype_and_nodata_of_the_scene():
         ("uint16", NAMELESS),
         ("int16", ["B02", "B03", "B04", None]),
         ("uint16", ["B02", "elevation"]),
+        ("uint16", ["blue", "green", "red", "nir"]),  # bands of any sensor
+        ("int16", ["coastal", "blue", "green", "red", "nir08", "swir16", "swir22"]),
         ("uint16", []),
     ],
 )
@@ -271,3 +273,23 @@ def test_refuses_numbers_that_have_no_inverse(numbers):
 def test_half_a_formula_is_completed(file_says, asked, scale, offset):
     made = decide_codec(np.dtype("uint16"), ["B02"], *file_says, 0, **asked)
     assert (made.scales, made.offsets) == ((scale,), (offset,))
+
+
+#: What the makers say reflects all light, and none: Landsat Collection 2 by the valid range of the USGS's guide.
+MAKERS = {
+    "s2-l2a": (10000, 0),
+    "s2-l2a-0400": (11000, 1000),
+    "landsat-c2-l2": (43636, 7273),
+    "hls": (10000, 0),
+    "reflectance": (1, 0),
+    "percent": (100, 0),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_radiometries_are_those_of_their_makers(name):
+    scale, offset = KNOWN[name]
+    made = decide("float32" if scale == 1 else "uint16", NAMELESS, scale=scale, offset=offset)
+    white, black = made.decode(np.array(MAKERS[name], np.float64)[None, None])[0, 0]
+    assert (white, black) == pytest.approx((1, 0), abs=3e-5)
+    assert set(KNOWN) == set(MAKERS)
