@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dask
 import numpy as np
@@ -188,7 +189,7 @@ def fit_table(found: Sequence[tuple[Evidence, Array]], knows_around: bool = True
         parts += [np.interp(values, nodes[name], hat) for hat in np.eye(len(nodes[name]))]
     mean, effects = _solve(np.stack(parts), error, weight / weight.sum())
     ends = np.cumsum([len(nodes[name]) for name in NAMES])[:-1]
-    curves = {
+    curves: dict[str, Any] = {
         name: Curve(nodes[name], tuple(own.round(4).tolist()))
         for name, own in zip(NAMES, np.split(effects, ends), strict=True)
     }
