@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
+from rasterio.enums import ColorInterp
 
 from geodecloud.errors import GeodecloudError
 from geodecloud.raster.cog import find_cog_faults
@@ -182,6 +183,9 @@ def _band_differences(
 ) -> Iterator[Finding]:
     """Bands of which something is said otherwise; their number is compared elsewhere."""
     for band, (value, other) in enumerate(zip(values, others, strict=False), start=1):
+        # of a single band that says nothing of its colour TIFF says grey
+        if (value, other) == (ColorInterp.undefined, ColorInterp.gray) and band == 1:
+            continue
         # GDAL knows no band without a unit or name: it says nothing, or an empty text
         if (value or None) != (other or None):
             yield failed("bands", name, file=file, band=band, found=other, expected=value)

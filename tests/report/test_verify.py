@@ -20,6 +20,7 @@ from affine import Affine
 from click.testing import CliRunner, Result
 from conftest import textured_dn, write_raster
 from products import build_small
+from rasterio.enums import ColorInterp
 from rio_cogeo.cogeo import cog_validate
 from shapely import box
 
@@ -394,6 +395,22 @@ def test_writing_a_file_again_is_no_damage(desk: Path, tmp_path: Path) -> None:
     rewrite(tmp_path / "out.tif")
     args = tmp_path / "out.tif", desk / "scene.tif", desk / "codes.tif", NOTHING_AGAIN
     assert verify_file(*args).ok
+
+
+def test_a_band_that_says_nothing_of_its_colour_may_be_grey(tmp_path: Path) -> None:
+    """A GeoTIFF cannot say nothing; any other colour is still wrong."""
+    write_raster(tmp_path / "scene.tif", textured_dn(1, 60, 50))
+    scene, out = tmp_path / "scene.vrt", tmp_path / "out.tif"
+    rasterio.shutil.copy(tmp_path / "scene.tif", scene, driver="VRT")
+    scene.write_text(scene.read_text().replace("<ColorInterp>Gray</ColorInterp>", ""))
+    with rasterio.open(scene) as src:
+        assert src.colorinterp == (ColorInterp.undefined,)
+    geodecloud.decloud_scene(scene, out, model="identity", format="gtiff")
+    assert verify_file(out, scene, depth=NOTHING_AGAIN).ok
+    with rasterio.open(out, "r+") as dst:
+        dst.colorinterp = (ColorInterp.red,)
+    (wrong,) = verify_file(out, scene, depth=NOTHING_AGAIN).failed
+    assert (wrong.check, wrong.band) == ("bands", 1)
 
 
 def test_tags_say_what_ran_the_network_beside_what_was_asked_for(desk: Path) -> None:
