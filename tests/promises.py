@@ -23,8 +23,8 @@ import geodecloud.batch.folder
 import geodecloud.decloud_file
 from geodecloud.decloud_file import Report
 from geodecloud.options import FileOptions
-from geodecloud.raster.storage import is_remote
 from geodecloud.report.verify import Depth, verify_file
+from geodecloud.scene.address import is_remote
 
 #: Nothing is made again: it takes as long as a run, and tests/report has tests of it.
 _DEPTH = Depth(windows=0, workers=1)
