@@ -104,7 +104,9 @@ class Decisions:
 
     @property
     def computed_by(self) -> dict[str, str]:
-        """What runs the network, as it was chosen, for tags."""
+        """What runs the network, as it was chosen, for tags; "auto": the workers of a cluster choose."""
+        if self.card.kind == "identity":  # wherever it is
+            return {"backend": "identity", "device": "cpu", "precision": "fp32"}
         return {"backend": self.backend, "device": self.device, "precision": self.precision}
 
     def as_dict(self) -> dict[str, Any]:
@@ -118,7 +120,9 @@ class Decisions:
             "nodata": None if self.codec.nodata is None else str(self.codec.nodata),
             "mask": self.mask_kind,
             "first_pass": self.first_pass,
-            **self.computed_by,
+            "device": self.device,
+            "precision": self.precision,
+            "backend": self.backend,
             "window_px": self.window_px,
             "halo_px": self.halo_px,
             "chunk_px": self.chunk_px,
