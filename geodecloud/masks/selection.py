@@ -59,7 +59,9 @@ class Condition:
         if self.sign in _COMPARE:
             return np.asarray(_COMPARE[self.sign](values, first), bool)
         if self.sign == "&":
-            return np.asarray(values.astype(np.int64) & int(first) != 0, bool)
+            with np.errstate(invalid="ignore"):  # what is no whole number has no bits
+                bits = values.astype(np.int64) & int(first)
+            return np.asarray((bits != 0) & np.isfinite(values), bool)
         listed = np.zeros(values.shape, bool)
         for low, high in self.ranges:
             listed |= (values >= low) & (values <= high)

@@ -79,11 +79,18 @@ class Processes:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     processes = Processes(tmp_path_factory.mktemp("cluster"))
-    processes.add_workers(2)
     yield processes
     processes.stop()
+
+
+@pytest.fixture
+def cluster(processes: Processes) -> Processes:
+    """With two workers, whatever the test before left: without any, work waits for ever."""
+    processes.workers = [worker for worker in processes.workers if worker.is_alive()]
+    processes.add_workers(max(0, 2 - len(processes.workers)))
+    return processes
 
 
 @pytest.fixture

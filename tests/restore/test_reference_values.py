@@ -88,6 +88,6 @@ def test_a_result_that_is_declouded_again_tells_of_this_run_alone(
     geodecloud.decloud_scene(first, tmp_path / "out.tif", model="identity")
     with rasterio.open(tmp_path / "out.tif") as src:
         tags = src.tags()
-    ours = {"VERSION", "MODEL", "WEIGHTS_SHA256", "PARAMETERS", "SOURCE"}
+    ours = {"VERSION", "MODEL", "WEIGHTS_SHA256", "PARAMETERS", "COMPUTED", "SOURCE"}
     assert {key for key in tags if key.startswith("GEO")} == {f"GEODECLOUD_{key}" for key in ours}
     assert tags["OTHER"] == "kept"
