@@ -8,7 +8,7 @@ nothing is chosen again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ class Decisions:
     mask_kind : "auto": where the model sees cloud, and where `geodecloud.masks` knows of it; "given": the
         latter alone; "none": every valid pixel
     device, precision, backend : what runs the network; on a cluster "auto" is left to each worker
+    computed_by : the same for tags, by these names; the identity model is alike wherever it is
     window_px : side of a window; None: as the backend of each worker likes it
     halo_px : context around a window
     align_px : windows begin at multiples of it, counted from the scene's corner
@@ -88,6 +89,7 @@ class Decisions:
     device: str
     precision: str
     backend: str
+    computed_by: Mapping[str, str]
     window_px: int | None
     halo_px: int
     align_px: int
@@ -101,13 +103,6 @@ class Decisions:
     def model_ref(self) -> str:
         """The model's name or path."""
         return self.model if isinstance(self.model, str) else self.model.model_ref
-
-    @property
-    def computed_by(self) -> dict[str, str]:
-        """What runs the network, as it was chosen, for tags; "auto": the workers of a cluster choose."""
-        if self.card.kind == "identity":  # wherever it is
-            return {"backend": "identity", "device": "cpu", "precision": "fp32"}
-        return {"backend": self.backend, "device": self.device, "precision": self.precision}
 
     def as_dict(self) -> dict[str, Any]:
         """The decisions as plain values, ready for JSON."""
@@ -186,6 +181,9 @@ def decide(
         device, precision, backend = asked
         if options.window == "auto" and window_px == runner.window_px:
             window_px = None
+    computed_by = {"backend": backend, "device": device, "precision": precision}
+    if card.kind == "identity":
+        computed_by = {"backend": "identity", "device": "cpu", "precision": "fp32"}
     return Decisions(
         card=card,
         model=found.model,
@@ -200,6 +198,7 @@ def decide(
         device=device,
         precision=precision,
         backend=backend,
+        computed_by=computed_by,
         window_px=window_px,
         halo_px=halo_px,
         align_px=align_px,
