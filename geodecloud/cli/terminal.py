@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 from geodecloud.cli.flags import in_flags
 from geodecloud.errors import GeodecloudError, GeodecloudWarning
 
@@ -23,6 +21,10 @@ def remarks(quiet: bool, verbose: int) -> Iterator[None]:
 
     Errors leave it in the words of the command line, too.
     """
+    from tqdm.contrib.logging import (
+        logging_redirect_tqdm,
+    )  # takes longer than all that --help needs
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_InFlags())
     log.addHandler(handler)

@@ -106,7 +106,7 @@ def test_help_is_light() -> None:
         "import sys; from click.testing import CliRunner; from geodecloud.cli.commands import main\n"
         "for args in (['--help'], ['run', '-h'], ['--version']):\n"
         "    assert CliRunner().invoke(main, args).exit_code == 0\n"
-        "print([m for m in ('torch', 'rasterio', 'xarray', 'dask', 'numpy') if m in sys.modules])"
+        "print([m for m in ('torch', 'rasterio', 'xarray', 'dask', 'numpy', 'tqdm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
