@@ -183,8 +183,9 @@ def _band_differences(
 ) -> Iterator[Finding]:
     """Bands of which something is said otherwise; their number is compared elsewhere."""
     for band, (value, other) in enumerate(zip(values, others, strict=False), start=1):
-        # of a single band that says nothing of its colour TIFF says grey
-        if (value, other) == (ColorInterp.undefined, ColorInterp.gray) and band == 1:
+        # TIFF says grey of a first band that says nothing, and of bands that are all grey says so of the first alone
+        grey = ColorInterp.undefined, ColorInterp.gray
+        if value in grey and other in grey:
             continue
         # GDAL knows no band without a unit or name: it says nothing, or an empty text
         if (value or None) != (other or None):
