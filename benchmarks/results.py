@@ -124,6 +124,10 @@ REASONS: dict[str, str] = {
     "ROIs2017_winter_102_p926": "bare winter fields under a band of cirrus; the model takes clear fields beside "
     "it for cloud, too, and smooths them",
     **dict.fromkeys(("521", "526"), _PALE),
+    **dict.fromkeys(
+        ("ROIs1158_spring_26_p100", "ROIs1158_spring_26_p840"),
+        "the clear date lies under snow, brighter than the cloudy one: what goes as cloud goes away from it",
+    ),
     "idx4294_clear": "a clear sky; pale and blue roofs of factories taken for cloud",
     "idx6317_clear": "a clear sky; greenhouses and pale fields taken for thin cloud",
     "idx6780_clear": "a clear sky; slopes in the shade taken for shadows of clouds",
@@ -256,7 +260,7 @@ def contact_sheet(folder: Path) -> None:
 
 def real_picture(folder: Path) -> None:
     """The other picture of the README: pairs that are partly cloudy; all pairs stand in the page."""
-    names = ("ROIs1158_spring_39_p838", "ROIs1868_summer_100_p840", "ROIs1158_spring_39_p100")
+    names = ("idx5349", "idx4287", "ROIs1868_summer_100_p840")
     pairs = {pair.name: pair for pair in pairs_for(folder, "s2-10m")}
     rows = [draw_panel(pairs[name], "s2-10m") for name in names]
     write_picture(below(rows), DOCS / "images/real.jpg")
