@@ -1,15 +1,18 @@
-"""Where another date shows ground: by the classification it carries, or by the model's cloud map."""
+"""Where a date shows ground: by the classification it carries, or by what a network sees in coarse pixels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.masks.classes import Meaning, classify
+from geodecloud.models.card import COARSE_PX
 from geodecloud.restore.composite import MARGIN_PX, Bool, add_margin
+from geodecloud.restore.ground_around import block_sums
 from geodecloud.restore.network import NetworkPredictor
 from geodecloud.windows.tiler import Window
 
@@ -31,41 +34,93 @@ class GroundOf:
 
 
 @dataclass(frozen=True)
-class ClearFinder:
-    """Where a reference that says nothing of its clouds shows ground, by the model's map.
+class CloudFinder:
+    """Finds clouds with a network in pixels twice as wide: it sees twice as far so, at a quarter of the work.
 
     Attributes
     ----------
-    predictor : of the scene
-    slots : the model's channel of each band of the reference
+    network : its extent is that of the scene in coarse pixels
+    picks : which bands of an image it reads, in the order of the network's slots
     """
 
-    predictor: NetworkPredictor
-    slots: tuple[int, ...]
+    network: NetworkPredictor
+    picks: tuple[int, ...]
+
+    @classmethod
+    def of(cls, network: NetworkPredictor, bands: Sequence[str]) -> CloudFinder:
+        """A finder for images of these bands, of which it reads those that its network knows."""
+        known = network.model.card.channel_names
+        picks = tuple(i for i, band in enumerate(bands) if band in known)
+        slots = tuple(known.index(bands[i]) for i in picks)
+        return cls(replace(network, slots=slots), picks)
 
     @property
     def halo_px(self) -> int:
-        """Context a chunk must bring."""
-        return self.predictor.context_px + MARGIN_PX
+        """Context it needs."""
+        return COARSE_PX * (self.network.context_px + 1)
+
+    def opacity(
+        self, strips: Iterator[tuple[Array, Bool]], region: Window, padded: Window
+    ) -> Array:
+        """Opacity of `region` (H, W), told of coarse pixels as a whole; 1 where it is no number, 0 without data.
+
+        Parameters
+        ----------
+        strips : reflectance (C, h, w) and where it may be read (h, w), of `padded` from top to bottom, each a
+            multiple of coarse pixels high but the last
+        region, padded : scene pixels; `padded` begins where coarse pixels do
+        """
+        picks = list(self.picks)
+        sums = [block_sums(image[picks], usable, COARSE_PX) for image, usable in strips]
+        total, share = (np.concatenate(parts, axis=-2) for parts in zip(*sums, strict=True))
+        there = share > 0
+        seen = np.divide(total, share, out=np.zeros_like(total), where=there)
+        asked, given = coarse(region), coarse(padded)
+        wanted = there[asked.relative_to(given).slices_yx]
+        if not wanted.any():
+            return np.zeros(region.shape_yx, np.float32)
+        _, found = self.network.restore(seen, there, wanted, asked, given)
+        found = np.where(wanted, np.nan_to_num(found, nan=1), 0)  # what is no number is not clear
+        covered = Window(*(COARSE_PX * n for n in asked))
+        fine = found.repeat(COARSE_PX, 0).repeat(COARSE_PX, 1)
+        return np.asarray(fine[region.relative_to(covered).slices_yx], np.float32)
+
+
+def coarse(window: Window) -> Window:
+    """The coarse pixels that a window touches, counted from the scene's corner."""
+    left, top = window.col_off // COARSE_PX, window.row_off // COARSE_PX
+    right = -(-(window.col_off + window.width) // COARSE_PX)
+    bottom = -(-(window.row_off + window.height) // COARSE_PX)
+    return Window(left, top, right - left, bottom - top)
+
+
+def whole_coarse(length_px: int) -> int:
+    """A length, or a little more, that is a multiple of coarse pixels."""
+    return -(-length_px // COARSE_PX) * COARSE_PX
+
+
+@dataclass(frozen=True)
+class ClearFinder:
+    """Where a reference that says nothing of its clouds shows ground, by what a network sees.
+
+    Attributes
+    ----------
+    finder : for the bands of the reference
+    opacity : that a pixel may have at most to be ground
+    """
+
+    finder: CloudFinder
+    opacity: float
+
+    @property
+    def halo_px(self) -> int:
+        """Context a part must bring; parts with it begin where coarse pixels do."""
+        return whole_coarse(self.finder.halo_px + MARGIN_PX)
 
     def __call__(self, image: Array, *, core: Window, padded: Window) -> tuple[Bool]:
         """Clear pixels (H, W) of `core`, of reflectance (B, h, w) over `padded`."""
         usable: Bool = np.asarray(np.isfinite(image).all(axis=0))
         region = core.grow(MARGIN_PX, padded)
-        wanted = usable[region.relative_to(padded).slices_yx]
-        if not wanted.any():
-            return (np.zeros(core.shape_yx, bool),)
-        own = NetworkPredictor(
-            self.predictor.model,
-            self.slots,
-            self.predictor.window_px,
-            self.predictor.reach_px,
-            self.predictor.fill_px,
-            self.predictor.extent,
-            self.predictor.align_px,
-        )
-        _, opacity = own.restore(image, usable, wanted, region, padded)
-        with np.errstate(invalid="ignore"):
-            cloud = add_margin(opacity > self.predictor.model.card.cloud_threshold)
-        clear = wanted & ~cloud
+        found = self.finder.opacity(iter([(image, usable)]), region, padded)
+        clear = usable[region.relative_to(padded).slices_yx] & ~add_margin(found > self.opacity)
         return (clear[core.relative_to(region).slices_yx],)

@@ -1,7 +1,7 @@
 """What no window can see: computed once for the whole scene, before its chunks.
 
 That is the veil over a picture, and the fit of a scene on its other dates; `geodecloud.restore.first_pass`
-is the third. All are told from pixels of all of the scene, at places anchored to its pixel grid, so they are
+is the third, and says where the fit may look. All are told from pixels of all of the scene, at places anchored to its pixel grid, so they are
 the same for every chunk however the scene is cut.
 """
 
@@ -77,7 +77,7 @@ def _tensors(decisions: Decisions) -> dict[str, np.ndarray]:
 
 
 #: Side of the patches that a fit looks at, how many there are at most along an axis, and the share of an axis
-#: that they cover: the network runs on them once more.
+#: that they cover: the other dates are read there.
 PATCH_PX, _PATCHES, _SHARE = 256, 6, 0.2
 
 
@@ -100,71 +100,45 @@ def _places(length: int) -> list[tuple[int, int]]:
 
 
 def fit_other_dates(
-    restorer: ChunkRestorer,
-    pixels: da.Array,
-    valid: Indexed | None,
-    clouds: Indexed | None,
-    around: Indexed | None,
-    dates: OtherDates,
+    restorer: ChunkRestorer, pixels: da.Array, fitted: da.Array, dates: OtherDates
 ) -> da.Array:
     """The scene's `Coefficients`, lazily, as the one item of a 0-d array of objects.
 
     Parameters
     ----------
     pixels : (C, H, W) DN
-    valid, clouds : (H, W), see `ChunkRestorer.__call__`
-    around : what the first pass saw, see `look_around`
+    fitted : (H, W) bool, see `geodecloud.restore.first_pass.fitted_pixels`
     """
-    extent, halo = restorer.extent, restorer.predictor.context_px
+    extent = restorer.extent
     stride = max(1, PATCH_PX // 128)
     parts = []
     for core in plan_patches(extent):
-        padded = core.grow(halo, extent)
-        view, own = padded.slices_yx, core.slices_yx
-        parts.append(
-            dask.delayed(_sample_patch, pure=True)(
-                restorer,
-                pixels[:, *view],
-                None if valid is None else valid[0][view],
-                None if clouds is None else clouds[0][view],
-                None if around is None else around[0],
-                dates.values[:, :, *own],
-                dates.usable[:, *own],
-                core,
-                padded,
-                1 if core == extent else stride,
-            )
-        )
+        view = core.slices_yx
+        there = pixels[:, *view], fitted[view], dates.values[:, :, *view], dates.usable[:, *view]
+        sample = dask.delayed(_sample_patch, pure=True)
+        step = 1 if core == extent else stride
+        parts.append(sample(restorer, *map(_in_one, there), core, step))
     side = max(extent.shape_yx) // _PATCHES
     fitted = dask.delayed(_solve, pure=True)(parts, extent, side)
     return da.from_delayed(fitted, shape=(), dtype=object, meta=np.empty((), object))
 
 
+def _in_one(array: da.Array) -> Any:
+    """An array as one task; a graph of it alone, optimised for itself, is not what is asked for."""
+    return array.rechunk(-1, method="tasks").to_delayed(optimize_graph=False).item()
+
+
 def _sample_patch(
     restorer: ChunkRestorer,
     dn: NDArray[Any],
-    valid: NDArray[np.bool_] | None,
-    clouds: NDArray[np.uint8] | None,
-    around: NDArray[Any] | None,
+    clear: NDArray[np.bool_],
     values: NDArray[np.int16],
     usable: NDArray[np.bool_],
     core: Window,
-    padded: Window,
     stride: int,
 ) -> Sample:
     """Clear ground of one patch, with what the other dates show there."""
-    _, readable = restorer.validity(dn, valid)
-    view = core.relative_to(padded).slices_yx
-    known = None if clouds is None else clouds[view]
-    cloud = np.zeros(core.shape_yx, bool) if known is None else known > 0
-    if (
-        restorer.mask != "given"
-    ):  # else the mask has the last word, and the network need not be asked
-        everywhere = np.ones(core.shape_yx, bool)
-        _, opacity = restorer.look(dn, readable, known, everywhere, core, padded, around)
-        cloud |= restorer.predictor.find_clouds(opacity)
-    scene = restorer.reflectance(dn)[:, *view]
-    return take_sample(scene, readable[view] & ~cloud, unpack(values), usable, core, stride)
+    return take_sample(restorer.reflectance(dn), clear, unpack(values), usable, core, stride)
 
 
 def _solve(parts: list[Sample], extent: Window, side: int) -> NDArray[Any]:

@@ -1,9 +1,9 @@
 """The first pass over a scene: where it is clear, and what that says of the ground under its clouds.
 
-A network finds the clouds, part by part, in pixels twice as wide: it sees twice as far so, at a quarter of the
-work. Of the clear pixels means of blocks are kept, and carried to where nothing is clear
-(`geodecloud.restore.ground_around`). All of it happens once for the whole scene, at places anchored to its pixel
-grid, so it is the same for every chunk however the scene is cut.
+A network finds the clouds, part by part (`geodecloud.restore.clear_ground`). Of the clear pixels means of blocks are
+kept, and carried to where nothing is clear (`geodecloud.restore.ground_around`); where the scene is clear, it is
+fitted on its other dates (`geodecloud.restore.context`). All of it happens once for the whole scene, at places
+anchored to its pixel grid, so it is the same for every chunk however the scene is cut.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import dask.array as da
 import numpy as np
 from dask.graph_manipulation import clone
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from geodecloud.compute.chunks import Indexed, call_on_chunks
-from geodecloud.models.card import COARSE_PX
 from geodecloud.restore.chunk import ChunkRestorer, strips
+from geodecloud.restore.clear_ground import CloudFinder, whole_coarse
 from geodecloud.restore.composite import MARGIN_PX, Bool, add_margin
 from geodecloud.restore.ground_around import (
     CLEAR_OPACITY,
@@ -28,7 +29,6 @@ from geodecloud.restore.ground_around import (
     block_sums,
     carry_ground,
 )
-from geodecloud.restore.network import NetworkPredictor
 from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
@@ -45,19 +45,18 @@ class FirstPass:
     Attributes
     ----------
     restorer : of the scene
-    finder : the network that finds clouds, in coarse pixels; None: the mask that is given has the last word
-    picks : which of the restored bands it reads, in its own order
+    finder : finds clouds; None: the mask that is given has the last word
+    fit_opacity : that a pixel may have at most to be one that the scene is fitted by; None: it is not fitted
     """
 
     restorer: ChunkRestorer
-    finder: NetworkPredictor | None
-    picks: tuple[int, ...] = ()
+    finder: CloudFinder | None
+    fit_opacity: float | None = None
 
     @property
     def halo_px(self) -> int:
         """Context a part must bring; parts with it begin where coarse pixels do."""
-        context = 0 if self.finder is None else COARSE_PX * (self.finder.context_px + 1)
-        return -(-(MARGIN_PX + context) // COARSE_PX) * COARSE_PX
+        return whole_coarse(MARGIN_PX + (0 if self.finder is None else self.finder.halo_px))
 
     def __call__(
         self,
@@ -68,8 +67,11 @@ class FirstPass:
         *,
         core: Window,
         padded: Window,
-    ) -> tuple[Array, Array]:
-        """Sums of the clear ground of each block of `core`, see `block_sums`.
+    ) -> tuple[Array, Array, NDArray[np.uint8]]:
+        """Sums of the clear ground of each block of `core`, see `block_sums`, and by which pixels it may be fitted.
+
+        Those are bits along rows (H, ceil(W / 8)), see `numpy.packbits`, for they wait until all of the scene has
+        been seen.
 
         Parameters
         ----------
@@ -83,49 +85,24 @@ class FirstPass:
         region = core.grow(MARGIN_PX, restorer.extent)
         view = region.relative_to(padded).slices_yx
         cloud = np.zeros(region.shape_yx, bool) if clouds is None else clouds[view] > 0
+        opacity = np.zeros(region.shape_yx, np.float32)
         if self.finder is not None and usable[view].any():
-            cloud |= self._find_clouds(self.finder, dn, usable, region, padded)
-        clear = usable[view] & ~add_margin(cloud)
+            parts = (
+                (restorer.reflectance(dn[:, rows]), usable[rows]) for rows in strips(dn.shape[1])
+            )
+            opacity = self.finder.opacity(parts, region, padded)
         inner = core.relative_to(region).slices_yx
+        clear = usable[view] & ~add_margin(cloud | (opacity > CLEAR_OPACITY))
         own = dn[:, *core.relative_to(padded).slices_yx]
-        return block_sums(restorer.reflectance(own), clear[inner])
-
-    def _find_clouds(
-        self,
-        finder: NetworkPredictor,
-        dn: NDArray[Any],
-        usable: Bool,
-        region: Window,
-        padded: Window,
-    ) -> Bool:
-        """Where a network sees cloud in `region` (H, W), told of coarse pixels as a whole."""
-        picks = list(self.picks)
-        sums = [
-            block_sums(self.restorer.reflectance(dn[:, rows])[picks], usable[rows], COARSE_PX)
-            for rows in strips(dn.shape[1])
-        ]
-        total, share = (np.concatenate(parts, axis=-2) for parts in zip(*sums, strict=True))
-        there = share > 0
-        seen = np.divide(total, share, out=np.zeros_like(total), where=there)
-        asked, given = coarse(region), coarse(padded)
-        wanted = there[asked.relative_to(given).slices_yx]
-        _, opacity = finder.restore(seen, there, wanted, asked, given)
-        found = wanted & ~(opacity <= CLEAR_OPACITY)  # what is no number is not clear
-        covered = Window(*(COARSE_PX * n for n in asked))
-        fine: Bool = found.repeat(COARSE_PX, 0).repeat(COARSE_PX, 1)
-        return fine[region.relative_to(covered).slices_yx]
+        fitted = np.zeros((0, 0), bool)
+        if self.fit_opacity is not None:
+            near = maximum_filter(cloud | (opacity > self.fit_opacity), 2 * MARGIN_PX + 1)
+            fitted = (usable[view] & ~near)[inner]
+        return *block_sums(restorer.reflectance(own), clear[inner]), np.packbits(fitted, axis=1)
 
 
-def coarse(window: Window) -> Window:
-    """The coarse pixels that a window touches, counted from the scene's corner."""
-    left, top = window.col_off // COARSE_PX, window.row_off // COARSE_PX
-    right = -(-(window.col_off + window.width) // COARSE_PX)
-    bottom = -(-(window.row_off + window.height) // COARSE_PX)
-    return Window(left, top, right - left, bottom - top)
-
-
-def look_around(first_pass: FirstPass, arrays: Sequence[Indexed | None]) -> Indexed:
-    """The scene's `GroundAround`, lazily, as the item of a 0-d array of objects; of a stack, one for each date.
+def look(first_pass: FirstPass, arrays: Sequence[Indexed | None]) -> da.Array:
+    """What a first pass sees of all parts of a scene, lazily, for `fitted_pixels` and `look_around`.
 
     Parameters
     ----------
@@ -140,7 +117,26 @@ def look_around(first_pass: FirstPass, arrays: Sequence[Indexed | None]) -> Inde
         tuple(min(side, length - begin) for begin in range(0, length, side))
         for length in extent.shape_yx
     )
-    seen = call_on_chunks(first_pass, apart, first_pass.halo_px, (rows, cols))
+    return call_on_chunks(first_pass, apart, first_pass.halo_px, (rows, cols))
+
+
+def fitted_pixels(seen: da.Array) -> da.Array:
+    """By which pixels of one date it may be fitted (H, W), lazily, of what `look` saw of it."""
+    return da.map_blocks(_unpack, seen, dtype=bool, meta=np.empty((0, 0), bool))
+
+
+def _unpack(part: tuple[Array, Array, NDArray[np.uint8]], block_info: Any = None) -> Bool:
+    (left, right) = block_info[0]["array-location"][1]
+    return np.unpackbits(part[2], axis=1, count=right - left).astype(bool)
+
+
+def look_around(seen: da.Array) -> Indexed:
+    """The scene's `GroundAround`, lazily, as the item of a 0-d array of objects; of a stack, one for each date.
+
+    Parameters
+    ----------
+    seen : see `look`
+    """
     dated = seen.ndim == 3
     parts = seen.to_delayed(optimize_graph=False)
     join = dask.delayed(_join_parts, pure=True)
@@ -154,7 +150,7 @@ def look_around(first_pass: FirstPass, arrays: Sequence[Indexed | None]) -> Inde
     return da.concatenate(dates), "t"
 
 
-def _join_parts(parts: list[list[tuple[Array, Array]]]) -> NDArray[Any]:
+def _join_parts(parts: list[list[tuple[Array, ...]]]) -> NDArray[Any]:
     """What the parts of a scene show, in rows of parts, carried to all of it; of dates, of each."""
     total, share = (
         np.concatenate([np.concatenate([part[i] for part in row], axis=-1) for row in parts], -2)

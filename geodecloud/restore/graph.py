@@ -15,10 +15,11 @@ from geodecloud.models.catalogue import get_card
 from geodecloud.options import Options
 from geodecloud.raster.reader import absolute
 from geodecloud.restore.chunk import ChunkRestorer, Predictor
+from geodecloud.restore.clear_ground import CloudFinder, coarse
 from geodecloud.restore.context import look_for_veil
 from geodecloud.restore.decisions import Decisions
 from geodecloud.restore.expected_error import Witness, expect_errors
-from geodecloud.restore.first_pass import FirstPass, coarse, look_around
+from geodecloud.restore.first_pass import FirstPass, look, look_around
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
 from geodecloud.restore.other_dates import Reference
 from geodecloud.restore.second_pass import fill_from_dates
@@ -61,14 +62,21 @@ def restore_scene(
     """
     restorer = _chunk_restorer(pixels[0], masks.valid, metadata, decisions, options)
     arrays: list[Indexed | None] = [pixels, *masks]
-    first_pass = _first_pass(restorer, metadata, decisions, options)
-    around = None if first_pass is None else look_around(first_pass, arrays)
+    finder = _cloud_finder(restorer, metadata, decisions, options)
+    seen = around = None
+    if references or decisions.first_pass is not None:
+        # a mask that is given has the last word, and no network need be asked
+        asked = None if decisions.mask_kind == "given" else finder
+        fit_opacity = decisions.card.cloud_threshold if references else None
+        seen = look(FirstPass(restorer, asked, fit_opacity), arrays)
+        around = None if decisions.first_pass is None else look_around(seen)
     arrays.append(around)
     layout = decisions.layout
     chunks_yx = None if layout is None else (layout.rows, layout.cols)
     if references:
+        assert seen is not None
         results = fill_from_dates(
-            references, restorer, arrays, metadata, decisions, chunks_yx, options
+            references, finder, restorer, arrays, seen, metadata, decisions, chunks_yx, options
         )
     else:
         outputs = [(metadata.count, pixels[0].dtype), (None, np.float32), (None, np.uint8)]
@@ -108,34 +116,29 @@ def _chunk_restorer(
     )
 
 
-def _first_pass(
+def _cloud_finder(
     restorer: ChunkRestorer, metadata: Metadata, decisions: Decisions, options: Options
-) -> FirstPass | None:
-    """What finds the clear parts of the whole scene before its chunks; None: nothing does."""
+) -> CloudFinder | None:
+    """What finds the clouds of the scene and of its other dates before all else; None: the model sees none."""
     own, name = restorer.predictor, decisions.first_pass
-    if name is None or not isinstance(own, NetworkPredictor):
+    card = decisions.card
+    if not isinstance(own, NetworkPredictor) or card.kind != "spanet" or not card.has_cloud_map:
         return None
-    if name == "mask":
-        return FirstPass(restorer, None)
-    in_coarse_pixels = {"extent": coarse(restorer.extent), "ends": ((), ())}
-    if name == decisions.card.name:
-        picks = tuple(range(len(decisions.channels)))
-        return FirstPass(restorer, replace(own, **in_coarse_pixels), picks)  # type: ignore[arg-type]
-    card = get_card(name)
-    slots = [decisions.card.channel_names[slot] for slot in decisions.slots]
-    picks = tuple(slots.index(band) for band in card.channel_names)
-    other = replace(
-        decisions,
-        card=card,
-        model=name,
-        slots=tuple(range(len(picks))),
-        window_px=None,
-        halo_px=card.halo_px or 0,
-        align_px=card.align_px,
-        layout=None,
-    )
-    finder = _network(metadata, other, options, may_have_gaps=own.fill_px > 0)
-    return FirstPass(restorer, replace(finder, **in_coarse_pixels), picks)  # type: ignore[arg-type]
+    bands = [card.channel_names[slot] for slot in decisions.slots]
+    if name not in (None, "mask", card.name):
+        finds = get_card(name)
+        other = replace(
+            decisions,
+            card=finds,
+            model=name,
+            window_px=None,
+            halo_px=finds.halo_px or 0,
+            align_px=finds.align_px,
+            layout=None,
+        )
+        own = _network(metadata, other, options, may_have_gaps=own.fill_px > 0)
+    network = replace(own, extent=coarse(restorer.extent), ends=((), ()))
+    return CloudFinder.of(network, bands)
 
 
 def _network(

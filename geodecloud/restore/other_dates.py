@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from geodecloud.compute.chunks import map_chunks_with_halo
 from geodecloud.errors import BandError, SceneError
 from geodecloud.options import Options
-from geodecloud.restore.clear_ground import ClearFinder, GroundOf
+from geodecloud.restore.clear_ground import ClearFinder, CloudFinder, GroundOf, whole_coarse
 from geodecloud.restore.composite import MARGIN_PX
-from geodecloud.restore.network import NetworkPredictor
 from geodecloud.restore.radiometry import choose_formula
 from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube
@@ -110,7 +109,7 @@ def open_other_dates(
     grid: Grid,
     chunks_yx: Any,
     bands: Sequence[str],
-    predictor: NetworkPredictor,
+    finder: CloudFinder | None,
 ) -> OtherDates:
     """Bring references to the grid of a scene.
 
@@ -119,7 +118,7 @@ def open_other_dates(
     grid : of the scene
     chunks_yx : heights and widths of the scene's chunks
     bands : canonical names of the scene's restored bands
-    predictor : finds the clouds of references that carry no classification
+    finder : finds the clouds of references that carry no classification; None: nothing does
 
     Raises
     ------
@@ -133,7 +132,7 @@ def open_other_dates(
         _check_overlap(reference, grid)
         pixels = _on_grid(_reflectance(reference, used), grid, chunks_yx, "bilinear")
         values.append(pixels.map_blocks(pack, dtype=np.int16))
-        usable.append(_usable(reference, pixels, grid, chunks_yx, used, predictor))
+        usable.append(_usable(reference, pixels, grid, chunks_yx, used, finder))
     epoch = datetime.date(1970, 1, 1)
     return OtherDates(
         da.stack(values),
@@ -264,7 +263,7 @@ def _usable(
     grid: Grid,
     chunks_yx: Any,
     bands: Sequence[str],
-    predictor: NetworkPredictor,
+    finder: CloudFinder | None,
 ) -> da.Array:
     """Where a reference shows ground (y, x): no cloud, shadow, snow or gap."""
     seen = da.isfinite(pixels).all(axis=0)
@@ -276,19 +275,30 @@ def _usable(
             GroundOf(kind), [(there, "yx")], MARGIN_PX, [(None, bool)], pixels.chunks[-2:]
         )
         return seen & ground
-    channels = predictor.model.card.channel_names
-    lacking = [name for name in predictor.model.card.needed if name not in bands]
-    if lacking:
-        raise BandError(
-            f"the clouds of {reference.name} cannot be found: model {predictor.model.card.name} needs "
-            f"{' '.join(lacking)}, too, and the reference carries no classification (a band SCL, QA_PIXEL "
-            "or Fmask)"
-        )
-    finder = ClearFinder(predictor, tuple(channels.index(band) for band in bands))
-    (found,) = map_chunks_with_halo(
-        finder, [(pixels, "cyx")], finder.halo_px, [(None, bool)], chunks_yx
-    )
+    look = _clear_finder(reference, bands, finder)
+    # chunks begin where coarse pixels do: the clouds are told of these as a whole
+    side = whole_coarse(max(max(sizes) for sizes in chunks_yx))
+    even = tuple(da.core.normalize_chunks((side, side), grid.shape_yx))
+    (found,) = map_chunks_with_halo(look, [(pixels, "cyx")], look.halo_px, [(None, bool)], even)
     return found
+
+
+def _clear_finder(
+    reference: Reference, bands: Sequence[str], finder: CloudFinder | None
+) -> ClearFinder:
+    """What finds the clouds of a reference that carries no classification."""
+    carries_none = "and the reference carries no classification (a band SCL, QA_PIXEL or Fmask)"
+    if finder is None:
+        raise BandError(
+            f"the clouds of {reference.name} cannot be found: the model makes no cloud map, {carries_none}"
+        )
+    card = finder.network.model.card
+    if lacking := [name for name in card.needed if name not in bands]:
+        raise BandError(
+            f"the clouds of {reference.name} cannot be found: model {card.name} needs {' '.join(lacking)}, too, "
+            f"{carries_none}"
+        )
+    return ClearFinder(CloudFinder.of(finder.network, bands), card.cloud_threshold)
 
 
 def _classes(reference: Reference) -> tuple[xr.DataArray, str] | None:

@@ -13,8 +13,8 @@ from geodecloud.models.catalogue import get_card
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
+from geodecloud.restore.clear_ground import coarse
 from geodecloud.restore.composite import Provenance
-from geodecloud.restore.first_pass import coarse
 from geodecloud.training.passes import restore_image
 from geodecloud.windows.tiler import Window
 
