@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
 from geodecloud.compute.chunks import Indexed, call_on_chunks
+from geodecloud.models.card import PRIOR_PX
 from geodecloud.restore.chunk import ChunkRestorer, strips
 from geodecloud.restore.clear_ground import CloudFinder, whole_coarse
 from geodecloud.restore.composite import MARGIN_PX, Bool, add_margin
@@ -33,9 +34,9 @@ from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
 
-#: Side of the parts of a scene that are looked at one by one, of small scenes and of large ones: whole blocks
-#: of a prior.
-_PARTS_PX = 512, 1536
+#: Side of the parts of a scene that are looked at one by one, at most: of small scenes and of large ones, where each
+#: core has a part of its own, and where all of them work on one part.
+_PARTS_PX, _SHARED_PX = (512, 1536), 3072
 
 
 @dataclass(frozen=True)
@@ -87,37 +88,46 @@ class FirstPass:
         cloud = np.zeros(region.shape_yx, bool) if clouds is None else clouds[view] > 0
         opacity = np.zeros(region.shape_yx, np.float32)
         if self.finder is not None and usable[view].any():
-            parts = (
+            seen = (
                 (restorer.reflectance(dn[:, rows]), usable[rows]) for rows in strips(dn.shape[1])
             )
-            opacity = self.finder.opacity(parts, region, padded)
+            opacity = self.finder.opacity(seen, region, padded)
         inner = core.relative_to(region).slices_yx
         clear = usable[view] & ~add_margin(cloud | (opacity > CLEAR_OPACITY))
-        own = dn[:, *core.relative_to(padded).slices_yx]
         fitted = np.zeros((0, 0), bool)
         if self.fit_opacity is not None:
             near = maximum_filter(cloud | (opacity > self.fit_opacity), 2 * MARGIN_PX + 1)
             fitted = (usable[view] & ~near)[inner]
-        return *block_sums(restorer.reflectance(own), clear[inner]), np.packbits(fitted, axis=1)
+        own, clear = dn[:, *core.relative_to(padded).slices_yx], clear[inner]
+        sums = [
+            block_sums(restorer.reflectance(own[:, rows]), clear[rows])
+            for rows in strips(len(clear))
+        ]
+        total, share = (np.concatenate(parts, axis=-2) for parts in zip(*sums, strict=True))
+        return total, share, np.packbits(fitted, axis=1)
 
 
-def look(first_pass: FirstPass, arrays: Sequence[Indexed | None]) -> da.Array:
+def look(first_pass: FirstPass, arrays: Sequence[Indexed | None], shared: bool) -> da.Array:
     """What a first pass sees of all parts of a scene, lazily, for `fitted_pixels` and `look_around`.
 
     Parameters
     ----------
     arrays : pixels ([date,] C, H, W), and ([date,] H, W) where there are data and clouds, and what may change, as
         `ChunkRestorer.__call__` takes them
+    shared : whether all cores work on one part
     """
     # read once more: else dask would hold the pixels of the whole scene from the first pass to the second
     apart = [None if one is None else (clone(one[0], seed="around"), one[1]) for one in arrays[:4]]
     extent = first_pass.restorer.extent
-    side = _PARTS_PX[max(extent.shape_yx) > 2048]
-    rows, cols = (
-        tuple(min(side, length - begin) for begin in range(0, length, side))
-        for length in extent.shape_yx
-    )
+    side = _SHARED_PX if shared else _PARTS_PX[max(extent.shape_yx) > 2048]
+    rows, cols = (_parts(length, side) for length in extent.shape_yx)
     return call_on_chunks(first_pass, apart, first_pass.halo_px, (rows, cols))
+
+
+def _parts(length: int, most: int) -> tuple[int, ...]:
+    """Sizes of nearly equal parts of an axis: whole blocks of a prior, but for the last."""
+    side = -(-length // (-(-length // most) * PRIOR_PX)) * PRIOR_PX
+    return tuple(min(side, length - begin) for begin in range(0, length, side))
 
 
 def fitted_pixels(seen: da.Array) -> da.Array:

@@ -68,7 +68,8 @@ def restore_scene(
         # a mask that is given has the last word, and no network need be asked
         asked = None if decisions.mask_kind == "given" else finder
         fit_opacity = decisions.card.cloud_threshold if references else None
-        seen = look(FirstPass(restorer, asked, fit_opacity), arrays)
+        first_pass = FirstPass(restorer, asked, fit_opacity)
+        seen = look(first_pass, arrays, decisions.backend == "openvino")
         around = None if decisions.first_pass is None else look_around(seen)
     arrays.append(around)
     layout = decisions.layout

@@ -154,8 +154,8 @@ def pack(reflectance: Array) -> NDArray[np.int16]:
 
 
 def unpack(values: NDArray[np.int16]) -> Array:
-    """The other way round."""
-    return np.where(values == _GAP, np.float32(np.nan), values * np.float32(_UNIT))
+    """The other way round, but for gaps, which no date that is usable has: they become -3.2768."""
+    return values * np.float32(_UNIT)
 
 
 def _band_of(metadata: Metadata, wanted: str) -> int | None:
