@@ -18,9 +18,10 @@ import dask.array as da
 import numpy as np
 
 # dask's form of a task since 2024.12; it has no name without the underscore yet (2026.8)
-from dask._task_spec import Alias, List, Task, TaskRef
+from dask._task_spec import Alias, GraphNode, List, Task, TaskRef
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
+from dask.graph_manipulation import clone
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from geodecloud.windows.tiler import Window
 
@@ -120,6 +121,24 @@ def call_on_chunks(
         adjust_chunks={axis: chunks[axis] for axis in "yx"},
         token=f"decloud-{tokenize(function, halo_px, shape_yx, chunks_yx)}",
     )
+
+
+def read_again(array: da.Array, seed: str) -> da.Array:
+    """The same array, of tasks of its own: its blocks are read once more instead of being held until then."""
+    again = clone(array, seed=seed)
+    # tasks of cloned layers still carry the keys they had (dask 2026.8), and would be fused with others by these
+    layers = {
+        name: MaterializedLayer({key: _as(key, task) for key, task in layer.mapping.items()})
+        if isinstance(layer, MaterializedLayer)
+        else layer
+        for name, layer in again.dask.layers.items()
+    }
+    graph = HighLevelGraph(layers, again.dask.dependencies)
+    return da.Array(graph, again.name, again.chunks, meta=again._meta)
+
+
+def _as(key: Any, task: Any) -> Any:
+    return task.substitute({}, key=key) if isinstance(task, GraphNode) and task.key != key else task
 
 
 def blocks_of(array: da.Array) -> Iterator[tuple[Any, tuple[slice, ...]]]:

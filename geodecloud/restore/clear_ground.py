@@ -1,4 +1,4 @@
-"""Where a date shows ground: by the classification it carries, or by what a network sees in coarse pixels."""
+"""Where a date shows ground: by a classification, or by what a network sees in coarse pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geodecloud.masks.classes import Meaning, classify
 from geodecloud.models.card import COARSE_PX
-from geodecloud.restore.composite import MARGIN_PX, Bool, add_margin
+from geodecloud.restore.composite import Bool, add_margin
 from geodecloud.restore.ground_around import block_sums
 from geodecloud.restore.network import NetworkPredictor
 from geodecloud.windows.tiler import Window
@@ -97,30 +97,3 @@ def coarse(window: Window) -> Window:
 def whole_coarse(length_px: int) -> int:
     """A length, or a little more, that is a multiple of coarse pixels."""
     return -(-length_px // COARSE_PX) * COARSE_PX
-
-
-@dataclass(frozen=True)
-class ClearFinder:
-    """Where a reference that says nothing of its clouds shows ground, by what a network sees.
-
-    Attributes
-    ----------
-    finder : for the bands of the reference
-    opacity : that a pixel may have at most to be ground
-    """
-
-    finder: CloudFinder
-    opacity: float
-
-    @property
-    def halo_px(self) -> int:
-        """Context a part must bring; parts with it begin where coarse pixels do."""
-        return whole_coarse(self.finder.halo_px + MARGIN_PX)
-
-    def __call__(self, image: Array, *, core: Window, padded: Window) -> tuple[Bool]:
-        """Clear pixels (H, W) of `core`, of reflectance (B, h, w) over `padded`."""
-        usable: Bool = np.asarray(np.isfinite(image).all(axis=0))
-        region = core.grow(MARGIN_PX, padded)
-        found = self.finder.opacity(iter([(image, usable)]), region, padded)
-        clear = usable[region.relative_to(padded).slices_yx] & ~add_margin(found > self.opacity)
-        return (clear[core.relative_to(region).slices_yx],)

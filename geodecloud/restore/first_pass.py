@@ -15,11 +15,9 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-from dask.graph_manipulation import clone
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
 
-from geodecloud.compute.chunks import Indexed, call_on_chunks
+from geodecloud.compute.chunks import Indexed, call_on_chunks, read_again
 from geodecloud.models.card import PRIOR_PX
 from geodecloud.restore.chunk import ChunkRestorer, strips
 from geodecloud.restore.clear_ground import CloudFinder, whole_coarse
@@ -47,12 +45,13 @@ class FirstPass:
     ----------
     restorer : of the scene
     finder : finds clouds; None: the mask that is given has the last word
-    fit_opacity : that a pixel may have at most to be one that the scene is fitted by; None: it is not fitted
+    clear_opacity : that a pixel may have at most to count as clear ground when dates are compared; what stands in
+        for hidden ground is made of clearer ones
     """
 
     restorer: ChunkRestorer
     finder: CloudFinder | None
-    fit_opacity: float | None = None
+    clear_opacity: float
 
     @property
     def halo_px(self) -> int:
@@ -69,7 +68,7 @@ class FirstPass:
         core: Window,
         padded: Window,
     ) -> tuple[Array, Array, NDArray[np.uint8]]:
-        """Sums of the clear ground of each block of `core`, see `block_sums`, and by which pixels it may be fitted.
+        """Sums of the clearest ground of each block of `core`, see `block_sums`, and which pixels are clear.
 
         Those are bits along rows (H, ceil(W / 8)), see `numpy.packbits`, for they wait until all of the scene has
         been seen.
@@ -93,22 +92,21 @@ class FirstPass:
             )
             opacity = self.finder.opacity(seen, region, padded)
         inner = core.relative_to(region).slices_yx
-        clear = usable[view] & ~add_margin(cloud | (opacity > CLEAR_OPACITY))
-        fitted = np.zeros((0, 0), bool)
-        if self.fit_opacity is not None:
-            near = maximum_filter(cloud | (opacity > self.fit_opacity), 2 * MARGIN_PX + 1)
-            fitted = (usable[view] & ~near)[inner]
-        own, clear = dn[:, *core.relative_to(padded).slices_yx], clear[inner]
+        clearest, clear = (
+            (usable[view] & ~add_margin(cloud | (opacity > most)))[inner]
+            for most in (CLEAR_OPACITY, self.clear_opacity)
+        )
+        own = dn[:, *core.relative_to(padded).slices_yx]
         sums = [
-            block_sums(restorer.reflectance(own[:, rows]), clear[rows])
+            block_sums(restorer.reflectance(own[:, rows]), clearest[rows])
             for rows in strips(len(clear))
         ]
         total, share = (np.concatenate(parts, axis=-2) for parts in zip(*sums, strict=True))
-        return total, share, np.packbits(fitted, axis=1)
+        return total, share, np.packbits(clear, axis=1)
 
 
 def look(first_pass: FirstPass, arrays: Sequence[Indexed | None], shared: bool) -> da.Array:
-    """What a first pass sees of all parts of a scene, lazily, for `fitted_pixels` and `look_around`.
+    """What a first pass sees of all parts of a scene, lazily, for `clear_pixels` and `look_around`.
 
     Parameters
     ----------
@@ -117,7 +115,7 @@ def look(first_pass: FirstPass, arrays: Sequence[Indexed | None], shared: bool) 
     shared : whether all cores work on one part
     """
     # read once more: else dask would hold the pixels of the whole scene from the first pass to the second
-    apart = [None if one is None else (clone(one[0], seed="around"), one[1]) for one in arrays[:4]]
+    apart = [None if one is None else (read_again(one[0], "around"), one[1]) for one in arrays[:4]]
     extent = first_pass.restorer.extent
     side = _SHARED_PX if shared else _PARTS_PX[max(extent.shape_yx) > 2048]
     rows, cols = (_parts(length, side) for length in extent.shape_yx)
@@ -130,8 +128,8 @@ def _parts(length: int, most: int) -> tuple[int, ...]:
     return tuple(min(side, length - begin) for begin in range(0, length, side))
 
 
-def fitted_pixels(seen: da.Array) -> da.Array:
-    """By which pixels of one date it may be fitted (H, W), lazily, of what `look` saw of it."""
+def clear_pixels(seen: da.Array) -> da.Array:
+    """Where one date is clear (H, W), lazily, of what `look` saw of it."""
     return da.map_blocks(_unpack, seen, dtype=bool, meta=np.empty((0, 0), bool))
 
 

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import dask.array as da
 import numpy as np
 
-from geodecloud.backends.declouder import ModelHandle
 from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.masks.sources import Masks
-from geodecloud.models.catalogue import get_card
 from geodecloud.options import Options
-from geodecloud.raster.reader import absolute
-from geodecloud.restore.chunk import ChunkRestorer, Predictor
-from geodecloud.restore.clear_ground import CloudFinder, coarse
-from geodecloud.restore.context import look_for_veil
+from geodecloud.restore.build import chunk_restorer, look_first
 from geodecloud.restore.decisions import Decisions
 from geodecloud.restore.expected_error import Witness, expect_errors
-from geodecloud.restore.first_pass import FirstPass, look, look_around
-from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
+from geodecloud.restore.first_pass import look_around
+from geodecloud.restore.network import NetworkPredictor
 from geodecloud.restore.other_dates import Reference
 from geodecloud.restore.second_pass import fill_from_dates
-from geodecloud.restore.veil_lifter import VeilLifter
-from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.metadata import Metadata
-from geodecloud.windows.tiler import Window
 
 
 @dataclass(frozen=True)
@@ -60,24 +52,20 @@ def restore_scene(
     pixels : DN ([date,] C, H, W)
     references : other dates that fill holes
     """
-    restorer = _chunk_restorer(pixels[0], masks.valid, metadata, decisions, options)
+    restorer = chunk_restorer(pixels[0], masks.valid, metadata, decisions, options)
     arrays: list[Indexed | None] = [pixels, *masks]
-    finder = _cloud_finder(restorer, metadata, decisions, options)
     seen = around = None
     if references or decisions.first_pass is not None:
-        # a mask that is given has the last word, and no network need be asked
-        asked = None if decisions.mask_kind == "given" else finder
-        fit_opacity = decisions.card.cloud_threshold if references else None
-        first_pass = FirstPass(restorer, asked, fit_opacity)
-        seen = look(first_pass, arrays, decisions.backend == "openvino")
-        around = None if decisions.first_pass is None else look_around(seen)
+        seen = look_first(restorer, arrays, metadata, decisions, options)
+    if decisions.first_pass is not None and seen is not None:
+        around = look_around(seen)
     arrays.append(around)
     layout = decisions.layout
     chunks_yx = None if layout is None else (layout.rows, layout.cols)
     if references:
         assert seen is not None
         results = fill_from_dates(
-            references, finder, restorer, arrays, seen, metadata, decisions, chunks_yx, options
+            references, restorer, arrays, seen, metadata, decisions, chunks_yx, options
         )
     else:
         outputs = [(metadata.count, pixels[0].dtype), (None, np.float32), (None, np.uint8)]
@@ -89,87 +77,3 @@ def restore_scene(
         error = expect_errors(decisions.card, witness, results, around)
         layers |= {} if error is None else {"confidence": error}
     return Restored(image, layers, around)
-
-
-def _chunk_restorer(
-    pixels: da.Array,
-    valid: Indexed | None,
-    metadata: Metadata,
-    decisions: Decisions,
-    options: Options,
-) -> ChunkRestorer:
-    """Hand every decision to the function that each chunk runs."""
-    predictor: Predictor = _network(metadata, decisions, options, may_have_gaps=valid is not None)
-    if decisions.card.lifts_veil and metadata.dtypes[0] == "uint8":
-        veil = look_for_veil(pixels, valid, decisions, options)
-        predictor = predictor if veil is None else VeilLifter(veil, decisions.codec.tone)
-    height, width = metadata.grid.shape_yx
-    return ChunkRestorer(
-        predictor=predictor,
-        codec=decisions.codec,
-        gaps=decisions.gaps,
-        channels=decisions.channels,
-        alpha=metadata.alpha,
-        mask=decisions.mask_kind,
-        strict=options.strict,
-        extent=Window(0, 0, width, height),
-        check=not decisions.checked,
-    )
-
-
-def _cloud_finder(
-    restorer: ChunkRestorer, metadata: Metadata, decisions: Decisions, options: Options
-) -> CloudFinder | None:
-    """What finds the clouds of the scene and of its other dates before all else; None: the model sees none."""
-    own, name = restorer.predictor, decisions.first_pass
-    card = decisions.card
-    if not isinstance(own, NetworkPredictor) or card.kind != "spanet" or not card.has_cloud_map:
-        return None
-    bands = [card.channel_names[slot] for slot in decisions.slots]
-    if name not in (None, "mask", card.name):
-        finds = get_card(name)
-        other = replace(
-            decisions,
-            card=finds,
-            model=name,
-            window_px=None,
-            halo_px=finds.halo_px or 0,
-            align_px=finds.align_px,
-            layout=None,
-        )
-        own = _network(metadata, other, options, may_have_gaps=own.fill_px > 0)
-    network = replace(own, extent=coarse(restorer.extent), ends=((), ()))
-    return CloudFinder.of(network, bands)
-
-
-def _network(
-    metadata: Metadata, decisions: Decisions, options: Options, may_have_gaps: bool
-) -> NetworkPredictor:
-    model = decisions.model
-    handle = ModelHandle(
-        decisions.card,
-        absolute(model) if isinstance(model, str) and model.endswith(".safetensors") else model,
-        decisions.device,
-        decisions.precision,
-        decisions.backend,
-        options.batch_size,
-        options.workers or decisions.cores,
-    )
-    if decisions.cores is not None:
-        handle.load()  # a device that is not there is known before the first chunk
-    floating = np.issubdtype(np.dtype(metadata.dtypes[0]), np.floating)
-    has_gaps = may_have_gaps or decisions.codec.nodata is not None or floating
-    has_gaps |= decisions.gaps != Gaps()
-    layout = decisions.layout
-    return NetworkPredictor(
-        model=handle,
-        slots=decisions.slots,
-        window_px=decisions.window_px,
-        reach_px=decisions.halo_px,
-        # the card's reach, not the halo asked for: the result must not depend on the halo
-        fill_px=min(decisions.card.halo_px or 0, MOST_FILL_PX) if has_gaps else 0,
-        extent=Window(0, 0, *metadata.grid.shape_yx[::-1]),
-        align_px=decisions.align_px,
-        # under a mask few windows are whole, and strips along the edge are not worth their graphs
-        ends=((), ()) if layout is None or decisions.mask_kind == "given" else layout.ends,
-    )

@@ -11,7 +11,7 @@ import datetime
 import functools
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
@@ -20,10 +20,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import map_chunks_with_halo
-from geodecloud.errors import BandError, SceneError
+from geodecloud.errors import BandError, GeodecloudWarning, SceneError
+from geodecloud.masks.sources import open_masks
 from geodecloud.options import Options
-from geodecloud.restore.clear_ground import ClearFinder, CloudFinder, GroundOf, whole_coarse
+from geodecloud.restore.build import chunk_restorer, look_first
+from geodecloud.restore.clear_ground import GroundOf
 from geodecloud.restore.composite import MARGIN_PX
+from geodecloud.restore.decisions import decide
+from geodecloud.restore.first_pass import clear_pixels
 from geodecloud.restore.radiometry import choose_formula
 from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube
@@ -52,12 +56,14 @@ class Reference:
     name : for people
     date : of acquisition; None: it does not say
     sample : (band, y, x), some of its pixels, where they may be read before it is computed
+    clear : (1, y, x), where it shows ground, if that is known and it carries no classification
     """
 
     array: xr.DataArray
     name: str
     date: datetime.date | None = None
     sample: NDArray[Any] | None = None
+    clear: xr.DataArray | None = None
 
     @classmethod
     def of(cls, array: xr.DataArray | xr.Dataset, number: int) -> Reference:
@@ -109,7 +115,7 @@ def open_other_dates(
     grid: Grid,
     chunks_yx: Any,
     bands: Sequence[str],
-    finder: CloudFinder | None,
+    options: Options,
 ) -> OtherDates:
     """Bring references to the grid of a scene.
 
@@ -118,7 +124,7 @@ def open_other_dates(
     grid : of the scene
     chunks_yx : heights and widths of the scene's chunks
     bands : canonical names of the scene's restored bands
-    finder : finds the clouds of references that carry no classification; None: nothing does
+    options : of the run: what finds the clouds of references that carry no classification
 
     Raises
     ------
@@ -132,7 +138,7 @@ def open_other_dates(
         _check_overlap(reference, grid)
         pixels = _on_grid(_reflectance(reference, used), grid, chunks_yx, "bilinear")
         values.append(pixels.map_blocks(pack, dtype=np.int16))
-        usable.append(_usable(reference, pixels, grid, chunks_yx, used, finder))
+        usable.append(_usable(reference, pixels, grid, chunks_yx, options))
     epoch = datetime.date(1970, 1, 1)
     return OtherDates(
         da.stack(values),
@@ -258,47 +264,61 @@ def _on_grid(array: xr.DataArray, grid: Grid, chunks_yx: Any, resampling: str) -
 
 
 def _usable(
-    reference: Reference,
-    pixels: da.Array,
-    grid: Grid,
-    chunks_yx: Any,
-    bands: Sequence[str],
-    finder: CloudFinder | None,
+    reference: Reference, pixels: da.Array, grid: Grid, chunks_yx: Any, options: Options
 ) -> da.Array:
     """Where a reference shows ground (y, x): no cloud, shadow, snow or gap."""
     seen = da.isfinite(pixels).all(axis=0)
     classes = _classes(reference)
-    if classes is not None:
-        array, kind = classes
-        there = _on_grid(array, grid, chunks_yx, "nearest")[0]
-        (ground,) = map_chunks_with_halo(
-            GroundOf(kind), [(there, "yx")], MARGIN_PX, [(None, bool)], pixels.chunks[-2:]
-        )
-        return seen & ground
-    look = _clear_finder(reference, bands, finder)
-    # chunks begin where coarse pixels do: the clouds are told of these as a whole
-    side = whole_coarse(max(max(sizes) for sizes in chunks_yx))
-    even = tuple(da.core.normalize_chunks((side, side), grid.shape_yx))
-    (found,) = map_chunks_with_halo(look, [(pixels, "cyx")], look.halo_px, [(None, bool)], even)
+    if classes is None:
+        clear = reference.clear if reference.clear is not None else find_clear(reference, options)
+        there = _on_grid(clear.astype(np.uint8), grid, chunks_yx, "nearest")[0]
+        return seen & (there > 0)
+    array, kind = classes
+    there = _on_grid(array, grid, chunks_yx, "nearest")[0]
+    (ground,) = map_chunks_with_halo(
+        GroundOf(kind), [(there, "yx")], MARGIN_PX, [(None, bool)], pixels.chunks[-2:]
+    )
+    return seen & ground
+
+
+def find_clear(reference: Reference, options: Options) -> xr.DataArray:
+    """Where a date shows ground (1, y, x) bool, lazily, on its own grid: by the first pass of a run over it alone.
+
+    Raises
+    ------
+    BandError
+        If no model that makes a cloud map fits its bands.
+    """
+    plain = Options(
+        **{
+            name: getattr(options, name)
+            for name in ("model", "halo", "device", "precision", "backend", "workers", "scheduler")
+        }
+    )
+    cube = Cube.of(reference.array)
+    metadata = cube.metadata
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GeodecloudWarning)  # of bands that are not restored
+        try:
+            decisions = decide(metadata, reference.sample, plain, own_chunks=True)
+            if decisions.mask_kind != "auto":
+                raise BandError(f"model {decisions.card.name} makes no cloud map")
+        except BandError as error:
+            raise BandError(
+                f"the clouds of {reference.name} cannot be found, and it carries no classification (a band SCL, "
+                f"QA_PIXEL or Fmask): {error}"
+            ) from error
+    data = da.asarray(cube.array.data)
+    scale, offset = decisions.formula
+    masks = open_masks(
+        cube, (data, cube.index), metadata, replace(plain, scale=scale, offset=offset)
+    )
+    restorer = chunk_restorer(data, masks.valid, metadata, decisions, plain)
+    seen = look_first(restorer, [(data, cube.index), *masks], metadata, decisions, plain)
+    clear = clear_pixels(seen)
+    found = reference.array.isel({reference.array.dims[0]: [0]}).copy(data=clear[None])
+    found.attrs, found.encoding = {}, {}
     return found
-
-
-def _clear_finder(
-    reference: Reference, bands: Sequence[str], finder: CloudFinder | None
-) -> ClearFinder:
-    """What finds the clouds of a reference that carries no classification."""
-    carries_none = "and the reference carries no classification (a band SCL, QA_PIXEL or Fmask)"
-    if finder is None:
-        raise BandError(
-            f"the clouds of {reference.name} cannot be found: the model makes no cloud map, {carries_none}"
-        )
-    card = finder.network.model.card
-    if lacking := [name for name in card.needed if name not in bands]:
-        raise BandError(
-            f"the clouds of {reference.name} cannot be found: model {card.name} needs {' '.join(lacking)}, too, "
-            f"{carries_none}"
-        )
-    return ClearFinder(CloudFinder.of(finder.network, bands), card.cloud_threshold)
 
 
 def _classes(reference: Reference) -> tuple[xr.DataArray, str] | None:

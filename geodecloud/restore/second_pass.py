@@ -14,11 +14,10 @@ from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.errors import OptionError
 from geodecloud.options import Options
 from geodecloud.restore.chunk import ChunkRestorer
-from geodecloud.restore.clear_ground import CloudFinder
-from geodecloud.restore.context import fit_other_dates
 from geodecloud.restore.decisions import Decisions
 from geodecloud.restore.filler import ChunkFiller, ChunkSeer
-from geodecloud.restore.first_pass import fitted_pixels
+from geodecloud.restore.first_pass import clear_pixels
+from geodecloud.restore.fit import fit_other_dates
 from geodecloud.restore.network import NetworkPredictor
 from geodecloud.restore.other_dates import Reference, open_other_dates
 from geodecloud.restore.references import BandIndex, Sun
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 
 def fill_from_dates(
     references: Sequence[Reference],
-    finder: CloudFinder | None,
     restorer: ChunkRestorer,
     arrays: list[Indexed | None],
     looked: da.Array,
@@ -43,7 +41,6 @@ def fill_from_dates(
 
     Parameters
     ----------
-    finder : finds the clouds of references that carry no classification
     looked : what the first pass saw, see `geodecloud.restore.first_pass.look`
     """
     predictor = restorer.predictor
@@ -53,13 +50,13 @@ def fill_from_dates(
     pixels = first[0]
     bands = [canonical_name(metadata.names[i]) or str(i + 1) for i in decisions.channels]
     dates = open_other_dates(
-        references, metadata.grid, chunks_yx or pixels.chunks[-2:], bands, finder
+        references, metadata.grid, chunks_yx or pixels.chunks[-2:], bands, options
     )
     log.info("holes are filled from %s", ", ".join(dates.names))
     seer = ChunkSeer(restorer)
     outputs = [(len(decisions.channels), np.float32), (None, np.float32)]
     restored, opacity = map_chunks_with_halo(seer, arrays, seer.halo_px, outputs, chunks_yx)
-    fit = fit_other_dates(restorer, pixels, fitted_pixels(looked), dates)
+    fit = fit_other_dates(restorer, pixels, clear_pixels(looked), dates)
     filler = ChunkFiller(
         replace(restorer, check=False),
         BandIndex(

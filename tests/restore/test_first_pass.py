@@ -5,10 +5,13 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 
+import geodecloud
 from geodecloud.models.catalogue import get_card
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
@@ -149,3 +152,34 @@ def test_a_scene_of_more_bands_has_its_clouds_found_by_the_network_of_four():
     assert decisions.first_pass == MODEL
     assert not get_card("s2-all").reads_prior
     assert "first_pass: s2-10m" in str(decisions)
+
+
+def test_a_scene_with_an_alpha_band_comes_out_as_without(tmp_path):
+    dn, _, _ = scene(96, 112)
+    names = [*BANDS, "alpha"]
+    with_alpha = np.concatenate([dn, np.full_like(dn[:1], 65535)])
+    paths = {"plain": dn, "alpha": with_alpha}
+    for name, pixels in paths.items():
+        profile = {
+            "driver": "GTiff",
+            "width": 112,
+            "height": 96,
+            "count": len(pixels),
+            "dtype": "uint16",
+        }
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as dst:
+            dst.write(pixels)
+            dst.descriptions = names[: len(pixels)]
+            dst.scales = (1e-4, 1e-4, 1e-4, 1e-4, 1.0)[: len(pixels)]
+            kinds = [
+                getattr(ColorInterp, name)
+                for name in ("blue", "green", "red", "undefined", "alpha")
+            ]
+            dst.colorinterp = kinds[: len(pixels)]
+        out = tmp_path / f"{name}_clear.tif"
+        geodecloud.decloud_scene(tmp_path / f"{name}.tif", out, model=MODEL)
+        with rasterio.open(out) as dst:
+            paths[name] = dst.read()
+    assert (paths["plain"] != dn).any()
+    np.testing.assert_array_equal(paths["alpha"][:4], paths["plain"])
+    np.testing.assert_array_equal(paths["alpha"][4], with_alpha[4])

@@ -24,7 +24,7 @@ from geodecloud.batch.dates import DatedScene, choose_references
 from geodecloud.errors import BandError, OptionError, SceneError
 from geodecloud.pipeline import decloud
 from geodecloud.restore.composite import Provenance
-from geodecloud.restore.context import PATCH_PX, plan_patches
+from geodecloud.restore.fit import PATCH_PX, plan_patches
 from geodecloud.windows.tiler import Window
 
 HEIGHT, WIDTH = 150, 170

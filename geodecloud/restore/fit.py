@@ -1,8 +1,7 @@
-"""What no window can see: computed once for the whole scene, before its chunks.
+"""The fit of a scene on its other dates: once for the whole scene, before its chunks.
 
-That is the veil over a picture, and the fit of a scene on its other dates; `geodecloud.restore.first_pass`
-is the third, and says where the fit may look. All are told from pixels of all of the scene, at places anchored to its pixel grid, so they are
-the same for every chunk however the scene is cut.
+It sees clear pixels from all over the scene, at places anchored to its pixel grid, so it is the same for every
+chunk however the scene is cut; the first pass says which pixels are clear.
 """
 
 from __future__ import annotations
@@ -15,65 +14,12 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.compute.chunks import Indexed
-from geodecloud.compute.engine import engine
-from geodecloud.errors import OptionError
-from geodecloud.models.catalogue import find_weights
-from geodecloud.models.tensors import read_tensors
-from geodecloud.models.veil import SAMPLE_PX, Veil, find_veil
-from geodecloud.options import Options
 from geodecloud.restore.chunk import ChunkRestorer
-from geodecloud.restore.decisions import Decisions
 from geodecloud.restore.other_dates import OtherDates, unpack
 from geodecloud.restore.references import Coefficients, Sample, merge, solve, take_sample
 from geodecloud.windows.tiler import Window
 
 log = logging.getLogger(__name__)
-
-
-def look_for_veil(
-    pixels: da.Array, valid: Indexed | None, decisions: Decisions, options: Options
-) -> Veil | None:
-    """The veil over a picture, by pixels from all over it; None: there is none.
-
-    Parameters
-    ----------
-    pixels : ([date,] C, H, W) DN
-    valid : where there is data, ([date,] H, W); None: everywhere
-
-    Raises
-    ------
-    OptionError
-        If there are several dates: each would have a veil of its own.
-    """
-    if pixels.ndim > 3 and len(pixels) > 1:
-        raise OptionError(
-            f"model {decisions.card.name} looks for a veil over one picture, and this is a stack of "
-            f"{len(pixels)} dates; give them one by one, such as scene.isel(time=0)"
-        )
-    step = max(1, max(pixels.shape[-2:]) // SAMPLE_PX)
-    thin = [pixels[..., ::step, ::step]]
-    thin += [] if valid is None else [valid[0][..., ::step, ::step]]
-    with engine(options.scheduler or "threads", options.workers) as computer:
-        seen, *area = computer.compute(thin)
-    dn = seen.reshape(seen.shape[-3:])[list(decisions.channels)]
-    usable = np.ones(dn.shape[1:], bool)
-    if area:
-        usable = area[0].reshape(dn.shape[1:]).copy()
-    if decisions.codec.nodata is not None:
-        usable &= ~np.any(dn == decisions.codec.nodata, axis=0)
-    values = decisions.codec.tone.values(decisions.codec.decode(dn))
-    veil = find_veil(_tensors(decisions), values[:, usable].astype(np.float32))
-    if veil is None:
-        log.info("no veil lies over the whole picture")
-    else:
-        log.info("a veil of opacity %.2f lies over the whole picture, and is lifted", veil.opacity)
-    return veil
-
-
-def _tensors(decisions: Decisions) -> dict[str, np.ndarray]:
-    model = decisions.model
-    return read_tensors(find_weights(model))[1] if isinstance(model, str) else model.tensors()
 
 
 #: Side of the patches that a fit looks at, how many there are at most along an axis, and the share of an axis
@@ -100,21 +46,21 @@ def _places(length: int) -> list[tuple[int, int]]:
 
 
 def fit_other_dates(
-    restorer: ChunkRestorer, pixels: da.Array, fitted: da.Array, dates: OtherDates
+    restorer: ChunkRestorer, pixels: da.Array, clear: da.Array, dates: OtherDates
 ) -> da.Array:
     """The scene's `Coefficients`, lazily, as the one item of a 0-d array of objects.
 
     Parameters
     ----------
     pixels : (C, H, W) DN
-    fitted : (H, W) bool, see `geodecloud.restore.first_pass.fitted_pixels`
+    clear : (H, W) bool, see `geodecloud.restore.first_pass.clear_pixels`
     """
     extent = restorer.extent
     stride = max(1, PATCH_PX // 128)
     parts = []
     for core in plan_patches(extent):
         view = core.slices_yx
-        there = pixels[:, *view], fitted[view], dates.values[:, :, *view], dates.usable[:, *view]
+        there = pixels[:, *view], clear[view], dates.values[:, :, *view], dates.usable[:, *view]
         sample = dask.delayed(_sample_patch, pure=True)
         step = 1 if core == extent else stride
         parts.append(sample(restorer, *map(_in_one, there), core, step))
