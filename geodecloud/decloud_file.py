@@ -121,6 +121,7 @@ def decloud_file(
     progress: Progress = False,
     quicklook: str | Path | None = None,
     as_known: bool = False,
+    clear_maps: Mapping[str, Path] | None = None,
 ) -> Report:
     """The story of one scene from file to file.
 
@@ -129,11 +130,12 @@ def decloud_file(
     layers : files of further rasters, by the names of `geodecloud.raster.outputs.LAYERS`
     src, dst, progress, quicklook : see `decloud_scene`
     as_known : leave out the confidence, with a warning, where nothing tells it
+    clear_maps : see `geodecloud.reference_file.open_references`
     """
     named = [mask_path(asked.mask), asked.aoi, asked.model_path]
     with gdal_settings():
         source = open_source(src, asked.resolution, asked.s2_offset)
-        references = open_references(source, asked) if asked.references else []
+        references = open_references(source, asked, clear_maps) if asked.references else []
         outputs = _plan_outputs(source, references, named, dst, layers, asked, quicklook)
         decisions = decide(source.metadata, source.sample(), asked)
         if "confidence" in outputs.layers and not (references or decisions.card.expected_error):

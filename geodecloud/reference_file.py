@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,16 @@ _SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".zip", ".safe")
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """Another date of the same ground, on disk."""
+    """Another date of the same ground, on disk.
+
+    Attributes
+    ----------
+    source : where it is
+    clear_map : raster on its grid, not 0 where it shows ground; None: that is not known yet
+    """
 
     source: Source
+    clear_map: Path | None = None
 
     @property
     def date(self) -> datetime.date | None:
@@ -34,11 +41,18 @@ class ReferenceFile:
         said = self.source.metadata
         is_scaled = set(said.scales) != {1.0} or set(said.offsets) != {0.0}
         sample = self.source.sample() if is_scaled and said.dtypes[0].startswith("float") else None
-        return Reference(self.source.open(), self.source.path, self.date, sample)
+        clear = None if self.clear_map is None else open_source(self.clear_map).open()
+        return Reference(self.source.open(), self.source.path, self.date, sample, clear)
 
 
-def open_references(scene: Source, asked: FileOptions) -> list[ReferenceFile]:
+def open_references(
+    scene: Source, asked: FileOptions, clear_maps: Mapping[str, Path] | None = None
+) -> list[ReferenceFile]:
     """Find the references that are asked for; nothing is read of their pixels.
+
+    Parameters
+    ----------
+    clear_maps : rasters that say where some of them show ground, by their paths
 
     Raises
     ------
@@ -52,7 +66,11 @@ def open_references(scene: Source, asked: FileOptions) -> list[ReferenceFile]:
         return []
     if isinstance(named, str) or not all(isinstance(one, str | Path) for one in named):
         raise OptionError(f"references of a file are paths of other dates, not {named!r}")
-    found = [ReferenceFile(source) for path in named for source in _sources(str(path))]
+    found = [
+        ReferenceFile(source, (clear_maps or {}).get(str(path)))
+        for path in named
+        for source in _sources(str(path))
+    ]
     if len(found) > MAX_REFERENCES:
         raise OptionError(
             f"{len(found)} references are more than can be fitted at once; give the {MAX_REFERENCES} that are "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import filelock
 
+from geodecloud.batch.clear_maps import keep_clear_map
 from geodecloud.batch.dates import count_references
 from geodecloud.batch.discovery import find_scenes, suffixes_below
 from geodecloud.batch.jobs import (
@@ -210,7 +211,7 @@ def _do(batch: Batch, job: Job) -> Outcome:
         begun = known | batch.journal.names(list(job.targets.values()))
         batch.journal.write(job.key, Record("running", job.made_from, begun))
         job.targets["out"].parent.mkdir(parents=True, exist_ok=True)
-        report = _decloud(job, asked, layers)
+        report = _decloud(batch, job, asked, layers)
         outcome = _outcome(batch, job, report)
         figures = {k: v for k, v in asdict(outcome).items() if k not in ("scene", "state")}
         outputs = batch.journal.sign([Path(path) for path in report.files])
@@ -223,13 +224,18 @@ def _do(batch: Batch, job: Job) -> Outcome:
     return outcome
 
 
-def _decloud(job: Job, asked: FileOptions, layers: dict[str, Any]) -> Report:
+def _decloud(batch: Batch, job: Job, asked: FileOptions, layers: dict[str, Any]) -> Report:
     """Do one scene with its other dates; without them, where one of them cannot be used."""
     out = job.targets["out"]
     if job.references:
         try:
             with_dates = replace(asked, references=job.references)
-            return decloud_file(job.scene.path, out, with_dates, layers)
+            found = {
+                path: keep_clear_map(batch.out_dir, path, options_for(batch, path))
+                for path in job.references
+            }
+            maps = {path: kept for path, kept in found.items() if kept is not None}
+            return decloud_file(job.scene.path, out, with_dates, layers, clear_maps=maps)
         except SCENE_ERRORS as error:
             log.warning("%s is done without other dates: %s", job.scene.path, reason_of(error))
     alone = {name: path for name, path in layers.items() if name != "source_date"}

@@ -321,6 +321,11 @@ def find_clear(reference: Reference, options: Options) -> xr.DataArray:
     return found
 
 
+def carries_classes(reference: Reference) -> bool:
+    """Whether a reference says itself where it is clear."""
+    return _classes(reference) is not None
+
+
 def _classes(reference: Reference) -> tuple[xr.DataArray, str] | None:
     """The classification a reference carries, (1, y, x), and its kind."""
     array = reference.array
