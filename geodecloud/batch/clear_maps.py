@@ -15,7 +15,7 @@ from geodecloud.raster.input_files import fingerprint
 from geodecloud.raster.staging import OutputRaster
 from geodecloud.raster.writer import write_rasters
 from geodecloud.reference_file import ReferenceFile
-from geodecloud.restore.other_dates import carries_classes, find_clear
+from geodecloud.restore.other_dates import carries_classes, look_at
 from geodecloud.source import open_source
 
 log = logging.getLogger(__name__)
@@ -47,10 +47,10 @@ def keep_clear_map(out_dir: Path, path: str, asked: FileOptions) -> Path | None:
             if kept.is_file():
                 return kept
             kept.parent.mkdir(parents=True, exist_ok=True)
-            clear = find_clear(reference, asked)
+            _, clear = look_at(reference, asked)
             raster = OutputRaster(
                 kept,
-                clear.data.astype("uint8"),
+                clear.data,
                 source.metadata.single_band("uint8", None, "clear"),
             )
             log.info("%s: where it is clear is looked for once for all it fills", path)

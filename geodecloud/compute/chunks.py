@@ -123,9 +123,15 @@ def call_on_chunks(
     )
 
 
-def read_again(array: da.Array, seed: str) -> da.Array:
-    """The same array, of tasks of its own: its blocks are read once more instead of being held until then."""
-    again = clone(array, seed=seed)
+def read_again(array: da.Array, seed: str, but: Sequence[da.Array] = ()) -> da.Array:
+    """The same array, of tasks of its own: its blocks are read once more instead of being held until then.
+
+    Parameters
+    ----------
+    seed : names of the new tasks are made of it
+    but : what it is made of and is not to be computed once more
+    """
+    again = clone(array, seed=seed, omit=list(but))
     # tasks of cloned layers still carry the keys they had (dask 2026.8), and would be fused with others by these
     layers = {
         name: MaterializedLayer({key: _as(key, task) for key, task in layer.mapping.items()})

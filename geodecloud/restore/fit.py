@@ -14,6 +14,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from geodecloud.compute.chunks import read_again
 from geodecloud.restore.chunk import ChunkRestorer
 from geodecloud.restore.other_dates import OtherDates, unpack
 from geodecloud.restore.references import Coefficients, Sample, merge, solve, take_sample
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 #: Side of the patches that a fit looks at, how many there are at most along an axis, and the share of an axis
 #: that they cover: the other dates are read there.
 PATCH_PX, _PATCHES, _SHARE = 256, 6, 0.2
+_BLOCK_PX = 1024
 
 
 def plan_patches(extent: Window) -> list[Window]:
@@ -42,7 +44,9 @@ def _places(length: int) -> list[tuple[int, int]]:
         return [(0, length)]
     count = min(_PATCHES, max(2, round(_SHARE * length / PATCH_PX)), length // (2 * PATCH_PX))
     step = length / count
-    return [(int(step * (i + 0.5)) - PATCH_PX // 2, PATCH_PX) for i in range(count)]
+    begins = [int(step * (i + 0.5)) - PATCH_PX // 2 for i in range(count)]
+    # within one of the blocks that files are read in: of those that a patch straddles, all would be read
+    return [(b - max(0, b % _BLOCK_PX + PATCH_PX - _BLOCK_PX), PATCH_PX) for b in begins]
 
 
 def fit_other_dates(
@@ -56,6 +60,8 @@ def fit_other_dates(
     clear : (H, W) bool, see `geodecloud.restore.first_pass.clear_pixels`
     """
     extent = restorer.extent
+    # read once more: else dask would hold what lies around the patches until the holes are filled
+    pixels, dates = read_again(pixels, "fit"), dates.read_again("fit")
     stride = max(1, PATCH_PX // 128)
     parts = []
     for core in plan_patches(extent):

@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geodecloud.compute.chunks import map_chunks_with_halo
+from geodecloud.compute.chunks import map_chunks_with_halo, read_again
 from geodecloud.errors import BandError, GeodecloudWarning, SceneError
 from geodecloud.masks.sources import open_masks
 from geodecloud.options import Options
@@ -98,6 +98,7 @@ class OtherDates:
     usable : (R, y, x) bool, ground is seen
     names, days : of each date; days since 1970-01-01, 0 where it is not known
     bands : names of the B bands
+    looked : what a first pass saw of those that carry no classification
     """
 
     values: da.Array
@@ -105,9 +106,18 @@ class OtherDates:
     names: tuple[str, ...]
     days: tuple[int, ...]
     bands: tuple[str, ...]
+    looked: tuple[da.Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def read_again(self, seed: str) -> OtherDates:
+        """The same, read once more and not held from one use to the next; no network runs once more for it."""
+        return replace(
+            self,
+            values=read_again(self.values, seed),
+            usable=read_again(self.usable, seed, self.looked),
+        )
 
 
 def open_other_dates(
@@ -133,12 +143,16 @@ def open_other_dates(
         mean nothing we know.
     """
     used = _common_bands(references, bands)
-    values, usable = [], []
+    values, usable, looked = [], [], []
     for reference in references:
         _check_overlap(reference, grid)
         pixels = _on_grid(_reflectance(reference, used), grid, chunks_yx, "bilinear")
         values.append(pixels.map_blocks(pack, dtype=np.int16))
-        usable.append(_usable(reference, pixels, grid, chunks_yx, options))
+        if reference.clear is None and not carries_classes(reference):
+            seen, clear = look_at(reference, options)
+            looked.append(seen)
+            reference = replace(reference, clear=clear)
+        usable.append(_usable(reference, pixels, grid, chunks_yx))
     epoch = datetime.date(1970, 1, 1)
     return OtherDates(
         da.stack(values),
@@ -146,6 +160,7 @@ def open_other_dates(
         tuple(reference.name for reference in references),
         tuple(0 if r.date is None else (r.date - epoch).days for r in references),
         tuple(used),
+        tuple(looked),
     )
 
 
@@ -263,15 +278,13 @@ def _on_grid(array: xr.DataArray, grid: Grid, chunks_yx: Any, resampling: str) -
     return da.asarray(moved.data)
 
 
-def _usable(
-    reference: Reference, pixels: da.Array, grid: Grid, chunks_yx: Any, options: Options
-) -> da.Array:
+def _usable(reference: Reference, pixels: da.Array, grid: Grid, chunks_yx: Any) -> da.Array:
     """Where a reference shows ground (y, x): no cloud, shadow, snow or gap."""
     seen = da.isfinite(pixels).all(axis=0)
     classes = _classes(reference)
     if classes is None:
-        clear = reference.clear if reference.clear is not None else find_clear(reference, options)
-        there = _on_grid(clear.astype(np.uint8), grid, chunks_yx, "nearest")[0]
+        assert reference.clear is not None
+        there = _on_grid(reference.clear, grid, chunks_yx, "nearest")[0]
         return seen & (there > 0)
     array, kind = classes
     there = _on_grid(array, grid, chunks_yx, "nearest")[0]
@@ -281,8 +294,13 @@ def _usable(
     return seen & ground
 
 
-def find_clear(reference: Reference, options: Options) -> xr.DataArray:
-    """Where a date shows ground (1, y, x) bool, lazily, on its own grid: by the first pass of a run over it alone.
+def look_at(reference: Reference, options: Options) -> tuple[da.Array, xr.DataArray]:
+    """What the first pass of a run over a date alone sees of it, and where that shows ground, lazily.
+
+    Returns
+    -------
+    seen : see `geodecloud.restore.first_pass.look`
+    clear : (1, y, x) uint8 on the date's own grid, 1 where it is clear
 
     Raises
     ------
@@ -315,10 +333,10 @@ def find_clear(reference: Reference, options: Options) -> xr.DataArray:
     )
     restorer = chunk_restorer(data, masks.valid, metadata, decisions, plain)
     seen = look_first(restorer, [(data, cube.index), *masks], metadata, decisions, plain)
-    clear = clear_pixels(seen)
-    found = reference.array.isel({reference.array.dims[0]: [0]}).copy(data=clear[None])
-    found.attrs, found.encoding = {}, {}
-    return found
+    pixels = clear_pixels(seen)[None].astype(np.uint8)
+    clear = reference.array.isel({reference.array.dims[0]: [0]}).copy(data=pixels)
+    clear.attrs, clear.encoding = {}, {}
+    return seen, clear
 
 
 def carries_classes(reference: Reference) -> bool:

@@ -47,9 +47,9 @@ def test_each_date_is_looked_at_once_and_the_results_are_those_of_single_runs(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = []
-    find = other_dates.find_clear
+    look = other_dates.look_at
     monkeypatch.setattr(
-        "geodecloud.batch.clear_maps.find_clear", lambda *a: looked.append(a[0].name) or find(*a)
+        "geodecloud.batch.clear_maps.look_at", lambda *a: looked.append(a[0].name) or look(*a)
     )
     out = tmp_path / "out"
     report = geodecloud.decloud_folder(folder, out, provenance=True)
