@@ -24,7 +24,6 @@ from geodecloud.restore.composite import (
 )
 from geodecloud.restore.ground_around import RIM_REACH_PX
 from geodecloud.restore.network import around_wanted
-from geodecloud.restore.other_dates import unpack
 from geodecloud.restore.references import (
     CLOUD_REACH_PX,
     DETECT_REACH_PX,
@@ -138,7 +137,7 @@ class ChunkFiller:
         ----------
         dn, valid, clouds, allowed : see `ChunkRestorer.__call__`
         restored, opacity : (C, h, w) and (h, w) float32 over `padded`, of the first pass
-        references : (R, B, h, w) packed reflectance over `padded`, see `geodecloud.restore.other_dates.unpack`
+        references : (R, B, h, w) packed reflectance over `padded`, see `geodecloud.restore.references.unpack`
         seen : (R, h, w), a date shows ground
         coefficients : 0-d array that holds the scene's `Coefficients`
 
@@ -212,7 +211,7 @@ class ChunkFiller:
         usable, seen, opacity = usable[part], seen[:, *part], opacity[part]
         scene = self.restorer.reflectance(dn[:, *part])
         scene[:, ~usable] = np.nan
-        prediction = fit.predict(unpack(references[:, :, *part]), seen, window)
+        prediction = fit.predict(references[:, :, *part], seen, window)
         cloudy = self.restorer.predictor.find_clouds(opacity)
         if clouds is not None:
             cloudy |= clouds[part] > 0

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from geodecloud.compute.chunks import read_again
 from geodecloud.restore.chunk import ChunkRestorer
-from geodecloud.restore.other_dates import OtherDates, unpack
-from geodecloud.restore.references import Coefficients, Sample, merge, solve, take_sample
+from geodecloud.restore.other_dates import OtherDates
+from geodecloud.restore.references import Coefficients, Sample, merge, solve, take_sample, unpack
 from geodecloud.windows.tiler import Window
 
 log = logging.getLogger(__name__)

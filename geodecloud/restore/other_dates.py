@@ -29,6 +29,7 @@ from geodecloud.restore.composite import MARGIN_PX
 from geodecloud.restore.decisions import decide
 from geodecloud.restore.first_pass import clear_pixels
 from geodecloud.restore.radiometry import choose_formula
+from geodecloud.restore.references import pack
 from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube
 from geodecloud.scene.gaps import Gaps, gap_rules
@@ -94,7 +95,7 @@ class OtherDates:
 
     Attributes
     ----------
-    values : (R, B, y, x) int16, packed reflectance, see `unpack`
+    values : (R, B, y, x) int16, packed reflectance, see `geodecloud.restore.references.unpack`
     usable : (R, y, x) bool, ground is seen
     names, days : of each date; days since 1970-01-01, 0 where it is not known
     bands : names of the B bands
@@ -162,21 +163,6 @@ def open_other_dates(
         tuple(used),
         tuple(looked),
     )
-
-
-#: Reflectance of one unit of a packed value, and what stands for no data: half the memory of floats.
-_UNIT, _GAP = 1e-4, -32768
-
-
-def pack(reflectance: Array) -> NDArray[np.int16]:
-    """Reflectance as whole ten-thousandths, as sensors have it; NaN becomes a number of its own."""
-    units = np.clip(np.rint(np.nan_to_num(reflectance / np.float32(_UNIT))), -32767, 32767)
-    return np.where(np.isfinite(reflectance), units, _GAP).astype(np.int16)
-
-
-def unpack(values: NDArray[np.int16]) -> Array:
-    """The other way round, but for gaps, which no date that is usable has: they become -3.2768."""
-    return values * np.float32(_UNIT)
 
 
 def _band_of(metadata: Metadata, wanted: str) -> int | None:

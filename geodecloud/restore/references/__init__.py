@@ -22,6 +22,7 @@ from geodecloud.restore.references.detect import (
     find_shadows,
 )
 from geodecloud.restore.references.holes import REACH_PX, Fill, fill
+from geodecloud.restore.references.packing import pack, unpack
 from geodecloud.restore.references.pick import REFERENCES, Candidate, pick_references
 from geodecloud.restore.references.sample import (
     MAX_REFERENCES,
@@ -49,8 +50,10 @@ __all__ = [
     "find_missed_clouds",
     "find_shadows",
     "merge",
+    "pack",
     "pick_references",
     "plan_stride",
     "solve",
     "take_sample",
+    "unpack",
 ]

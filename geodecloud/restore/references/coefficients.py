@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geodecloud.restore.references.coarse import CoarseField
 from geodecloud.restore.references.moments import CellGrid
+from geodecloud.restore.references.packing import unpack
 from geodecloud.restore.references.pyramid import interpolate_blocks
 from geodecloud.restore.references.sample import Array, Bool, dates_of
 from geodecloud.windows.tiler import Window
@@ -110,23 +111,26 @@ class Coefficients:
             out[some] = self._ground(flat[:, some], number, cell, down[some], right[some]).T
         return out
 
-    def predict(self, references: Array, usable: Bool, window: Window) -> Prediction:
+    def predict(
+        self, references: Array | NDArray[np.int16], usable: Bool, window: Window
+    ) -> Prediction:
         """Make the ground of a window.
 
         Parameters
         ----------
-        references : (R, B, H, W) float32, reflectance
+        references : (R, B, H, W) float32, reflectance; or packed, int16, which stays small
         usable : (R, H, W) bool
         window : absolute pixels of the scene
         """
-        seen = usable & np.isfinite(references).all(axis=1)
-        subset = self.subset[dates_of(seen)]
+        if references.dtype.kind == "f":
+            usable = usable & np.isfinite(references).all(axis=1)
+        subset = self.subset[dates_of(usable)]
         flat = references.reshape(-1, *window.shape_yx)
         ground = np.empty((self.beta.shape[2], *window.shape_yx), np.float32)
         for rows, y, down in self._parts(window, 0):
             for cols, x, right in self._parts(window, 1):
                 own, cell = subset[rows, cols].ravel(), y * self.cells.shape_yx[1] + x
-                values = flat[:, rows, cols].reshape(-1, own.size)
+                values = unpack(flat[:, rows, cols].reshape(-1, own.size))
                 shares = np.repeat(down, len(right)), np.tile(right, len(down))
                 made = np.empty((len(ground), own.size), np.float32)
                 for number in np.unique(own):
