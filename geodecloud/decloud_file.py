@@ -151,6 +151,7 @@ def decloud_file(
             result = decloud(*about)
             written = _write(source, metadata, outputs, result, asked, progress)
         report = _report(source, references, outputs, decisions, written, expected)
+        _tell_unused(references, report)
         if outputs.item is not None:
             _write_item(outputs.item, source, written, decisions, asked, report)
         if outputs.quicklook is not None:
@@ -258,6 +259,17 @@ def _made_from(
     # a model may have a name only
     files = [path for path in outputs.inputs.paths if os.path.exists(path)]
     return fingerprint(files, circumstances(decisions, asked))
+
+
+def _tell_unused(references: Sequence[ReferenceFile], report: Report) -> None:
+    """Name the references that fill nothing, where there was something to fill."""
+    dated = {one.source.path for one in references if one.date is not None}
+    unused = [path for path, filled in report.references.items() if path in dated and not filled]
+    if unused and report.pixels["synthesised"]:
+        log.warning(
+            "%s fills nothing: where the scene is hidden it shows no clear ground, or another date fits better",
+            ", ".join(unused),
+        )
 
 
 def _write_item(

@@ -19,7 +19,7 @@ import numpy as np
 
 # dask's form of a task since 2024.12; it has no name without the underscore yet (2026.8)
 from dask._task_spec import Alias, GraphNode, List, Task, TaskRef
-from dask.base import tokenize
+from dask.base import clone_key, tokenize
 from dask.graph_manipulation import clone
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
@@ -132,10 +132,18 @@ def read_again(array: da.Array, seed: str, but: Sequence[da.Array] = ()) -> da.A
     but : what it is made of and is not to be computed once more
     """
     again = clone(array, seed=seed, omit=list(but))
-    # tasks of cloned layers still carry the keys they had (dask 2026.8), and would be fused with others by these
+    cloned = set(again.dask.layers)
+
+    def mend(key: Any, task: Any) -> Any:
+        # dask (2026.8) gives tasks new names where it clones them, but neither their own key nor those they need
+        if not isinstance(task, GraphNode):
+            return task
+        needed = {one: clone_key(one, seed) for one in task.dependencies}
+        return task.substitute({a: b for a, b in needed.items() if _layer(b) in cloned}, key=key)
+
     layers = {
-        name: MaterializedLayer({key: _as(key, task) for key, task in layer.mapping.items()})
-        if isinstance(layer, MaterializedLayer)
+        name: MaterializedLayer({key: mend(key, task) for key, task in layer.mapping.items()})
+        if isinstance(layer, MaterializedLayer) and _is_cloned(name, array)
         else layer
         for name, layer in again.dask.layers.items()
     }
@@ -143,8 +151,14 @@ def read_again(array: da.Array, seed: str, but: Sequence[da.Array] = ()) -> da.A
     return da.Array(graph, again.name, again.chunks, meta=again._meta)
 
 
-def _as(key: Any, task: Any) -> Any:
-    return task.substitute({}, key=key) if isinstance(task, GraphNode) and task.key != key else task
+def _layer(key: Any) -> str:
+    """The layer that a key is of."""
+    return str(key[0] if isinstance(key, tuple) else key)
+
+
+def _is_cloned(name: str, array: da.Array) -> bool:
+    """Whether a layer of a clone is not one of the array itself."""
+    return name not in array.dask.layers
 
 
 def blocks_of(array: da.Array) -> Iterator[tuple[Any, tuple[slice, ...]]]:
