@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-min coverage check format lint types installed spelling docs flow wheel sbom results benchmark faults fuzz soak clean
+.PHONY: demo test test-min coverage check format lint types installed spelling docs flow wheel hashes sbom results benchmark faults fuzz soak clean
 
 demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a picture of both
 	$(BIN)/python examples/demo.py demo
@@ -59,6 +59,11 @@ wheel: $(READY)  ## sdist and wheel in dist/, and the wheel tried in an environm
 	$(PYTHON) -m venv build/wheel
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
 	cd build/wheel && bin/geodecloud --version && bin/geodecloud models list
+
+hashes:  ## requirements.txt: the versions of constraints.txt with the hashes of their files
+	$(PYTHON) -m venv build/hashes
+	build/hashes/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/hashes/bin/python tools/hashes.py build/hashes/bin/uv
 
 sbom: $(READY)  ## a bill of materials in dist/sbom.json: all that is installed to run it, and the shipped weights
 	$(BIN)/python tools/sbom.py
