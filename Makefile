@@ -53,12 +53,15 @@ docs: $(READY)  ## the pages of docs/ and the reference as a site, in build/site
 flow: $(READY)  ## the picture of docs/architecture.md, drawn anew from the code
 	$(BIN)/python benchmarks/flow.py --write docs
 
-wheel: $(READY)  ## sdist and wheel in dist/, and the wheel tried in an environment of its own
+wheel: $(READY)  ## sdist in dist/, the wheel made of it, and that tried with its weights in an environment of its own
 	rm -rf dist build/wheel
 	$(BIN)/python -m build --outdir dist
 	$(PYTHON) -m venv build/wheel
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	build/wheel/bin/python -m pip check
 	cd build/wheel && bin/geodecloud --version && bin/geodecloud models list
+	cd build/wheel && bin/python ../../examples/make_scene.py scene.tif --size 256
+	cd build/wheel && bin/geodecloud scene.tif --out clear.tif --overwrite && bin/geodecloud verify scene.tif clear.tif
 
 hashes:  ## requirements.txt: the versions of constraints.txt with the hashes of their files
 	$(PYTHON) -m venv build/hashes
