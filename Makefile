@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-min coverage check format lint types installed spelling docs flow wheel sbom results benchmark faults fuzz soak clean
+.PHONY: demo test test-min coverage check format lint types installed spelling docs flow wheel hashes sbom results benchmark faults fuzz soak clean
 
 demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a picture of both
 	$(BIN)/python examples/demo.py demo
@@ -53,12 +53,20 @@ docs: $(READY)  ## the pages of docs/ and the reference as a site, in build/site
 flow: $(READY)  ## the picture of docs/architecture.md, drawn anew from the code
 	$(BIN)/python benchmarks/flow.py --write docs
 
-wheel: $(READY)  ## sdist and wheel in dist/, and the wheel tried in an environment of its own
+wheel: $(READY)  ## sdist in dist/, the wheel made of it, and that tried with its weights in an environment of its own
 	rm -rf dist build/wheel
 	$(BIN)/python -m build --outdir dist
 	$(PYTHON) -m venv build/wheel
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	build/wheel/bin/python -m pip check
 	cd build/wheel && bin/geodecloud --version && bin/geodecloud models list
+	cd build/wheel && bin/python ../../examples/make_scene.py scene.tif --size 256
+	cd build/wheel && bin/geodecloud scene.tif --out clear.tif --overwrite && bin/geodecloud verify scene.tif clear.tif
+
+hashes:  ## requirements.txt: the versions of constraints.txt with the hashes of their files
+	$(PYTHON) -m venv build/hashes
+	build/hashes/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/hashes/bin/python tools/hashes.py build/hashes/bin/uv
 
 sbom: $(READY)  ## a bill of materials in dist/sbom.json: all that is installed to run it, and the shipped weights
 	$(BIN)/python tools/sbom.py

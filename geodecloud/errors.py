@@ -9,7 +9,8 @@
     ├── WindowPlanError (ValueError)    windows, halos or batches that cannot work
     ├── WeightsError (ValueError)       weights that are corrupt, foreign or unfit
     ├── DeviceError (RuntimeError)      a device or precision this machine lacks
-    ├── ClusterError (RuntimeError)     a scheduler that does not answer, workers that cannot work
+    ├── ClusterError (RuntimeError)     workers that cannot do the work
+    │   └── ClusterLostError            a scheduler that does not answer, no worker at all
     ├── OptionError (ValueError)        an option that does not exist or makes no sense
     └── CoverageError (RuntimeError)    a pixel no window has written: a fault of ours
 
@@ -57,7 +58,11 @@ class DeviceError(GeodecloudError, RuntimeError):
 
 
 class ClusterError(GeodecloudError, RuntimeError):
-    """A Dask scheduler does not answer, or its workers cannot do the work."""
+    """The workers of a Dask scheduler cannot do the work."""
+
+
+class ClusterLostError(ClusterError):
+    """A Dask scheduler does not answer, or has no worker: no other scene can be done either."""
 
 
 class OptionError(GeodecloudError, ValueError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.utils import canonicalize_name
 
 import geodecloud
 
@@ -51,6 +52,21 @@ def test_the_page_of_licences_is_that_of_the_pinned_versions(tools: ModuleType) 
     foreign = [(p.name, p.licence) for p in found if not any(kind in p.licence for kind in KIND)]
     # of an extra: whoever changes it and passes that on does so under its licence
     assert foreign == [("s2cloudless", "CC-BY-SA-4.0")]
+
+
+def test_the_list_with_hashes_is_that_of_the_pins(tools: ModuleType) -> None:
+    """Mend it with: make hashes. pip refuses a requirement without a hash, and a file with another one."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if not line.startswith("#")]
+    found = {}
+    for line in lines:
+        pin, *hashes = line.split()
+        name, version = pin.split("==")
+        found[canonicalize_name(name)] = version
+        assert hashes, pin
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), pin
+    assert found == tools.pins()
+    assert len(found) == len(lines)
 
 
 def test_direct_dependencies_are_all_listed(tools: ModuleType) -> None:

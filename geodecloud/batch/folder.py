@@ -33,7 +33,7 @@ from geodecloud.batch.journal import FOLDER, Record
 from geodecloud.batch.summary import FolderReport, Outcome, write_footprints, write_summary
 from geodecloud.compute.engine import Threads, engine
 from geodecloud.decloud_file import Report, decloud_file
-from geodecloud.errors import OptionError, SceneIOError
+from geodecloud.errors import ClusterLostError, OptionError, SceneIOError
 from geodecloud.masks.selection import absolute_selection
 from geodecloud.options import FileOptions
 from geodecloud.raster.archives import ARCHIVES, RASTERS
@@ -86,6 +86,8 @@ def decloud_folder(
         `out_dir`.
     OptionError
         If an option does not exist or makes no sense.
+    ClusterLostError
+        If the scheduler goes, or all its workers: the next call goes on.
     """
     asked = FileOptions.of(options)
     several = [roots] if isinstance(roots, str | Path) else list(roots)
@@ -218,6 +220,8 @@ def _do(batch: Batch, job: Job) -> Outcome:
         batch.journal.write(job.key, Record("done", job.made_from, outputs, figures))
         if before is not None:
             batch.journal.remove_old(before, outputs)
+    except ClusterLostError:  # ends the batch, not each scene after as long a wait
+        raise
     except SCENE_ERRORS as error:
         log.debug("%s", job.scene.path, exc_info=True)
         return _failed(batch, job, reason_of(error))
@@ -236,6 +240,8 @@ def _decloud(batch: Batch, job: Job, asked: FileOptions, layers: dict[str, Any])
             }
             maps = {path: kept for path, kept in found.items() if kept is not None}
             return decloud_file(job.scene.path, out, with_dates, layers, clear_maps=maps)
+        except ClusterLostError:
+            raise
         except SCENE_ERRORS as error:
             log.warning("%s is done without other dates: %s", job.scene.path, reason_of(error))
     alone = {name: path for name, path in layers.items() if name != "source_date"}

@@ -10,15 +10,16 @@ import importlib.util
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
 from geodecloud._version import __version__
+from geodecloud.compute.arrivals import arrivals
 from geodecloud.compute.chunks import blocks_of
-from geodecloud.errors import ClusterError, OptionError
+from geodecloud.errors import ClusterError, ClusterLostError, OptionError
 
 log = logging.getLogger(__name__)
 
@@ -58,17 +59,18 @@ class Cluster:
         ------
         ClusterError
             If workers die again and again. Other errors come as the workers raised them.
+        ClusterLostError
+            If all workers go and none comes, or the scheduler goes.
         """
-        from distributed import KilledWorker, as_completed, futures_of
+        from distributed import KilledWorker, futures_of
 
         places = _places(sources, targets)
         distinct = list({source.name: source for source in sources}.values())
         lazy = self.client.persist(distinct, retries=RETRIES, optimize_graph=True)
         futures = futures_of(lazy)
         del lazy  # it would keep every block on the cluster until all are done
-        arriving = as_completed(futures, loop=self.client.loop, with_results=True)
         try:
-            for future, block in arriving:
+            for future, block in arrivals(self.client, futures, with_results=True):
                 for target, where in places.pop(future.key):
                     if block.size:  # as dask's own store: there is nothing in what is left out
                         target[where] = block
@@ -79,7 +81,7 @@ class Cluster:
                 f"have too little memory: use a smaller window, such as window=256, or fewer threads per worker ({error})"
             ) from error
         except BaseException:
-            self.client.cancel(futures)  # Ctrl-C, too, ends the cluster's work
+            self._cancel(futures)  # Ctrl-C, too, ends the cluster's work
             raise
 
     def each(
@@ -89,17 +91,33 @@ class Cluster:
 
         An item whose worker dies goes to another one.
         """
-        from distributed import as_completed
-
         futures = [self.client.submit(function, i, pure=False, retries=RETRIES) for i in items]
         places = {future.key: place for place, future in enumerate(futures)}
         try:
-            for future in as_completed(list(futures), loop=self.client.loop):
+            for future in arrivals(self.client, futures, with_results=False):
                 yield places[future.key], future.exception() or future.result()
                 future.release()
         except BaseException:
-            self.client.cancel(futures)
+            self._cancel(futures)
             raise
+
+    def _cancel(self, futures: Sequence[Any]) -> None:
+        """End work that nobody waits for any more; what becomes of it hides no error."""
+        with suppress(OSError, TimeoutError):
+            self.client.cancel(futures)
+
+    def wait_for_a_worker(self) -> None:
+        """Return once there is a worker.
+
+        Raises
+        ------
+        ClusterLostError
+            If none comes, see `geodecloud.compute.arrivals.longest_wait`.
+        """
+        # a task, and not a look: an adaptive cluster starts workers where there is work
+        if not self.scenes_at_once:
+            for _, version in self.each(_version, [None]):
+                log.debug("a worker with geodecloud %s has come", version)
 
 
 def _places(
@@ -120,13 +138,18 @@ def connect(address: str | None) -> Iterator[Cluster | None]:
     Raises
     ------
     ClusterError
-        If no scheduler answers, or its workers cannot run this package.
+        If its workers cannot run this package.
+    ClusterLostError
+        If no scheduler answers, or no worker comes (`geodecloud.compute.arrivals`).
     OptionError
         If the address is none.
     """
     if address is None:
         client = active_client()
-        yield None if client is None else Cluster(client)
+        own = None if client is None else Cluster(client)
+        if own is not None:
+            own.wait_for_a_worker()
+        yield own
         return
     if "://" not in address:
         raise OptionError(
@@ -141,12 +164,13 @@ def connect(address: str | None) -> Iterator[Cluster | None]:
     try:
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise ClusterError(
+        raise ClusterLostError(
             f"no Dask scheduler answers at {address}: {error}. Start one with: dask scheduler"
         ) from error
     with client:
         cluster = Cluster(client)
-        _check_workers(client, address)
+        cluster.wait_for_a_worker()
+        _check_workers(client)
         log.info("scheduler %s: %d worker threads", address, cluster.scenes_at_once)
         yield cluster
 
@@ -161,12 +185,9 @@ def active_client() -> Any:
         return None
 
 
-def _check_workers(client: Any, address: str) -> None:
+def _check_workers(client: Any) -> None:
+    """Whether those that are there now are of this version; an adaptive cluster may start more of the same."""
     versions: dict[str, str] = client.run(_version, on_error="return")
-    if not versions:
-        raise ClusterError(
-            f"the scheduler at {address} has no workers; start some with: dask worker {address}"
-        )
     for worker, version in versions.items():
         if version != __version__:
             raise ClusterError(
@@ -175,7 +196,7 @@ def _check_workers(client: Any, address: str) -> None:
             )
 
 
-def _version() -> str:
+def _version(_: object = None) -> str:
     from geodecloud._version import __version__ as version
 
     return version

@@ -148,7 +148,7 @@ def engine(scheduler: str | None, workers: int | None) -> Iterator[Engine]:
     Raises
     ------
     ClusterError
-        If no scheduler answers at the address, or its workers cannot do the work.
+        If no scheduler answers at the address, or it has no workers that can do the work.
     OptionError
         If `scheduler` is neither.
     """

@@ -25,7 +25,7 @@ from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings
 from geodecloud.scene.metadata import Metadata
 
 if TYPE_CHECKING:
-    from rasterio.io import DatasetWriter
+    from rasterio.io import DatasetReader, DatasetWriter
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +76,18 @@ class RasterTarget:
     ----------
     path : what errors are about
     finished : what is finished, of a run that may be gone on with
+
+    Attributes
+    ----------
+    written, mask : blocks of pixels, and of the file's own mask, by their extent: the sum of each
     """
 
     def __init__(
         self, dst: DatasetWriter, path: str | Path, finished: Finished | None = None
     ) -> None:
         self.dst, self.path, self.finished = dst, path, finished
+        self.written: dict[Extent, int] = {}
+        self.mask: dict[Extent, int] = {}
         self.progress: Callable[[int], None] = lambda pixels: None
         self._saved = time.monotonic()
 
@@ -93,8 +99,9 @@ class RasterTarget:
             else:
                 first = (key[0].start or 0) + 1
                 self.dst.write(block, list(range(first, first + len(block))), window=window)
-        if self.finished is not None:
-            self.note(PIXELS, extent_of(key, block), sum_of(block))
+        extent, total = extent_of(key, block), sum_of(block)
+        self.written[extent] = total
+        self.note(PIXELS, extent, total)
         self.progress(window.width * window.height)
 
     @property
@@ -122,7 +129,7 @@ class RasterTarget:
         self.dst.close()  # rasterio has no other way
         self.dst = rasterio.open(raw, "r+")
         written = {extent: total for kind, extent, total in finished.pending if kind == PIXELS}
-        if any(self._is_lost(extent, total) for extent, total in written.items()):
+        if any(_is_lost(self.dst, extent, total) for extent, total in written.items()):
             # GDAL tells it to its log only
             raise SceneIOError(
                 f"{self.path} cannot be written: pixels did not come to the disk, it may be full"
@@ -134,18 +141,40 @@ class RasterTarget:
         """Forget blocks that are said to be finished and are not: the host may have gone down."""
         if self.finished is not None:
             blocks = self.finished.blocks[PIXELS]
-            for extent in [e for e, total in blocks.items() if self._is_lost(e, total)]:
+            for extent in [e for e, total in blocks.items() if _is_lost(self.dst, e, total)]:
                 del blocks[extent]
 
-    def _is_lost(self, extent: Extent, total: int) -> bool:
-        """Whether a block in the file is another one than was written."""
-        (top, bottom), (left, right) = extent[-2:]
-        bands = list(range(extent[0][0] + 1, extent[0][1] + 1)) if len(extent) == 3 else 1
-        window = Window(left, top, right - left, bottom - top)
-        try:
-            return sum_of(self.dst.read(bands, window=window)) != total
-        except (*GDAL_ERRORS, IndexError, ValueError):
-            return True
+    def find_lost(self, raw: DatasetReader) -> str | None:
+        """Which block of the raw raster, once it is closed, is not what was written; None: all are.
+
+        GDAL writes the last of what it keeps on closing, and tells to its log only where that fails.
+        """
+        there = {} if self.finished is None else self.finished.blocks[PIXELS]
+        for extent, total in (there | self.written).items():
+            if _is_lost(raw, extent, total):
+                return f"pixels of rows {extent[-2][0]} to {extent[-2][1]} did not come to the disk"
+        for extent, total in self.mask.items():
+            if _sum_of_mask(raw, extent) != total:
+                return (
+                    f"the mask of rows {extent[-2][0]} to {extent[-2][1]} did not come to the disk"
+                )
+        return None
+
+
+def _is_lost(src: DatasetReader, extent: Extent, total: int) -> bool:
+    """Whether a block in the file is another one than was written."""
+    bands = list(range(extent[0][0] + 1, extent[0][1] + 1)) if len(extent) == 3 else 1
+    try:
+        return sum_of(src.read(bands, window=_window_of(extent))) != total
+    except (*GDAL_ERRORS, IndexError, ValueError):
+        return True
+
+
+def _sum_of_mask(src: DatasetReader, extent: Extent) -> int | None:
+    try:
+        return sum_of(src.dataset_mask(window=_window_of(extent)) > 0)
+    except GDAL_ERRORS:
+        return None
 
 
 class MaskTarget:
@@ -162,6 +191,12 @@ class MaskTarget:
     def __setitem__(self, key: tuple[slice, ...], block: NDArray[Any]) -> None:
         with writing(self.raster.path):
             self.raster.dst.write_mask(block, window=_window(key, block))
+        self.raster.mask[extent_of(key, block)] = sum_of(block.astype(bool))
+
+
+def _window_of(extent: Extent) -> Window:
+    (top, bottom), (left, right) = extent[-2:]
+    return Window(left, top, right - left, bottom - top)
 
 
 def _window(key: tuple[slice, ...], block: NDArray[Any]) -> Window:

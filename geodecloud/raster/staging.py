@@ -166,7 +166,8 @@ class Staging:
             # GDAL reports a full disk on closing to its log only: trust nothing but the file
             threads = {"NUM_THREADS": "ALL_CPUS"}  # decoding is what takes the time here
             with rasterio.open(self.raw) as raw, rasterio.open(self.final, **threads) as final:
-                difference = find_difference(raw, final)
+                # the raw raster after its copy: what was lost before is lost in both
+                difference = self.target.find_lost(raw) or find_difference(raw, final)
         if difference:
             raise SceneIOError(
                 f"{self.raster.path} did not come out as computed ({difference}): the disk may be "

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import logging
+import math
 import os
 import random
 import shutil
@@ -31,6 +32,7 @@ from shapely import box
 
 import geodecloud
 from geodecloud.batch.discovery import find_scenes
+from geodecloud.batch.summary import Outcome
 from geodecloud.cli.commands import main
 from geodecloud.decloud_file import decloud_file
 from geodecloud.errors import OptionError, SceneError, SceneIOError
@@ -659,3 +661,9 @@ def test_example_runs(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "of the tile seen" in done.stdout
+
+
+@pytest.mark.parametrize(("left", "counts"), [(0.25, True), (2**63, False), (math.nan, False)])
+def test_figures_that_no_batch_writes_do_not_count(left: float, counts: bool) -> None:
+    """A journal may come from anywhere, and a table holds no such number: the scene is done anew."""
+    assert (Outcome.of_record("scene.tif", {"left": left, "model": "toy"}) is not None) == counts

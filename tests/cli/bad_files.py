@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 import zipfile
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 import rasterio.shutil
 from conftest import textured_dn, write_raster
@@ -185,3 +187,15 @@ def safetensors(place: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"weight": torch.zeros(2)}, place / "foreign.safetensors")
+
+
+def pipe(place: Path) -> None:
+    """What a name may be besides a file."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("a system without pipes that have names")
+    os.mkfifo(place / "pipe")
+
+
+def link_to_nowhere(place: Path) -> None:
+    """A link whose folder is missing."""
+    (place / "link.tif").symlink_to(place / "no" / "such.tif")

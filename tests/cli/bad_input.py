@@ -20,9 +20,11 @@ from bad_files import (
     empty_band,
     folder,
     geojson,
+    link_to_nowhere,
     lose_bands,
     lose_document,
     nothing,
+    pipe,
     polygon,
     product,
     raster,
@@ -445,6 +447,18 @@ TABLE: dict[str, list[BadInput]] = {
     ],
     "Targets": [
         _usage("no target", "scene.tif", "Missing option '-o' / '--out'"),
+        BadInput(
+            "a pipe",
+            "scene.tif --out pipe --model identity --overwrite",
+            "pipe is a pipe; name the file to write; it is not replaced",
+            pipe,
+        ),
+        BadInput(
+            "a link to nowhere",
+            "scene.tif --out link.tif --model identity",
+            "link.tif is a link to …/no/such.tif, and the folder …/no does not exist; make it first",
+            link_to_nowhere,
+        ),
         BadInput(
             "a target that exists",
             f"{_RUN} --model identity",

@@ -220,3 +220,17 @@ def test_signals_to_a_real_process_leave_nothing(sign: int, code: int, tmp_path:
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows keeps a folder in which somebody works"
+)
+def test_a_working_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = invoke("scene.tif", "--out", "clear.tif")
+    assert done.exit_code == 1
+    assert done.stderr == "Error: the working folder is gone; cd to one that exists\n"

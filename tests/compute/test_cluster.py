@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import signal
 import time
 from collections.abc import Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dask.array as da
@@ -16,8 +14,9 @@ import psutil
 import pytest
 import rasterio
 from click.testing import CliRunner
+from cluster_processes import Processes, forkserver
 from conftest import textured_dn, write_raster
-from dask_process import decloud_in_a_task, run_dask
+from dask_process import decloud_in_a_task
 
 import geodecloud
 from geodecloud.cli.commands import main
@@ -27,55 +26,6 @@ from geodecloud.errors import ClusterError, OptionError
 from geodecloud.restore.composite import Provenance
 
 distributed = pytest.importorskip("distributed")
-
-
-#: Libraries, and not this package, that all processes have at hand: they are imported once.
-forkserver = multiprocessing.get_context("forkserver")
-forkserver.set_forkserver_preload(["distributed", "rioxarray", "torch"])
-
-
-class Processes:
-    """``dask scheduler`` and ``dask worker``, in processes of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        file = folder / "scheduler.json"
-        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(file))
-        deadline = time.monotonic() + 60
-        while not file.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        self.client = distributed.Client(scheduler_file=str(file), set_as_default=False)
-        self.address = self.client.scheduler.address
-        self.workers: list[BaseProcess] = []
-
-    def _start(self, *command: str) -> BaseProcess:
-        options = [*command, "--no-dashboard", "--host", "127.0.0.1"]
-        process = forkserver.Process(target=run_dask, args=(options, self.folder / "log.txt"))
-        process.start()
-        return process
-
-    def add_workers(self, count: int) -> None:
-        """Start workers without a nanny: one that is killed stays dead."""
-        options = ("--no-nanny", "--nthreads", "1", "--local-directory", str(self.folder))
-        self.workers += [
-            self._start("worker", self.address, *options, "--memory-limit", "2GB")
-            for _ in range(count)
-        ]
-        self.client.wait_for_workers(len(self.workers), 120)
-
-    def kill_a_worker(self) -> int:
-        """SIGKILL, no chance to clean up; the code it ended with."""
-        worker = self.workers.pop()
-        worker.kill()
-        worker.join(10)
-        return worker.exitcode
-
-    def stop(self) -> None:
-        """End all of them."""
-        self.client.close()
-        for process in (*self.workers, self.scheduler):
-            process.kill()
-            process.join()
 
 
 @pytest.fixture(scope="module")
@@ -363,15 +313,6 @@ def test_errors_of_workers_keep_their_words(
             scheduler=cluster.address,
         )
     assert {path.name for path in tmp_path.iterdir()} == {"big.tif"}
-
-
-def test_a_cluster_without_workers(big: Path, tmp_path: Path) -> None:
-    empty = Processes(tmp_path)
-    try:
-        with pytest.raises(ClusterError, match="has no workers"):
-            geodecloud.decloud_scene(big, tmp_path / "out.tif", scheduler=empty.address)
-    finally:
-        empty.stop()
 
 
 def test_a_scheduler_that_is_not_there(

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
 from conftest import make_toy_model, textured_dn, write_raster
@@ -25,7 +26,12 @@ from conftest import make_toy_model, textured_dn, write_raster
 if os.name == "nt":
     pytest.skip("Windows has no such signals", allow_module_level=True)
 
-from faulty_run import End, Fault, run
+from faulty_run import End, Fault, _fill, run
+from rasterio.windows import Window
+
+from geodecloud.decloud_file import decloud_scene
+from geodecloud.errors import SceneIOError
+from geodecloud.raster.staging import Staging
 
 #: How many moments are drawn; from 20 on, all combinations of what may happen are tried, too.
 COUNT = int(os.environ.get("GEODECLOUD_FAULTS", "6"))
@@ -321,3 +327,54 @@ def test_the_disk_becomes_full(events: str, at: int, small_disk: Path) -> None:
     assert_nothing_half(case, end)
     assert (case.rasters(), temporaries(case.out)) == ({}, [])
     assert_made_good(case)
+
+
+def test_the_disk_is_full_only_while_the_last_pixels_are_written(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GDAL keeps them until it closes the raw raster, and there is room again before the copy."""
+    case = make_case("single", small_disk)
+    shutil.rmtree(case.out)
+    case.out.mkdir()
+    finish, copy = Staging.finish, Staging._copy
+
+    def fill(stage: Staging) -> None:
+        _fill(str(small_disk))
+        finish(stage)
+
+    def make_room(stage: Staging, raw: Path, final: Path) -> None:
+        (small_disk / "ballast").unlink()
+        copy(stage, raw, final)
+
+    monkeypatch.setattr(Staging, "finish", fill)
+    monkeypatch.setattr(Staging, "_copy", make_room)
+    with pytest.raises(SceneIOError, match=r"clear\.tif (did not come out|cannot be written)"):
+        decloud_scene(case.words[0], case.out / "clear.tif", model="identity")
+    assert (tree(case.out), temporaries(case.out)) == ({}, [])
+
+
+@pytest.mark.parametrize("what", ["pixels", "the mask"])
+def test_what_is_lost_before_the_copy_is_told(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, on any disk: the closed raw raster holds something else than was written."""
+    dn = textured_dn(4, 61, 83)
+    scene, out = write_raster(tmp_path / "scene.tif", dn), tmp_path / "out"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(scene, "r+") as dst:
+        dst.write_mask(dn[0] > 0)
+    out.mkdir()
+    copy = Staging._copy
+
+    def lose(stage: Staging, raw: Path, final: Path) -> None:
+        with rasterio.open(raw, "r+") as dst:
+            if what == "pixels":
+                dst.write(np.zeros((1, 1), dn.dtype), 2, window=Window(50, 40, 1, 1))
+            else:
+                dst.write_mask(np.zeros((1, 1), bool), window=Window(50, 40, 1, 1))
+        copy(stage, raw, final)
+
+    monkeypatch.setattr(Staging, "_copy", lose)
+    said = rf"clear\.tif did not come out as computed \({what} of rows 0 to 61 did not come to the"
+    with pytest.raises(SceneIOError, match=said):
+        decloud_scene(scene, out / "clear.tif", model="identity")
+    assert list(out.iterdir()) == []

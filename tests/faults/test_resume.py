@@ -6,12 +6,14 @@ copy of what it left.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +244,22 @@ def test_of_two_runs_at_once_one_goes_on(killed: Killed) -> None:
     assert tree(killed.out) == killed.expected
     assert killed.parts() == [part]
     first.leave()
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_the_clock_jumps(
+    days: int, killed: Killed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between two runs, and within one: the result is the same. A week later by the clock, the work is done anew."""
+    caplog.set_level(logging.INFO)
+    now, jumps = time.time, itertools.cycle((0, days * 24 * 3600))
+    monkeypatch.setattr(time, "time", lambda: now() + next(jumps))
+    for part in killed.parts():
+        os.utime(part / FINISHED, (now() - days * 24 * 3600,) * 2)
+    again(killed)
+    assert (SAID in caplog.text) == (days < 7)
+    assert tree(killed.out) == killed.expected
+    assert temporaries(killed.out) == []
 
 
 def test_other_targets_leave_it_alone(killed: Killed) -> None:
