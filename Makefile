@@ -61,7 +61,7 @@ wheel: $(READY)  ## sdist in dist/, the wheel made of it, and that tried with it
 	build/wheel/bin/python -m pip check
 	cd build/wheel && bin/geodecloud --version && bin/geodecloud models list
 	cd build/wheel && bin/python ../../examples/make_scene.py scene.tif --size 256
-	cd build/wheel && bin/geodecloud scene.tif --out clear.tif --overwrite && bin/geodecloud verify scene.tif clear.tif
+	cd build/wheel && bin/geodecloud scene.tif --out clear.tif --overwrite && bin/geodecloud verify clear.tif --source scene.tif
 
 hashes:  ## requirements.txt: the versions of constraints.txt with the hashes of their files
 	$(PYTHON) -m venv build/hashes
