@@ -34,6 +34,10 @@ from geodecloud.windows.tiler import Window
 
 #: Side of a simulated scene in px: large enough to hold clear ground and what lies far from it.
 SCENE_PX = 192
+#: What a table goes by: of all that is known (`Evidence`), the parts that tell most of ground not met before.
+_PARTS = ("opacity", "unknown", "shortest", "spread")
+#: Says nothing, but has the network run as a table does.
+_UNMEASURED = ErrorTable(1.0, spread=Curve((0.0,), (0.0,)))
 #: Nodes: few, so that each has pixels of many scenes; of reflectance at these quantiles.
 _NODES = {"opacity": (0.0, 0.5, 0.9, 1.0), "unknown": (0.0, 0.5, 1.0)}
 _AT = (0.02, 0.34, 0.66, 0.98)
@@ -114,15 +118,16 @@ def find_replaced(pair: Pair, model: Model | str) -> Replaced:
     # a lazy scene tells what its first pass saw
     result = decloud(scene_of(pair).chunk(), Options(model=model))
     planes = result.image, result.cloud_map, result.provenance
-    dn, opacity, codes, ground, confidence = dask.compute(
+    dn, opacity, codes, ground, mirrored, confidence = dask.compute(
         *(plane.data for plane in planes),
         result.ground,
+        result.mirrored,
         None if result.confidence is None else result.confidence.data,
     )
     decisions, window = result.decisions, Window(0, 0, *codes.shape[::-1])
     witness = Witness.of(decisions, decisions.card.opaque_threshold)
     around = None if ground is None else ground.item()
-    where, seen = witness.see(dn, opacity, codes, around, window)
+    where, seen = witness.see(dn, opacity, codes, around, window, mirrored)
     error = np.abs(pair.codec.decode(dn) - pair.clear).mean(axis=0)[where].astype(np.float32)
     told = np.full_like(error, np.nan) if confidence is None else confidence[where]
     return Replaced(seen, codes[where], told, error)
@@ -148,7 +153,7 @@ def measure_errors(
     """
     if not grounds or not scenes:
         return dataclasses.replace(card, expected_error=None)
-    model = Model(dataclasses.replace(card, expected_error=None), network.eval(), card.name)
+    model = Model(dataclasses.replace(card, expected_error=_UNMEASURED), network.eval(), card.name)
     found = []
     choices = [card.channel_names, *subsets]
     for number in range(scenes):
@@ -173,25 +178,24 @@ def fit_table(found: Sequence[tuple[Evidence, Array]], knows_around: bool = True
     Parameters
     ----------
     found : of each part, such as a kind of pixels of a scene, what is known of its pixels, and their errors
-    knows_around : whether the ground around is known; else it has no effect
+    knows_around : whether the ground around is known; else it has no curve
     """
+    names = [name for name in _PARTS if knows_around or name != "unknown"]
     thinned = [(_thinned(seen), error[::_STEP]) for seen, error in found if error.size]
     error = np.concatenate([one for _, one in thinned]).astype(np.float64)
     weight = np.concatenate([np.full(one.size, 1 / max(one.size, _FEW)) for _, one in thinned])
     nodes, parts = {}, []
-    for name in NAMES:
+    for name in names:
         values = np.concatenate([getattr(seen, name) for seen, _ in thinned])
         nodes[name] = _NODES.get(name) or tuple(
-            np.unique(np.quantile(values, _AT).round(4)).tolist()
+            np.unique(np.quantile(values, _AT).round(5)).tolist()
         )
-        if name in ("unknown", "difference") and not knows_around:
-            nodes[name] = (1.0,)
         parts += [np.interp(values, nodes[name], hat) for hat in np.eye(len(nodes[name]))]
     mean, effects = _solve(np.stack(parts), error, weight / weight.sum())
-    ends = np.cumsum([len(nodes[name]) for name in NAMES])[:-1]
+    ends = np.cumsum([len(nodes[name]) for name in names])[:-1]
     curves: dict[str, Any] = {
         name: Curve(nodes[name], tuple(own.round(4).tolist()))
-        for name, own in zip(NAMES, np.split(effects, ends), strict=True)
+        for name, own in zip(names, np.split(effects, ends), strict=True)
     }
     return ErrorTable(round(mean, 6), **curves)
 

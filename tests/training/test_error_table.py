@@ -61,10 +61,10 @@ def grounds(count: int, seed: int) -> list[Pair]:
 def test_planted_factors_are_found_again() -> None:
     """The nodes are known to the test by what lies between: errors that halve and double along each axis."""
     rng = np.random.default_rng(3)
-    highs = (1, 1, 0.4, 0.3, 0.2)
+    highs = (1, 1, 0.4, 0.3, 0.2, 0.05)
 
     def planted(s: list[np.ndarray]) -> np.ndarray:
-        steep = zip(s, highs, (0.8, 0.4, -0.6, 1.0, 0.5), strict=True)
+        steep = zip(s, highs, (0.8, 0.4, 0, 1.0, 0, 0.7), strict=True)
         return 0.02 * np.exp(sum(effect * x / high for x, high, effect in steep))
 
     def drawn(count: int) -> list[np.ndarray]:
@@ -81,7 +81,8 @@ def test_planted_factors_are_found_again() -> None:
     assert apart.mean() < 0.08
     assert np.quantile(apart, 0.98) < 0.25
     alike = fit_table(found, knows_around=False)
-    assert alike.unknown.nodes == alike.difference.nodes == (1.0,)
+    assert alike.unknown is None
+    assert alike.spread is not None
 
 
 def test_a_large_scene_counts_as_a_small_one() -> None:
@@ -91,7 +92,7 @@ def test_a_large_scene_counts_as_a_small_one() -> None:
         parts = []
         for size, error in ((20_000, 0.01), (count, 0.04)):
             plane = np.full(size, 0.1, np.float32)
-            parts.append((Evidence(*[plane] * 5), np.full(size, error, np.float32)))
+            parts.append((Evidence(*[plane] * 6), np.full(size, error, np.float32)))
         told.append(fit_table(parts).at(parts[0][0])[0])
     np.testing.assert_allclose(told, 0.025, rtol=0.02)
 
