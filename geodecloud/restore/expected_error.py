@@ -144,7 +144,8 @@ def see_mirrored(
     Parameters
     ----------
     restorer : of the scene, with a `NetworkPredictor`
-    arrays : pixels, where there are data, clouds, what may change, and the ground around, as `restorer` takes them
+    arrays : pixels, where there are data, clouds, what may change, and the ground around as the first pass sees it of the
+        mirrored scene, as `restorer` takes them
     result, provenance : of the scene
     chunks_yx : see `map_chunks_with_halo`
     """

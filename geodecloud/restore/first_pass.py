@@ -9,7 +9,7 @@ grid, so it is the same for every chunk however the scene is cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
@@ -52,6 +52,13 @@ class FirstPass:
     restorer: ChunkRestorer
     finder: NetworkPredictor | None
     picks: tuple[int, ...] = ()
+
+    @property
+    def mirrored(self) -> FirstPass:
+        """The same with a network that sees the scene mirrored; under a mask that is given, this one."""
+        if self.finder is None:
+            return self
+        return replace(self, finder=replace(self.finder, mirrored=True))
 
     @property
     def halo_px(self) -> int:

@@ -81,7 +81,8 @@ def restore_scene(
     if isinstance(restorer.predictor, NetworkPredictor):
         table = decisions.card.expected_error
         if table is not None and table.spread is not None:
-            mirrored = see_mirrored(restorer, arrays, image, planes[1], chunks_yx)
+            other = around if first_pass is None else look_around(first_pass.mirrored, arrays)
+            mirrored = see_mirrored(restorer, [*arrays[:4], other], image, planes[1], chunks_yx)
         witness = Witness.of(decisions, restorer.opaque_threshold)
         error = expect_errors(decisions.card, witness, results, mirrored, around)
         layers |= {} if error is None else {"confidence": error}

@@ -128,21 +128,21 @@ def test_a_card_whose_table_has_fewer_curves_asks_for_no_other_run(
 
 
 def test_the_other_run_is_that_of_the_mirrored_scene(dn: np.ndarray, model: Path) -> None:
-    """Of 128 px, in which blocks lie alike from both sides; clouds and clear ground are said by a classification."""
+    """Of 128 px, in which blocks lie alike from both sides."""
     wide = np.concatenate([dn, dn[:, :, :9] // 2], axis=2)
-    classes = np.where(np.hypot(*(np.mgrid[:83, :128] - 40)) < 25, 10, 4).astype(np.uint8)  # cirrus
-
-    def of(side: int) -> Declouded:
-        scene = array(np.ascontiguousarray(wide[..., ::side]))
-        scene.coords["scl"] = (("y", "x"), np.ascontiguousarray(classes[:, ::side]))
-        return decloud(scene.chunk({"y": 50}), Options(model=str(model), mask="scl"))
-
-    here, there = of(1), of(-1)
+    here, there = (
+        run(np.ascontiguousarray(wide[..., ::side]), model, {"y": 50, "x": 70}) for side in (1, -1)
+    )
     seen = here.mirrored.compute()
     put_in = np.isin(here.provenance.values, PUT_IN)
     assert put_in.sum() > 1500
-    assert np.abs(seen - here.image.values.astype(int))[:, put_in].max() > 50
-    np.testing.assert_allclose(seen, there.image.values[..., ::-1], atol=1)
+    assert np.abs(seen - here.image.values.astype(int))[:, put_in].max() > 20
+    other = there.image.values[..., ::-1].astype(int)
+    same = put_in & np.isin(there.provenance.values, PUT_IN)[:, ::-1]
+    # at the rims it is not: what the mirrored scene alone has cloud on is not looked at
+    off = [np.abs(one - other)[:, same].max(axis=0) for one in (seen, here.image.values)]
+    assert np.mean(off[0] <= 1) > 0.9
+    assert np.mean(off[1] <= 1) < 0.2
 
 
 def test_a_table_of_the_form_of_older_cards_is_none(model: Path) -> None:
