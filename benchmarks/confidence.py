@@ -6,7 +6,8 @@ r"""Whether the expected error is right: predicted and found errors under simula
         --picture docs/images/confidence.svg
 
 DATA holds sen12mscr/, of which clear dates lie under simulated clouds, drawn by another seed than those of the table on
-the card: dates that the table was not measured on, and those that it was (``select_pairs`` of the config). With
+the card: dates that the table was not measured on, and those that it was (``select_pairs`` of the config); where there is
+sen12mscr2/, its dates, too. With
 series/NAME, one date of each is declouded with its neighbours as references, for the pixels that other dates fill.
 A table a set, in Markdown: pixels in fifths of the predicted error, and Spearman's rank correlation.
 """
@@ -178,6 +179,10 @@ def main(data: Path, model: str, config: Path, skies: int, picture: Path | None)
         f"The {len(same)} dates of the table, under other skies",
         simulated(same, textures, model, skies),
     )
+    if (data / "sen12mscr2").is_dir():
+        further = read_pairs(data / "sen12mscr2", options.bands, options.pair_bands)
+        about = f"{len(further)} dates of further places, 2 skies each"
+        report(about, simulated(further, textures, model, 2))
     shown.pop("all", None)
     for series in sorted((data / "series").glob("[rb]*")):
         found = report(

@@ -57,12 +57,15 @@ class Declouded:
         0 elsewhere; None where there are no references
     confidence : like `cloud_map`, expected absolute error of replaced pixels in reflectance, NaN elsewhere: of the
         network's by the card of the model, of filled ones by how well the dates explain the scene. None where neither
-        card nor references tell it
+        card nor references tell it. It waits to be computed, of a scene in memory too, where the card asks for another
+        run of the network
     decisions : what was decided
     scene : what went in
     options, references : how it was asked for
     ground : of a lazy scene with a first pass, what that saw: a 0-d array that holds a
         `geodecloud.restore.ground_around.GroundAround`, or one for each date
+    mirrored : of a lazy scene, what the confidence compares the image with: see
+        `geodecloud.restore.expected_error.see_mirrored`
     """
 
     image: Any
@@ -72,6 +75,7 @@ class Declouded:
     confidence: xr.DataArray | None = None
     decisions: Decisions = field(kw_only=True)
     ground: da.Array | None = field(default=None, kw_only=True, repr=False)
+    mirrored: da.Array | None = field(default=None, kw_only=True, repr=False)
     scene: Any = field(kw_only=True, repr=False)
     options: Options = field(kw_only=True, repr=False)
     references: Sequence[Reference] = field(default=(), kw_only=True, repr=False)
@@ -186,9 +190,14 @@ def decloud(
     image, layers = restored.image, restored.layers
     if not lazy:
         # what is in memory here is computed here, unless a cluster is asked for by name
+        now = {
+            name: layer
+            for name, layer in layers.items()
+            if name != "confidence" or restored.mirrored is None
+        }
         with engine(options.scheduler or "threads", options.workers) as computer:
-            image, *planes = computer.compute([image, *layers.values()])
-        layers = dict(zip(layers, planes, strict=True))
+            image, *planes = computer.compute([image, *now.values()])
+        layers = layers | dict(zip(now, planes, strict=True))
     return Declouded(
         cube.image(image),
         **{name: cube.plane(layer, name) for name, layer in layers.items()},
@@ -197,6 +206,7 @@ def decloud(
         options=options,
         references=references,
         ground=restored.around[0] if lazy and restored.around is not None else None,
+        mirrored=restored.mirrored if lazy else None,
     )
 
 

@@ -2,10 +2,11 @@ r"""Measure the table of expected errors of a weights file anew, and write it on
 
 ::
 
-    python tools/expected_error.py FILE.safetensors examples/train_s2_10m.toml --pairs DATA/sen12mscr
+    python tools/expected_error.py FILE.safetensors examples/train_s2_10m.toml --pairs DATA/sen12mscr --clear DATA/clear
 
 FILE is rewritten: its tensors, and so its sha256, stay as they are. The config is that of the training, for the names of
-bands, of the pairs whose clear dates lie under the simulated clouds (``select_pairs``) and of those that lend texture.
+bands, of the pairs whose clear dates lie under the simulated clouds (``select_pairs``) and of those that lend texture. The
+clear imagery that was trained on lends some of the shape of the curves, not their mean.
 """
 
 from __future__ import annotations
@@ -23,17 +24,25 @@ from geodecloud.models.tensors import CARD_KEY
 from geodecloud.models.weights import load_model
 from geodecloud.raster.whole_files import replacing
 from geodecloud.training.config import Config
-from geodecloud.training.expected_error import measure_errors
-from geodecloud.training.sources import read_left_out
+from geodecloud.training.expected_error import SCENE_PX, measure_errors
+from geodecloud.training.sources import read_learnt, read_left_out
 
 
 @click.command()
 @click.argument("weights", type=click.Path(path_type=Path, exists=True))
 @click.argument("config", type=click.Path(path_type=Path, exists=True))
 @click.option("--pairs", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--clear", type=click.Path(path_type=Path, exists=True), help="Trained on.")
 @click.option("--scenes", type=int, help="Simulated scenes.  [default: as the config says]")
 @click.option("--dry-run", is_flag=True, help="Print the table, and leave the file as it is.")
-def main(weights: Path, config: Path, pairs: Path, scenes: int | None, dry_run: bool) -> None:
+def main(
+    weights: Path,
+    config: Path,
+    pairs: Path,
+    clear: Path | None,
+    scenes: int | None,
+    dry_run: bool,
+) -> None:
     """Measure, print the table, and write it on the card."""
     model, options = load_model(weights), Config.read(config)
     if options.draws_pictures or options.bands != model.card.channel_names:
@@ -42,7 +51,8 @@ def main(weights: Path, config: Path, pairs: Path, scenes: int | None, dry_run: 
     if not grounds:
         raise OptionError(f"select_pairs of {config} names no pair of {pairs}")
     about = textures, options.subsets, scenes or options.error_scenes
-    card = measure_errors(model.network, model.card, grounds, *about)
+    learnt = [] if clear is None else read_learnt(options, clear, SCENE_PX)
+    card = measure_errors(model.network, model.card, grounds, *about, learnt)
     if card.expected_error is None:
         raise OptionError(f"error_scenes of {config} is 0; give --scenes 80")
     print(json.dumps(dataclasses.asdict(card.expected_error), indent=1))

@@ -24,6 +24,7 @@ class Evidence:
     brightness : reflectance of the result, mean over the bands
     shortest : reflectance of the result in the band of the shortest wavelength, which haze brightens most
     difference : of the result from the ground around, absolute, mean over the bands
+    spread : of the result and that of the mirrored scene, standard deviation, root mean square over the bands
     """
 
     opacity: Array
@@ -31,6 +32,7 @@ class Evidence:
     brightness: Array
     shortest: Array
     difference: Array
+    spread: Array
 
 
 #: What the error depends on, by name.
@@ -70,16 +72,17 @@ class ErrorTable:
     Attributes
     ----------
     mean : above 0
-    opacity, unknown, brightness, shortest, difference : curves
+    opacity, unknown, brightness, shortest, difference, spread : curves; None: it has no effect
     measured : on what, for people
     """
 
     mean: float
-    opacity: Curve
-    unknown: Curve
-    brightness: Curve
-    shortest: Curve
-    difference: Curve
+    opacity: Curve | None = None
+    unknown: Curve | None = None
+    brightness: Curve | None = None
+    shortest: Curve | None = None
+    difference: Curve | None = None
+    spread: Curve | None = None
     measured: str = ""
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class ErrorTable:
         curves = {
             name: Curve(*(tuple(map(float, fields[name][part])) for part in ("nodes", "effects")))
             for name in NAMES
+            if fields.get(name) is not None
         }
         return cls(**{**fields, **curves, "mean": float(fields["mean"])})
 
@@ -101,6 +105,7 @@ class ErrorTable:
         """The expected error of pixels, float32."""
         effect = np.zeros(seen.opacity.shape)
         for name in NAMES:
-            curve: Curve = getattr(self, name)
-            effect += curve.at(getattr(seen, name))
+            curve: Curve | None = getattr(self, name)
+            if curve is not None:
+                effect += curve.at(getattr(seen, name))
         return (self.mean * np.exp(effect)).astype(np.float32)

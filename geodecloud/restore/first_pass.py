@@ -9,7 +9,7 @@ anchored to its pixel grid, so it is the same for every chunk however the scene 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
@@ -52,6 +52,14 @@ class FirstPass:
     restorer: ChunkRestorer
     finder: CloudFinder | None
     clear_opacity: float
+
+    @property
+    def mirrored(self) -> FirstPass:
+        """The same with a network that sees the scene mirrored; under a mask that is given, this one."""
+        if self.finder is None:
+            return self
+        network = replace(self.finder.network, mirrored=True)
+        return replace(self, finder=replace(self.finder, network=network))
 
     @property
     def halo_px(self) -> int:

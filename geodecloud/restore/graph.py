@@ -13,7 +13,7 @@ from geodecloud.masks.sources import Masks
 from geodecloud.options import Options
 from geodecloud.restore.build import chunk_restorer, look_first
 from geodecloud.restore.decisions import Decisions
-from geodecloud.restore.expected_error import Witness, expect_errors
+from geodecloud.restore.expected_error import Witness, expect_errors, see_mirrored
 from geodecloud.restore.first_pass import look_around
 from geodecloud.restore.network import NetworkPredictor
 from geodecloud.restore.other_dates import Reference
@@ -30,11 +30,13 @@ class Restored:
     image : ([date,] C, H, W), the scene's dtype
     layers : ([date,] H, W) by name: "cloud_map", "provenance", "source_date", "confidence"; not each scene has all
     around : what the first pass saw, see `geodecloud.restore.first_pass.look_around`
+    mirrored : what the confidence compares with, see `geodecloud.restore.expected_error.see_mirrored`; None: nothing
     """
 
     image: da.Array
     layers: dict[str, da.Array]
     around: Indexed | None
+    mirrored: da.Array | None = None
 
 
 def restore_scene(
@@ -71,9 +73,15 @@ def restore_scene(
         outputs = [(metadata.count, pixels[0].dtype), (None, np.float32), (None, np.uint8)]
         results = map_chunks_with_halo(restorer, arrays, restorer.halo_px, outputs, chunks_yx)
     image, *planes = results
+    mirrored = None
     layers = dict(zip(("cloud_map", "provenance", "source_date"), planes, strict=False))
     if isinstance(restorer.predictor, NetworkPredictor):
+        table = decisions.card.expected_error
+        if table is not None and table.spread is not None:
+            about = metadata, decisions, options
+            other = around and look_around(look_first(restorer, arrays[:4], *about, mirrored=True))
+            mirrored = see_mirrored(restorer, [*arrays[:4], other], image, planes[1], chunks_yx)
         witness = Witness.of(decisions, restorer.opaque_threshold)
-        error = expect_errors(decisions.card, witness, results, around)
+        error = expect_errors(decisions.card, witness, results, mirrored, around)
         layers |= {} if error is None else {"confidence": error}
-    return Restored(image, layers, around)
+    return Restored(image, layers, around, mirrored)

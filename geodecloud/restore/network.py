@@ -35,6 +35,7 @@ class NetworkPredictor:
     extent : the whole scene
     align_px : windows begin at multiples of it, counted from the scene's corner
     ends : rows and columns at which windows end, see `geodecloud.windows.tiler.plan_chunks`
+    mirrored : the network sees each window with left and right changed over: another opinion of the same ground
     """
 
     model: ModelHandle
@@ -45,6 +46,7 @@ class NetworkPredictor:
     extent: Window
     align_px: int = 1
     ends: Ends = ((), ())
+    mirrored: bool = False
 
     @property
     def context_px(self) -> int:
@@ -135,7 +137,8 @@ class NetworkPredictor:
             if around is not None:
                 blocks = self.model.card.blocks
                 prior = np.stack([around.prior(window.padded, blocks) for window in batch])
-            restored, opacity = self._predict(stacked, margins_of(batch[0]), prior)
+            predict = self._predict_mirrored if self.mirrored else self._predict
+            restored, opacity = predict(stacked, margins_of(batch[0]), prior)
             yield from zip(batch, restored, opacity, strict=True)
 
     def _frame(self, padded: Window) -> Window:
@@ -163,6 +166,22 @@ class NetworkPredictor:
             prior = np.concatenate([bands, prior[:, -1:]], axis=1)
         restored, opacity = declouder.predict(batch, margins, prior)
         return restored[:, self.slots], opacity
+
+    def _predict_mirrored(
+        self, patches: Array, margins: Margins, prior: Array | None
+    ) -> tuple[Array, Array]:
+        """The same of windows that are mirrored before, and back after.
+
+        A window that is cut off where the scene ends is filled up first, as a network on blocks does: so blocks lie where
+        they lay, and what comes out does not depend on the windows.
+        """
+        more = -patches.shape[-1] % self.model.card.blocks
+        patches = np.pad(patches, ((0, 0), (0, 0), (0, 0), (0, more)), mode="edge")
+        turned = margins._replace(left=margins.right + more, right=margins.left)
+        flipped = np.ascontiguousarray(patches[..., ::-1])
+        behind = None if prior is None else np.ascontiguousarray(prior[..., ::-1])
+        restored, opacity = self._predict(flipped, turned, behind)
+        return restored[..., ::-1], opacity[..., ::-1]
 
     def _in_slots(self, bands: Array, count: int) -> Array:
         """The scene's bands among all of the model's."""

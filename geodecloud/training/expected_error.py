@@ -34,13 +34,19 @@ from geodecloud.windows.tiler import Window
 
 #: Side of a simulated scene in px: large enough to hold clear ground and what lies far from it.
 SCENE_PX = 192
+#: What a table goes by: of all that is known (`Evidence`), the parts that tell most of ground not met before.
+_PARTS = ("opacity", "unknown", "shortest", "difference", "spread")
+#: Says nothing, but has the network run as a table does.
+_UNMEASURED = ErrorTable(1.0, spread=Curve((0.0,), (0.0,)))
 #: Nodes: few, so that each has pixels of many scenes; of reflectance at these quantiles.
-_NODES = {"opacity": (0.0, 0.5, 0.9, 1.0), "unknown": (0.0, 0.5, 1.0)}
-_AT = (0.02, 0.34, 0.66, 0.98)
+_NODES = {"opacity": (0.0, 0.5, 1.0), "unknown": (0.0, 0.5, 1.0)}
+_AT = (0.03, 0.5, 0.97)
 #: Of all tables, so that they can be compared.
 _SEED = 5
 #: Of so many pixels one is looked at: neighbours err alike.
 _STEP = 9
+#: Over each piece of learnt ground.
+_SKIES_LEARNT = 3
 #: Of a scene, kinds with fewer pixels than this weigh less than others.
 _FEW = 200
 #: Damping: the effects at nodes that hardly a pixel is near stay near 0.
@@ -114,15 +120,16 @@ def find_replaced(pair: Pair, model: Model | str) -> Replaced:
     # a lazy scene tells what its first pass saw
     result = decloud(scene_of(pair).chunk(), Options(model=model))
     planes = result.image, result.cloud_map, result.provenance
-    dn, opacity, codes, ground, confidence = dask.compute(
+    dn, opacity, codes, ground, mirrored, confidence = dask.compute(
         *(plane.data for plane in planes),
         result.ground,
+        result.mirrored,
         None if result.confidence is None else result.confidence.data,
     )
     decisions, window = result.decisions, Window(0, 0, *codes.shape[::-1])
     witness = Witness.of(decisions, decisions.card.opaque_threshold)
     around = None if ground is None else ground.item()
-    where, seen = witness.see(dn, opacity, codes, around, window)
+    where, seen = witness.see(dn, opacity, codes, around, window, mirrored)
     error = np.abs(pair.codec.decode(dn) - pair.clear).mean(axis=0)[where].astype(np.float32)
     told = np.full_like(error, np.nan) if confidence is None else confidence[where]
     return Replaced(seen, codes[where], told, error)
@@ -135,6 +142,7 @@ def measure_errors(
     textures: Sequence[Array],
     subsets: Sequence[Sequence[str]],
     scenes: int,
+    learnt: Sequence[Pair] = (),
 ) -> ModelCard:
     """The card with its table of expected errors; without one, if there is nothing to measure on.
 
@@ -145,53 +153,75 @@ def measure_errors(
     textures : see `draw_pair`
     subsets : bands that are all there is in some of the scenes
     scenes : how many are simulated
+    learnt : more ground, each under `_SKIES_LEARNT` skies. A network errs on what it has learnt by another amount, so
+        only the shape of the curves is taken of it, and not the mean
     """
     if not grounds or not scenes:
         return dataclasses.replace(card, expected_error=None)
-    model = Model(dataclasses.replace(card, expected_error=None), network.eval(), card.name)
-    found = []
+    model = Model(dataclasses.replace(card, expected_error=_UNMEASURED), network.eval(), card.name)
     choices = [card.channel_names, *subsets]
-    for number in range(scenes):
-        turn, place = divmod(number, len(grounds))
-        bands = choices[turn % len(choices)]
-        pair = draw_pair(grounds[place], (_SEED, number), textures, bands, SCENE_PX)
-        found.append(find_replaced(pair, model))
+
+    def look(over: Sequence[Pair], numbers: range) -> list[Replaced]:
+        found = []
+        for number in numbers:
+            turn, place = divmod(number, len(over))
+            bands = choices[turn % len(choices)]
+            pair = draw_pair(over[place], (_SEED, number), textures, bands, SCENE_PX)
+            found.append(find_replaced(pair, model))
+        return found
+
+    found = look(grounds, range(scenes))
     count = sum(one.error.size for one in found)
     if not count:  # a network that sees no cloud
         return dataclasses.replace(card, expected_error=None)
+    # other skies than over the rest
+    more = look(learnt, range(scenes, scenes + _SKIES_LEARNT * len(learnt))) if learnt else []
     about = (
         f"{scenes} scenes of {SCENE_PX} px, simulated clouds over {len(grounds)} clear dates not "
         f"learnt, {count} replaced pixels"
     )
-    table = fit_table([part for one in found for part in one.kinds()], card.reads_prior)
+    if more:
+        about += f"; the shape of the curves also on {len(more)} over {len(learnt)} places learnt"
+    parts, parts_learnt = ([part for one in some for part in one.kinds()] for some in (found, more))
+    table = fit_table(parts, card.reads_prior, parts_learnt)
     return dataclasses.replace(card, expected_error=dataclasses.replace(table, measured=about))
 
 
-def fit_table(found: Sequence[tuple[Evidence, Array]], knows_around: bool = True) -> ErrorTable:
+def fit_table(
+    found: Sequence[tuple[Evidence, Array]],
+    knows_around: bool = True,
+    learnt: Sequence[tuple[Evidence, Array]] = (),
+) -> ErrorTable:
     """The table that explains errors best, as gamma regression does: each part counts alike, and so does being off by a factor.
 
     Parameters
     ----------
     found : of each part, such as a kind of pixels of a scene, what is known of its pixels, and their errors
-    knows_around : whether the ground around is known; else it has no effect
+    knows_around : whether the ground around is known; else what depends on it has no curve
+    learnt : the same of ground that was learnt: the mean of its errors is its own
     """
-    thinned = [(_thinned(seen), error[::_STEP]) for seen, error in found if error.size]
-    error = np.concatenate([one for _, one in thinned]).astype(np.float64)
-    weight = np.concatenate([np.full(one.size, 1 / max(one.size, _FEW)) for _, one in thinned])
-    nodes, parts = {}, []
-    for name in NAMES:
-        values = np.concatenate([getattr(seen, name) for seen, _ in thinned])
+    names = [name for name in _PARTS if knows_around or name not in ("unknown", "difference")]
+    parts = [
+        (_thinned(seen), error[::_STEP], own)
+        for own, some in ((0.0, found), (1.0, learnt))
+        for seen, error in some
+        if error.size
+    ]
+    error = np.concatenate([one for _, one, _ in parts]).astype(np.float64)
+    weight = np.concatenate([np.full(one.size, 1 / max(one.size, _FEW)) for _, one, _ in parts])
+    nodes, rows = {}, []
+    for name in names:
+        values = np.concatenate([getattr(seen, name) for seen, _, _ in parts])
         nodes[name] = _NODES.get(name) or tuple(
-            np.unique(np.quantile(values, _AT).round(4)).tolist()
+            np.unique(np.quantile(values, _AT).round(5)).tolist()
         )
-        if name in ("unknown", "difference") and not knows_around:
-            nodes[name] = (1.0,)
-        parts += [np.interp(values, nodes[name], hat) for hat in np.eye(len(nodes[name]))]
-    mean, effects = _solve(np.stack(parts), error, weight / weight.sum())
-    ends = np.cumsum([len(nodes[name]) for name in NAMES])[:-1]
+        rows += [np.interp(values, nodes[name], hat) for hat in np.eye(len(nodes[name]))]
+    rows.append(np.concatenate([np.full(one.size, own) for _, one, own in parts]))
+    mean, effects = _solve(np.stack(rows), error, weight / weight.sum())
+    ends = np.cumsum([len(nodes[name]) for name in names])
     curves: dict[str, Any] = {
         name: Curve(nodes[name], tuple(own.round(4).tolist()))
-        for name, own in zip(NAMES, np.split(effects, ends), strict=True)
+        for name, own in zip(names, np.split(effects, ends)[:-1], strict=True)
     }
     return ErrorTable(round(mean, 6), **curves)
 

@@ -20,10 +20,10 @@ from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.training.calibrate import calibrate
 from geodecloud.training.checkpoint import kept_model
 from geodecloud.training.config import Config
-from geodecloud.training.expected_error import measure_errors
+from geodecloud.training.expected_error import SCENE_PX, measure_errors
 from geodecloud.training.grow import grow
 from geodecloud.training.pairs import Pair
-from geodecloud.training.sources import Sources
+from geodecloud.training.sources import Sources, learnt_grounds
 from geodecloud.training.veil import learn_veils
 
 #: The weights a run keeps, before anything is made of them.
@@ -92,7 +92,8 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     if sources.choosing is not None and not config.draws_pictures and card.has_cloud_map:
         grounds = [pair for pair in sources.selecting if not pair.is_picture]
         about = sources.choosing.textures, config.subsets, config.error_scenes
-        card = measure_errors(network, card, grounds, *about)
+        learnt = learnt_grounds(sources.choosing.chips, config.source_bands, SCENE_PX)
+        card = measure_errors(network, card, grounds, *about, learnt)
     veil = None
     if config.veil_from:
         veil = _taken_veil(config, out)

@@ -94,6 +94,24 @@ def read_left_out(config: Config, pairs: Path) -> tuple[list[Pair], list[Array]]
     return _selecting(config, _read_pairs(config, pairs)), _read_textures(config, pairs)
 
 
+def learnt_grounds(chips: Sequence[Chip], bands: Sequence[str], side: int) -> list[Pair]:
+    """Of each place that is trained on, one clear piece of at least so many px a side: a table of expected errors takes some
+    of its shape from them.
+    """
+    places: dict[str, Pair] = {}
+    for chip in chips:
+        if min(chip.image.shape[1:]) >= side:
+            places.setdefault(chip.place, Pair(chip.place, chip.image, chip.image, tuple(bands)))
+    return list(places.values())
+
+
+def read_learnt(config: Config, clear: Path, side: int) -> list[Pair]:
+    """`learnt_grounds` of a folder of clear imagery, in the bands of the model."""
+    bands = config.bands
+    chips = read_chips(clear, bands, config.skip_sensors, config.optional_bands, config.dn_offsets)
+    return learnt_grounds(chips, bands, side)
+
+
 def _read_textures(config: Config, pairs: Path) -> list[Array]:
     """Cloudy dates that lend their texture, in all the bands that examples are made of."""
     if not config.texture_pairs:

@@ -28,6 +28,7 @@ from geodecloud.models.spanet import SPANet
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.restore.composite import Provenance
 from geodecloud.restore.expected_error import ErrorOfChunk, Witness
+from geodecloud.restore.network import NetworkPredictor
 from geodecloud.windows.tiler import Window
 
 TABLE = ErrorTable(
@@ -37,15 +38,18 @@ TABLE = ErrorTable(
     brightness=Curve((0.05, 0.2, 0.4), (0.1, -0.3, 0.5)),
     shortest=Curve((0.05, 0.3), (-0.1, 0.6)),
     difference=Curve((0.2,), (0.25,)),
+    spread=Curve((0.0, 0.01), (-0.3, 0.4)),
     measured="nothing",
 )
 PUT_IN = (Provenance.RESTORED, Provenance.SYNTHESISED)
 
 
 def by_hand(seen: list[np.ndarray], table: ErrorTable = TABLE) -> np.ndarray:
-    """What the table says of opacity, unknown, brightness, shortest and difference, by scipy."""
+    """What the table says of opacity, unknown, brightness, shortest, difference and spread, by scipy."""
     found = np.log(table.mean) + np.zeros(np.shape(seen[0]))
     for curve, values in zip((getattr(table, name) for name in NAMES), seen, strict=True):
+        if curve is None:
+            continue
         if len(curve.nodes) == 1:
             found += curve.effects[0]
             continue
@@ -88,7 +92,7 @@ def run(
     return decloud(scene, Options(model=str(model), **more))
 
 
-@given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 5), min_size=1, max_size=20))
+@given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 6), min_size=1, max_size=20))
 def test_between_its_nodes_a_table_is_linear_and_beyond_them_flat(
     pixels: list[tuple[float, ...]],
 ) -> None:
@@ -104,6 +108,41 @@ def test_a_card_keeps_its_table_and_one_without_is_read_as_before(model: Path) -
     old = ModelCard.from_json(json.dumps(fields))
     assert old == dataclasses.replace(card, expected_error=None)
     assert ModelCard.from_json(old.to_json()) == old
+
+
+def test_a_card_whose_table_has_fewer_curves_asks_for_no_other_run(
+    dn: np.ndarray, model: Path
+) -> None:
+    fields = json.loads(read_card(model).to_json())
+    del fields["expected_error"]["spread"]
+    card = ModelCard.from_json(json.dumps(fields))
+    assert card.expected_error == dataclasses.replace(TABLE, spread=None)
+    loaded = dataclasses.replace(geodecloud.load_model(model), card=card)
+    result = decloud(array(dn).chunk(), Options(model=loaded))
+    assert result.mirrored is None
+    assert decloud(array(dn), Options(model=loaded)).confidence.chunks is None
+    with_spread = run(dn, model).confidence.values
+    ratio = result.confidence.values / with_spread
+    assert np.nanmin(ratio) >= np.exp(-0.401)
+    assert np.nanmax(ratio) <= np.exp(0.301)
+
+
+def test_the_other_run_is_that_of_the_mirrored_scene(dn: np.ndarray, model: Path) -> None:
+    """Of 128 px, in which blocks lie alike from both sides."""
+    wide = np.concatenate([dn, dn[:, :, :9] // 2], axis=2)
+    here, there = (
+        run(np.ascontiguousarray(wide[..., ::side]), model, {"y": 50, "x": 70}) for side in (1, -1)
+    )
+    seen = here.mirrored.compute()
+    put_in = np.isin(here.provenance.values, PUT_IN)
+    assert put_in.sum() > 1500
+    assert np.abs(seen - here.image.values.astype(int))[:, put_in].max() > 20
+    other = there.image.values[..., ::-1].astype(int)
+    same = put_in & np.isin(there.provenance.values, PUT_IN)[:, ::-1]
+    # at the rims it is not: what the mirrored scene alone has cloud on is not looked at
+    off = [np.abs(one - other)[:, same].max(axis=0) for one in (seen, here.image.values)]
+    assert np.mean(off[0] <= 1) > 0.9
+    assert np.mean(off[1] <= 1) < 0.2
 
 
 def test_a_table_of_the_form_of_older_cards_is_none(model: Path) -> None:
@@ -132,7 +171,7 @@ def test_the_shortest_wavelength_is_found_by_the_names_of_the_bands(
         {"brightness": {"nodes": [0.1], "effects": [float("nan")]}},
         {"mean": 0},
         {"unknown": 3},
-        {"spread": 1},
+        {"width": 1},
     ],
 )
 def test_a_table_that_makes_no_sense_is_refused(model: Path, change: dict[str, object]) -> None:
@@ -155,7 +194,11 @@ def test_replaced_pixels_have_what_the_table_says_and_others_nothing(
     ground, unknown = result.ground.compute().item().pixels(Window(0, 0, 119, 83))
     assert unknown.min() < 0.005 < 0.02 < unknown.max()
     difference = np.abs(image - ground).mean(axis=0)
+    apart = image - result.mirrored.compute() * 1e-4
+    assert 0.0005 < np.abs(apart[:, put_in]).mean() < 0.2
     seen = [result.cloud_map.values, unknown, image.mean(axis=0), image[0], difference]
+    seen.append(np.std([image, image - apart], axis=0) ** 2)
+    seen[-1] = np.sqrt(seen[-1].mean(axis=0))
     expected = by_hand([plane[put_in] for plane in seen])
     np.testing.assert_allclose(confidence.values[put_in], expected, rtol=1e-4)
 
@@ -175,7 +218,9 @@ def test_ground_that_a_mask_says_is_hidden_counts_as_under_opaque_cloud(
     image = scl.image.values * 1e-4
     # nothing is clear: all is unknown, and the ground around is 0
     seen = [np.where(scl.cloud_map > 0.7, scl.cloud_map, 1), np.ones(made_up.shape)]
-    expected = by_hand([*seen, image.mean(axis=0), image[0], np.abs(image).mean(axis=0)])
+    seen += [image.mean(axis=0), image[0], np.abs(image).mean(axis=0)]
+    seen.append(np.sqrt(np.var([image, scl.mirrored.compute() * 1e-4], axis=0).mean(axis=0)))
+    expected = by_hand(seen)
     np.testing.assert_allclose(scl.confidence.values, expected, rtol=1e-4)
 
 
@@ -206,10 +251,12 @@ def test_each_date_of_a_stack_is_told_as_if_it_were_alone(dn: np.ndarray, model:
 def test_nobody_pays_for_what_nobody_asks_for(
     dn: np.ndarray, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dear(self: ErrorTable, seen: Evidence) -> None:
+    def dear(*about: object) -> None:
         raise RuntimeError("it was computed")
 
     monkeypatch.setattr(ErrorTable, "at", dear)
+    monkeypatch.setattr(NetworkPredictor, "_predict_mirrored", dear)
+    assert run(dn, model).image.any()
     result = run(dn, model, {"y": 50})
     result.image.compute()
     with pytest.raises(RuntimeError, match="it was computed"):

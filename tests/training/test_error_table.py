@@ -26,7 +26,7 @@ from geodecloud.training.dataset import SimulatedClouds
 from geodecloud.training.expected_error import draw_pair, find_replaced, fit_table, measure_errors
 from geodecloud.training.finish import BEST, begin_card, finish, new_network
 from geodecloud.training.pairs import Pair
-from geodecloud.training.sources import Sources
+from geodecloud.training.sources import Sources, learnt_grounds
 
 ROOT = Path(__file__).parents[2]
 BANDS = ("B02", "B03")
@@ -61,10 +61,10 @@ def grounds(count: int, seed: int) -> list[Pair]:
 def test_planted_factors_are_found_again() -> None:
     """The nodes are known to the test by what lies between: errors that halve and double along each axis."""
     rng = np.random.default_rng(3)
-    highs = (1, 1, 0.4, 0.3, 0.2)
+    highs = (1, 1, 0.4, 0.3, 0.2, 0.05)
 
     def planted(s: list[np.ndarray]) -> np.ndarray:
-        steep = zip(s, highs, (0.8, 0.4, -0.6, 1.0, 0.5), strict=True)
+        steep = zip(s, highs, (0.8, 0.4, 0, 1.0, 0, 0.7), strict=True)
         return 0.02 * np.exp(sum(effect * x / high for x, high, effect in steep))
 
     def drawn(count: int) -> list[np.ndarray]:
@@ -81,7 +81,36 @@ def test_planted_factors_are_found_again() -> None:
     assert apart.mean() < 0.08
     assert np.quantile(apart, 0.98) < 0.25
     alike = fit_table(found, knows_around=False)
-    assert alike.unknown.nodes == alike.difference.nodes == (1.0,)
+    assert alike.unknown is None
+    assert alike.spread is not None
+
+
+def test_ground_that_was_learnt_lends_the_shape_and_not_the_mean() -> None:
+    """Only learnt ground tells that the error doubles with the spread, and errors on it are three times as large."""
+    rng = np.random.default_rng(4)
+
+    def drawn(most: float, mean: float) -> list[tuple[Evidence, np.ndarray]]:
+        parts = []
+        for _ in range(20):
+            spread = rng.uniform(0, most, 3000).astype(np.float32)
+            error = mean * 2 ** (spread / 0.02) * rng.exponential(size=3000)
+            rest = [np.full(3000, 0.1, np.float32)] * 5
+            parts.append((Evidence(*rest, spread), error.astype(np.float32)))
+        return parts
+
+    table = fit_table(drawn(0.001, 0.01), learnt=drawn(0.02, 0.03))
+    planes = [np.full(2, 0.1, np.float32)] * 5
+    told = table.at(Evidence(*planes, np.array([0, 0.02], np.float32)))
+    np.testing.assert_allclose(told, [0.01, 0.02], rtol=0.08)
+
+
+def test_of_each_place_that_is_learnt_one_large_piece_is_taken() -> None:
+    shapes = {"a": (40, 60), "b": (60, 70), "c": (90, 64)}
+    chips = [Chip(np.full((2, *shape), 0.1, np.float32), place) for place, shape in shapes.items()]
+    found = learnt_grounds([*chips, *chips], BANDS, 60)
+    assert [one.name for one in found] == ["b", "c"]
+    assert [one.clear.shape for one in found] == [(2, 60, 70), (2, 90, 64)]
+    assert found[0].bands == BANDS
 
 
 def test_a_large_scene_counts_as_a_small_one() -> None:
@@ -91,7 +120,7 @@ def test_a_large_scene_counts_as_a_small_one() -> None:
         parts = []
         for size, error in ((20_000, 0.01), (count, 0.04)):
             plane = np.full(size, 0.1, np.float32)
-            parts.append((Evidence(*[plane] * 5), np.full(size, error, np.float32)))
+            parts.append((Evidence(*[plane] * 6), np.full(size, error, np.float32)))
         told.append(fit_table(parts).at(parts[0][0])[0])
     np.testing.assert_allclose(told, 0.025, rtol=0.02)
 
