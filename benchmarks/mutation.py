@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/mutation.py [GROUP ...] [--sample 150] [--seed 0]
+    python benchmarks/mutation.py [GROUP ...] [--sample 200] [--seed 0]
     python benchmarks/mutation.py references --show     # and the difference that each survivor is
 
 A group with more mutants than `--sample` is drawn from: every n-th of them in the order of the code, from a place
@@ -76,7 +76,7 @@ def main() -> None:
     """Draw, run and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("groups", nargs="*", choices=[[], *GROUPS], default=[])
-    parser.add_argument("--sample", type=int, default=150)
+    parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
