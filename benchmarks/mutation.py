@@ -40,11 +40,16 @@ KILLED = ("killed", "timeout", "segfault")
 
 def all_mutants(pattern: str) -> list[str]:
     """Names of all mutants, in the order of the code."""
-    return [
-        get_mutant_name(path, name)
-        for path in sorted(Path().glob(pattern))
-        for name in mutate_file_contents(str(path), path.read_text("utf-8")).mutant_names
-    ]
+    names: list[str] = []
+    for path in sorted(Path().glob(pattern)):
+        known = SourceFileMutationData(path=path)
+        if known.meta_path.exists() and known.meta_path.stat().st_mtime > path.stat().st_mtime:
+            known.load()
+            names += known.exit_code_by_key
+        else:  # takes some seconds
+            made = mutate_file_contents(str(path), path.read_text("utf-8"))
+            names += [get_mutant_name(path, name) for name in made.mutant_names]
+    return names
 
 
 def draw(names: list[str], count: int, seed: int) -> list[str]:
@@ -78,14 +83,16 @@ def main() -> None:
     parser.add_argument("groups", nargs="*", choices=[[], *GROUPS], default=[])
     parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--show", action="store_true", help="the change that each survivor is")
+    parser.add_argument("--print", action="store_true", help="what was run before; run nothing")
     asked = parser.parse_args()
     os.chdir(ROOT)
     groups = {name: GROUPS[name] for name in asked.groups or GROUPS}
     every = {name: all_mutants(pattern) for name, pattern in groups.items()}
     drawn = {name: draw(names, asked.sample, asked.seed) for name, names in every.items()}
     before = {key: state for pattern in groups.values() for key, state in states(pattern).items()}
-    if todo := [n for names in drawn.values() for n in names if before.get(n) not in KILLED]:
+    todo = [n for names in drawn.values() for n in names if before.get(n) not in KILLED]
+    if todo and not asked.print:
         run(todo)
     print("| group | mutants | run | killed | share | interval |")
     print("|---|---|---|---|---|---|")

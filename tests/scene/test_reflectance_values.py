@@ -73,6 +73,7 @@ def test_a_document_is_named_where_it_says_the_scale(
 def test_an_offset_beside_an_asked_scale_is_that_of_the_scene() -> None:
     made = decide_codec(np.dtype("uint16"), ["B02", "B03"], [1.0, 1.0], [0.0, 0.3], 0, scale=0.5)
     assert (made.scales, made.offsets) == ((0.5, 0.5), (0.0, 0.3))
+    assert made.reason == "reflectance = DN / 2 in the first band, as asked"
 
 
 @pytest.mark.parametrize(("dtype", "low", "bits"), [("int64", -(2**63), 63), ("uint64", 0, 64)])
@@ -197,6 +198,7 @@ def test_floats_that_are_reflectance_already_are_known_by_their_values(kind: str
     [
         ([0.2] * 88 + [6.0] * 12, "float32", True),
         ([0.2] * 92 + [6.0] * 8, "float32", False),
+        ([0.2] * 90 + [6.0] * 10, "float32", False),
         ([6.0] * 100, "uint16", False),
         ([11.0] * 100, "uint16", True),
         ([0.2] * 10 + [np.nan] * 90, "float32", False),
@@ -255,6 +257,7 @@ def test_values_that_stand_for_no_data_are_not_held_against_it() -> None:
     assert said(with_share(GROUND, 0.4, 9e3), there) == ""
     assert "look like DN" in said(with_share(GROUND, 0.4, 8e3), there)
     assert said(with_share(GROUND, 0.4, np.nan), there) == ""
+    assert "look like DN" in said(with_share(GROUND * 1e4, 0.4, np.nan), there)
     assert said(GROUND * 0, there) == ""
     # a pixel of which one band is no data is none
     part = GROUND * 1e4
@@ -272,3 +275,40 @@ def test_an_offset_that_makes_all_negative_is_seen_of_floats() -> None:
     assert said(dn, dark) == ""
     floats = Codec((1.0,), (-0.3,), "float32", None, "as asked")
     assert "below -0.022, and no ground" in (said(GROUND[:1] + 0.08, floats))
+
+
+def test_what_is_said_of_a_scale_that_nobody_declares() -> None:
+    made = decide_codec(np.dtype("int16"), ["B02", "B03"], [1.0] * 2, [0.0] * 2, None)
+    assert made.reason == (
+        "reflectance = DN / 10000, as for Sentinel-2 bands; products of baseline 04.00 and later have an "
+        "offset, give offset=-0.1 unless your provider removed it"
+    )
+    with pytest.raises(SceneError) as caught:
+        decide_codec(np.dtype("int16"), ["a", "b"], [1.0] * 2, [0.0] * 2, None)
+    assert str(caught.value) == (
+        "nothing says what a int16 DN means in reflectance: the scene declares no scale and its bands are not "
+        "named as Sentinel-2's. Give them, such as scale=0.0001, offset=0, or the name of a known way, such as "
+        'radiometry="landsat-c2-l2" (known: s2-l2a, s2-l2a-0400, landsat-c2-l2, hls, reflectance, percent)'
+    )
+    with pytest.raises(SceneError) as caught:
+        decide_codec(np.dtype("uint16"), ["B02"], [1.0], [-1000.0], None)
+    assert str(caught.value) == (
+        "the scene declares an offset of -1000 and no scale, and no reflectance is off by more than 1: it may be "
+        "in DN. Give both, such as scale=0.0001, offset=-0.1"
+    )
+    with pytest.raises(SceneError) as caught:
+        decide_codec(np.dtype("uint16"), ["B02"], [1.0], [0.0], None, scale=0.0)
+    assert str(caught.value) == (
+        "reflectance = DN * 0 has no inverse; give finite numbers and a scale other than 0, such as "
+        "scale=0.0001, offset=0"
+    )
+
+
+@pytest.mark.parametrize("offset", [1.0, -1.0])
+def test_an_offset_of_one_may_be_reflectance(offset: float) -> None:
+    made = decide_codec(np.dtype("uint16"), ["B02"], [1.0], [offset], None)
+    assert made.offsets == (offset,)
+    floats = decide_codec(np.dtype("float32"), ["B02"], [1.0], [3 * offset], None)
+    assert floats.offsets == (3 * offset,)
+    with pytest.raises(SceneError, match=r"an offset of 1\.5 and no scale"):
+        decide_codec(np.dtype("uint16"), ["B02", "B03"], [1.0] * 2, [offset, 1.5], None)

@@ -284,6 +284,17 @@ def test_a_cut_at_the_ends_of_a_region_leaves_no_empty_core():
     ]
 
 
+def test_aligned_windows_end_at_the_ends_in_whole_numbers():
+    scene = Window(0, 0, 70, 50)
+    plans = plan_windows(scene, 64, 3, scene, ends=((8, 40), (16,)), align_px=4)
+    cores = [p.core for p in plans]
+    assert {core.row_off for core in cores} == {0, 8, 40}
+    assert {core.col_off for core in cores} == {0, 16}
+    # numbers that slice
+    assert sum(np.zeros((50, 70))[core.slices_yx].size for core in cores) == 50 * 70
+    assert sum(np.zeros((50, 70))[p.padded.slices_yx].size for p in plans) > 50 * 70
+
+
 def test_windows_come_row_by_row():
     scene = Window(0, 0, 20, 20)
     corners = [(p.core.row_off, p.core.col_off) for p in plan_windows(scene, 10, 3, scene)]
