@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-min coverage check format lint types installed spelling docs flow wheel hashes sbom results benchmark faults fuzz soak clean
+.PHONY: demo test test-min coverage mutation check format lint types installed spelling docs flow wheel hashes sbom results benchmark faults fuzz soak clean
 
 demo: $(READY)  ## a cloudy scene in, the same scene without clouds out, and a picture of both
 	$(BIN)/python examples/demo.py demo
@@ -26,6 +26,10 @@ soak: $(READY)  ## 200 scenes in one process, 200 on a cluster, 1 000 products p
 
 coverage: $(READY)  ## all tests; fails where less than 92 % of lines and branches are run
 	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
+
+mutation: $(READY)  ## changes the code in one place after the other, and counts how many of these the tests see; takes long
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	$(BIN)/python benchmarks/mutation.py
 
 check: format lint types spelling installed test  ## what has to pass before a change lands
 
@@ -94,4 +98,4 @@ build/min/.ready: pyproject.toml .ci/lowest.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .coverage demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .coverage demo mutants build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import promises
 import pytest
 import rasterio
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from rasterio.transform import from_origin
 
 import geodecloud
@@ -36,6 +36,14 @@ settings.register_profile(
     deadline=None,
     max_examples=50,  # of which none is new in the next run
     suppress_health_check=[HealthCheck.too_slow],
+)
+# of a mutant it is enough to know that some example fails
+settings.register_profile(
+    "mutation",
+    settings.get_profile("repeatable"),
+    max_examples=25,
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
 )
 settings.load_profile("repeatable")
 # started in the background, this process ignores Ctrl-C, and so would the programs that tests interrupt

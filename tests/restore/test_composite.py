@@ -14,6 +14,7 @@ from geodecloud.restore.composite import (
     classify_pixels,
     feather,
     fill_gaps,
+    hiding_share,
 )
 from geodecloud.windows.tiler import Window
 
@@ -239,3 +240,27 @@ def test_nodata_beside_a_cloud_does_not_soften_it():
     all_of_it = np.ones_like(valid)
     decision = classify_pixels(valid, valid, all_of_it, ~all_of_it, all_of_it, strict=False)
     np.testing.assert_array_equal(decision.weight, valid.astype(float))
+
+
+def test_hiding_begins_below_the_opacity_that_hides_and_is_whole_at_it():
+    """By hand: the smoothstep of 0, 1/4, 1/2, 3/4 and 1 of the way from 0.5 to 0.7."""
+    opacity = np.array([[0.0, 0.5, 0.55, 0.6, 0.65, 0.7, 1.0]], np.float32)
+    share = hiding_share(opacity, opaque=0.7)
+    assert share.dtype == np.float32
+    expected = [[0, 0, 5 / 32, 0.5, 27 / 32, 1, 1]]
+    np.testing.assert_allclose(share, expected, atol=1e-5)
+
+
+def test_fill_takes_single_pixels_in_a_wide_reach_for_known():
+    """One usable pixel in a square of 41 x 41 fills all of it, and nothing beyond."""
+    image = np.full((1, 60, 60), np.nan, np.float32)
+    image[0, 25, 30] = 0.25
+    filled = fill_gaps(image, np.isfinite(image[0]), radius_px=20)
+    expected = np.zeros((1, 60, 60))
+    expected[0, 5:46, 10:51] = 0.25
+    np.testing.assert_allclose(filled, expected, atol=1e-6)
+
+
+def test_a_reach_of_nothing_fills_nothing():
+    image = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+    np.testing.assert_array_equal(fill_gaps(image, image[0] > 5, radius_px=0), image)

@@ -28,6 +28,8 @@ from geodecloud.windows.tiler import Window
 
 SHAPE, LARGE = (101, 143), (260, 303)
 EXTENT = Window(0, 0, SHAPE[1], SHAPE[0])
+#: An example fits a whole scene: one for eight of other tests, so fewer with the profile for mutants.
+FEW = max(1, settings.default.max_examples // 8)
 
 
 def make_series(seed=0, count=3, bands=3, shape=SHAPE, noise=0.0):
@@ -144,7 +146,7 @@ def test_useless_references_are_not_used():
     assert np.abs(ground - mean).max() < 0.02
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=2 * FEW)
 @given(seed=st.integers(0, 1000), rows=st.integers(1, 100), cols=st.integers(1, 142))
 def test_a_sample_in_parts_gives_the_same_fit(seed, rows, cols):
     scene, references, usable = make_series(seed % 7, noise=0.01)
@@ -183,7 +185,7 @@ def large():
     return scene, clear, references, usable, extent, coefficients, whole
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=4 * FEW)
 @given(
     x=st.integers(0, LARGE[1] - 1),
     y=st.integers(0, LARGE[0] - 1),
@@ -233,7 +235,7 @@ def test_an_offset_of_a_date_does_not_matter():
     assert np.abs(grounds[0] - grounds[1]).max() < 1e-4
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=FEW)
 @given(order=st.permutations([0, 1, 2]))
 def test_the_order_of_dates_does_not_matter(order):
     scene, references, usable = make_series(2, noise=0.01)
@@ -247,7 +249,7 @@ def test_the_order_of_dates_does_not_matter(order):
     assert (back == straight.date).mean() > 0.99
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=FEW)
 @given(bad=st.sampled_from([np.nan, np.inf, -9999.0]), where=st.sampled_from(["scene", "date"]))
 def test_what_is_not_seen_never_leaks(bad, where):
     scene, references, usable = make_series(3, noise=0.01)

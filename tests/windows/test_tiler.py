@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from geodecloud.errors import WindowPlanError
@@ -12,6 +12,7 @@ from geodecloud.windows.tiler import (
     MAX_WINDOW_PX,
     Window,
     check_window,
+    chunk_px,
     plan_chunks,
     plan_windows,
 )
@@ -74,6 +75,7 @@ def test_cores_are_nearly_equal_and_windows_within_the_wish(both, window_px, hal
 
 
 @given(extents_with_region(most=40), st.integers(4, 40), st.integers(0, 12))
+@example((Window(0, 0, 33, 32), Window(0, 0, 33, 32)), 29, 9)  # 2 x 34 x 51, or 2 x 50 x 35
 def test_no_regular_cut_within_the_wish_computes_less(both, window_px, halo_px):
     """Against all numbers of rows and columns, by brute force."""
     _, region = both
@@ -189,6 +191,8 @@ def test_chunks_cover_a_scene_and_those_of_a_row_have_one_kind_of_large_window(
 
 
 @given(small_windows, small_windows)
+@example(Window(0, 0, 2, 2), Window(2, 0, 2, 2))
+@example(Window(0, 0, 2, 2), Window(0, 2, 2, 2))
 def test_intersects_as_sets_of_pixels_do(one, other):
     assert one.intersects(other) == bool(pixels(one) & pixels(other))
     assert other.intersects(one) == one.intersects(other)
@@ -203,6 +207,14 @@ def test_grow_adds_the_pixels_within_that_many_steps(both, px):
         if any(max(abs(col - c), abs(row - r)) <= px for c, r in pixels(window))
     }
     assert pixels(window.grow(px, within=extent)) == near
+
+
+@given(extents_with_region(most=20), st.integers(1, 7))
+def test_snap_takes_all_of_each_square_that_it_touches(both, px):
+    extent, window = both
+    squares = {(col // px, row // px) for col, row in pixels(window)}
+    touched = {(col, row) for col, row in pixels(extent) if (col // px, row // px) in squares}
+    assert pixels(window.snap(px, within=extent)) == touched
 
 
 @given(extents_with_region(most=40))
@@ -232,6 +244,55 @@ def test_awkward_scenes_are_cut_into_the_fewest_windows(height, width, window_px
     scene = Window(0, 0, width, height)
     plans = plan_windows(scene, window_px, 36, scene)
     assert [plan.core.shape_yx for plan in plans] == sizes_yx
+
+
+@pytest.mark.parametrize(
+    ("length", "align_px", "sizes", "ends"),
+    [
+        # with 10 px on both sides each of 556 px at most, an eighth more than 512; 50 px more at the ends
+        (2860, 1, (602, 552, 552, 552, 602), (40, 2820)),
+        (2862, 1, (602, 552, 552, 552, 604), (40, 2820)),
+        (2862, 8, (512, 456, 456, 456, 456, 526), (40, 2808)),  # 16 px on both sides
+        (1212, 1, (606, 606), ()),
+        (1213, 1, (421, 371, 421), (40, 1173)),
+        (656, 1, (656,), ()),
+        (657, 1, (328, 329), ()),
+    ],
+)
+def test_chunks_by_hand(length, align_px, sizes, ends):
+    cut = plan_chunks((length, 300), 512, 40, 10, align_px)
+    assert (cut.rows, cut.ends[0]) == (sizes, ends)
+    assert (cut.cols, cut.ends[1]) == ((300,), ())
+    turned = plan_chunks((300, length), 512, 40, 10, align_px)
+    assert (turned.cols, turned.ends[1]) == (sizes, ends)
+
+
+def test_chunks_without_a_halo_end_where_they_do():
+    assert plan_chunks((3000, 3000), 512, 0, 0).ends == ((), ())
+
+
+def test_large_scenes_have_larger_chunks():
+    assert [chunk_px(shape) for shape in ((9, 2048), (2048, 9))] == [512, 512]
+    assert [chunk_px(shape) for shape in ((9, 2049), (2049, 9))] == [1024, 1024]
+
+
+def test_a_cut_at_the_ends_of_a_region_leaves_no_empty_core():
+    scene, region = Window(0, 0, 40, 30), Window(10, 5, 20, 20)
+    plans = plan_windows(region, 64, 3, scene, ends=((5, 9, 25), (10, 20, 30)))
+    assert [p.core for p in plans] == [
+        Window(left, top, 10, height) for top, height in ((5, 4), (9, 16)) for left in (10, 20)
+    ]
+
+
+def test_aligned_windows_end_at_the_ends_in_whole_numbers():
+    scene = Window(0, 0, 70, 50)
+    plans = plan_windows(scene, 64, 3, scene, ends=((8, 40), (16,)), align_px=4)
+    cores = [p.core for p in plans]
+    assert {core.row_off for core in cores} == {0, 8, 40}
+    assert {core.col_off for core in cores} == {0, 16}
+    # numbers that slice
+    assert sum(np.zeros((50, 70))[core.slices_yx].size for core in cores) == 50 * 70
+    assert sum(np.zeros((50, 70))[p.padded.slices_yx].size for p in plans) > 50 * 70
 
 
 def test_windows_come_row_by_row():
