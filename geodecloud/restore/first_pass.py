@@ -2,7 +2,7 @@
 
 A network finds the clouds, part by part (`geodecloud.restore.clear_ground`). Of the clear pixels means of blocks are
 kept, and carried to where nothing is clear (`geodecloud.restore.ground_around`); where the scene is clear, it is
-fitted on its other dates (`geodecloud.restore.context`). All of it happens once for the whole scene, at places
+fitted on its other dates (`geodecloud.restore.fit`). All of it happens once for the whole scene, at places
 anchored to its pixel grid, so it is the same for every chunk however the scene is cut.
 """
 
