@@ -190,7 +190,7 @@ class Metadata:
         dtype = np.dtype(self.dtypes[0])
         if dtype.kind in "ui":
             limits = np.iinfo(dtype)
-            if float(nodata) != int(nodata) or not limits.min <= int(nodata) <= limits.max:
+            if not float(nodata).is_integer() or not limits.min <= int(nodata) <= limits.max:
                 raise OptionError(
                     f"nodata {nodata} is no number that {dtype.name} pixels can have ({limits.min} to "
                     f"{limits.max})"

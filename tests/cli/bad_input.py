@@ -211,6 +211,11 @@ TABLE: dict[str, list[BadInput]] = {
             f"{_RUN} --nodata 99999",
             "nodata 99999… is no number that uint16 pixels can have (0 to 65535)",
         ),
+        _usage(
+            "a nodata number without end",
+            f"{_RUN} --nodata inf",
+            "nodata inf is no number that uint16 pixels can have (0 to 65535)",
+        ),
         _usage("a nodata word", f"{_RUN} --nodata gap", "'gap' is neither 'none' nor a number"),
     ],
     "Bands": [
