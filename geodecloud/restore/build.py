@@ -68,7 +68,9 @@ def look_first(
         finder = _cloud_finder(restorer, metadata, decisions, options)
     first_pass = FirstPass(restorer, finder, decisions.card.cloud_threshold)
     first_pass = first_pass.mirrored if mirrored else first_pass
-    return look(first_pass, arrays, decisions.backend == "openvino")
+    # large parts are quicker where all cores work on one, and take memory
+    shared = decisions.backend == "openvino" and options.max_memory is None
+    return look(first_pass, arrays, shared)
 
 
 def _cloud_finder(
