@@ -26,6 +26,9 @@ from geodecloud.scene.metadata import Metadata
 
 log = logging.getLogger(__name__)
 
+#: Chunks of a larger side are halved before holes are filled.
+_LARGE_PX = 1024
+
 
 def fill_from_dates(
     references: Sequence[Reference],
@@ -86,8 +89,17 @@ def fill_from_dates(
             (None, np.uint16),
             (None, np.float32),
         ],
-        chunks_yx,
+        chunks_yx and tuple(_halved(sizes) for sizes in chunks_yx),
     )
+
+
+def _halved(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunks half as long: made for the network, they are large, and here each holds all dates beside the scene."""
+    return tuple(part for size in sizes for part in _halves(size))
+
+
+def _halves(size: int) -> tuple[int, ...]:
+    return (size // 2, size - size // 2) if size > _LARGE_PX else (size,)
 
 
 def _sun(metadata: Metadata) -> Sun | None:
