@@ -143,7 +143,8 @@ def decloud_file(
         _log_decisions(source, decisions)
         with ExitStack() as opened:  # left to Python, files of many scenes would stay open
             scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
-            for array in (scene, *(date.array for date in dates)):
+            clear = (date.clear for date in dates if date.clear is not None)
+            for array in (scene, *(date.array for date in dates), *clear):
                 opened.callback(array.close)
             about = (scene, asked, source.metadata, decisions, dates)
             expected = check_scene(*about) if asked.self_check else None

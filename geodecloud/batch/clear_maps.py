@@ -46,7 +46,7 @@ def keep_clear_map(out_dir: Path, path: str, asked: FileOptions) -> Path | None:
             kept = out_dir / FOLDER / "clear" / f"{_made_from(source.files, asked)[:32]}.tif"
             if kept.is_file():
                 return kept
-            kept.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(kept.parent)
             _, clear = look_at(reference, asked)
             raster = OutputRaster(
                 kept,
@@ -57,11 +57,16 @@ def keep_clear_map(out_dir: Path, path: str, asked: FileOptions) -> Path | None:
             write_rasters(
                 [raster], FileFormat.of("gtiff"), asked.scheduler, asked.workers, overwrite=True
             )
-        except OSError as error:
-            raise SceneIOError(f"{out_dir / FOLDER} cannot be written: {error}") from error
         finally:
             reference.array.close()
     return kept
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SceneIOError(f"{folder} cannot be made: {error}") from error
 
 
 def _made_from(files: list[str], asked: FileOptions) -> str:

@@ -52,9 +52,8 @@ class Outcome:
             kinds = (str,) if known.get(name) == "str" else (int, float, type(None))
             if name not in known or name in ("scene", "state") or not isinstance(value, kinds):
                 return None
-            if (
-                isinstance(value, int | float) and not 0 <= value < 2**63
-            ):  # nor NaN; a table holds no more
+            # nor NaN; a table holds no more
+            if isinstance(value, int | float) and not 0 <= value < 2**63:
                 return None
         return cls(scene, "skipped", **report)
 

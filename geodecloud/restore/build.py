@@ -61,10 +61,8 @@ def look_first(
     mirrored: bool = False,
 ) -> da.Array:
     """What the first pass sees of a scene, or of the mirrored one, lazily, see `geodecloud.restore.first_pass.look`."""
-    finder = None
-    if (
-        decisions.mask_kind != "given"
-    ):  # else the mask has the last word, and no network need be asked
+    finder = None  # a mask that is given has the last word, and no network need be asked
+    if decisions.mask_kind != "given":
         finder = _cloud_finder(restorer, metadata, decisions, options)
     first_pass = FirstPass(restorer, finder, decisions.card.cloud_threshold)
     first_pass = first_pass.mirrored if mirrored else first_pass
