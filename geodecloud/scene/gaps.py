@@ -46,11 +46,16 @@ class Gaps:
     def find(self, dn: NDArray[Any]) -> Bool:
         """Which values (C, H, W) are no measurement; NaN and infinity, which never are, are not looked for."""
         found = np.zeros(dn.shape, bool)
-        if self.low:
-            low, high = (np.asarray(v)[:, None, None] for v in (self.low, self.high))
-            with np.errstate(invalid="ignore"):
-                found |= np.isfinite(dn) & ((dn < low) | (dn > high))
-        for number in (*self.numbers, *((0,) if self.zeros else ())):
+        for band, low, high, out in zip(dn, self.low, self.high, found, strict=False):
+            for limit, beyond in ((low, np.less), (high, np.greater)):
+                if _can_be(dn.dtype, limit, beyond):
+                    with np.errstate(invalid="ignore"):
+                        out |= beyond(band, np.float64(limit))
+        if self.low and dn.dtype.kind == "f":
+            found &= np.isfinite(dn)
+        for number in (*self.numbers, *((0.0,) if self.zeros else ())):
+            if dn.dtype.kind in "ui" and float(number).is_integer():
+                number = int(number)  # a float would have all numbers compared as floats
             found |= (dn == number).all(axis=0)
         return found
 
@@ -65,6 +70,14 @@ class Gaps:
         """The rules without the limit to brightness: DN taken for reflectance must not pass for gaps."""
         low, high = _limits(codec, np.inf)
         return replace(self, low=low, high=high) if self.low else self
+
+
+def _can_be(dtype: np.dtype[Any], limit: float, beyond: np.ufunc) -> bool:
+    """Whether numbers of a dtype can lie beyond a limit."""
+    if dtype.kind not in "ui":
+        return True
+    info = np.iinfo(dtype)
+    return bool(beyond(float(info.min), limit) or beyond(float(info.max), limit))
 
 
 def find_missing(dn: NDArray[Any], nodata: float | None) -> Bool:
