@@ -81,6 +81,35 @@ class ChunkSeer:
 
 
 @dataclass(frozen=True)
+class ChunkPredictor:
+    """The scene as its other dates have it: their many bands are read, used once, and let go."""
+
+    halo_px = 0
+
+    def __call__(
+        self,
+        *references: NDArray[Any],
+        core: Window,
+        padded: Window,
+    ) -> tuple[Array, NDArray[np.int16]]:
+        """Ground of one chunk.
+
+        Parameters
+        ----------
+        references : of each date (B, h, w) packed reflectance, see `geodecloud.restore.references.unpack`; then of
+            each (h, w) bool, it shows ground; last a 0-d array that holds the scene's `Coefficients`
+
+        Returns
+        -------
+        ground, subset : see `Coefficients.make_ground`
+        """
+        *dates, coefficients = references
+        fit: Coefficients = coefficients.item()
+        count = len(dates) // 2
+        return fit.make_ground(dates[:count], np.stack(dates[count:]), core)
+
+
+@dataclass(frozen=True)
 class ChunkFiller:
     """The second pass over a chunk.
 
@@ -124,8 +153,8 @@ class ChunkFiller:
         allowed: Bool | None,
         restored: Array,
         opacity: Array,
-        references: NDArray[np.int16],
-        seen: Bool,
+        predicted: Array,
+        subset: NDArray[np.int16],
         coefficients: NDArray[Any],
         *,
         core: Window,
@@ -137,8 +166,7 @@ class ChunkFiller:
         ----------
         dn, valid, clouds, allowed : see `ChunkRestorer.__call__`
         restored, opacity : (C, h, w) and (h, w) float32 over `padded`, of the first pass
-        references : (R, B, h, w) packed reflectance over `padded`, see `geodecloud.restore.references.unpack`
-        seen : (R, h, w), a date shows ground
+        predicted, subset : (C, h, w) and (h, w) over `padded`, see `ChunkPredictor`
         coefficients : 0-d array that holds the scene's `Coefficients`
 
         Returns
@@ -154,7 +182,7 @@ class ChunkFiller:
         region = core.grow(MASK_REACH_PX, restorer.extent)
         view = region.relative_to(padded).slices_yx
         found = self._find(
-            dn, clouds, opacity, usable, hidden & is_cloud, references, seen, fit, region, padded
+            dn, clouds, opacity, usable, hidden & is_cloud, (predicted, subset), fit, region, padded
         )
         is_cloud, hidden = is_cloud[view] | found.hole, (hidden & is_cloud)[view] | found.hole
         weight = np.where(hidden & found.can_fill, 1, self._share(opacity[view]) * found.can_fill)
@@ -192,8 +220,7 @@ class ChunkFiller:
         opacity: Array,
         usable: Bool,
         hidden: Bool,
-        references: NDArray[np.int16],
-        seen: Bool,
+        made: tuple[Array, NDArray[np.int16]],
         fit: Coefficients,
         region: Window,
         padded: Window,
@@ -208,10 +235,10 @@ class ChunkFiller:
         else:
             return _Found.nothing(len(self.restorer.channels), region.shape_yx)
         part = window.relative_to(padded).slices_yx
-        usable, seen, opacity = usable[part], seen[:, *part], opacity[part]
+        usable, opacity = usable[part], opacity[part]
         scene = self.restorer.reflectance(dn[:, *part])
         scene[:, ~usable] = np.nan
-        prediction = fit.predict(references[:, :, *part], seen, window)
+        prediction = fit.judge(made[0][:, *part], made[1][part], window)
         cloudy = self.restorer.predictor.find_clouds(opacity)
         if clouds is not None:
             cloudy |= clouds[part] > 0

@@ -66,10 +66,13 @@ def fit_other_dates(
     parts = []
     for core in plan_patches(extent):
         view = core.slices_yx
-        there = pixels[:, *view], clear[view], dates.values[:, :, *view], dates.usable[:, *view]
+        there = [_in_one(pixels[:, *view]), _in_one(clear[view])]
+        there += [
+            [_in_one(each[..., *view]) for each in all_] for all_ in (dates.values, dates.usable)
+        ]
         sample = dask.delayed(_sample_patch, pure=True)
         step = 1 if core == extent else stride
-        parts.append(sample(restorer, *map(_in_one, there), core, step))
+        parts.append(sample(restorer, *there, core, step))
     side = max(extent.shape_yx) // _PATCHES
     fitted = dask.delayed(_solve, pure=True)(parts, extent, side)
     return da.from_delayed(fitted, shape=(), dtype=object, meta=np.empty((), object))
@@ -84,13 +87,14 @@ def _sample_patch(
     restorer: ChunkRestorer,
     dn: NDArray[Any],
     clear: NDArray[np.bool_],
-    values: NDArray[np.int16],
-    usable: NDArray[np.bool_],
+    values: list[NDArray[np.int16]],
+    usable: list[NDArray[np.bool_]],
     core: Window,
     stride: int,
 ) -> Sample:
     """Clear ground of one patch, with what the other dates show there."""
-    return take_sample(restorer.reflectance(dn), clear, unpack(values), usable, core, stride)
+    references = unpack(np.stack(values))
+    return take_sample(restorer.reflectance(dn), clear, references, np.stack(usable), core, stride)
 
 
 def _solve(parts: list[Sample], extent: Window, side: int) -> NDArray[Any]:

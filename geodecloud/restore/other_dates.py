@@ -10,14 +10,14 @@ from __future__ import annotations
 import datetime
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from geodecloud.compute.chunks import map_chunks_with_halo, read_again
 from geodecloud.errors import BandError, GeodecloudWarning, SceneError
@@ -29,7 +29,7 @@ from geodecloud.restore.composite import MARGIN_PX
 from geodecloud.restore.decisions import decide
 from geodecloud.restore.first_pass import clear_pixels
 from geodecloud.restore.radiometry import choose_formula
-from geodecloud.restore.references import pack
+from geodecloud.restore.references import GAP, pack
 from geodecloud.scene.bands import canonical_name
 from geodecloud.scene.cube import Cube
 from geodecloud.scene.gaps import Gaps, gap_rules
@@ -95,15 +95,15 @@ class OtherDates:
 
     Attributes
     ----------
-    values : (R, B, y, x) int16, packed reflectance, see `geodecloud.restore.references.unpack`
-    usable : (R, y, x) bool, ground is seen
+    values : of each date (B, y, x) int16, packed reflectance, see `geodecloud.restore.references.unpack`
+    usable : of each date (y, x) bool, ground is seen
     names, days : of each date; days since 1970-01-01, 0 where it is not known
     bands : names of the B bands
     looked : what a first pass saw of those that carry no classification
     """
 
-    values: da.Array
-    usable: da.Array
+    values: tuple[da.Array, ...]
+    usable: tuple[da.Array, ...]
     names: tuple[str, ...]
     days: tuple[int, ...]
     bands: tuple[str, ...]
@@ -116,8 +116,8 @@ class OtherDates:
         """The same, read once more and not held from one use to the next; no network runs once more for it."""
         return replace(
             self,
-            values=read_again(self.values, seed),
-            usable=read_again(self.usable, seed, self.looked),
+            values=tuple(read_again(each, seed) for each in self.values),
+            usable=tuple(read_again(each, seed, self.looked) for each in self.usable),
         )
 
 
@@ -147,8 +147,8 @@ def open_other_dates(
     values, usable, looked = [], [], []
     for reference in references:
         _check_overlap(reference, grid)
-        pixels = _on_grid(_reflectance(reference, used), grid, chunks_yx, "bilinear")
-        values.append(pixels.map_blocks(pack, dtype=np.int16))
+        pixels = _packed(reference, used, grid, chunks_yx)
+        values.append(pixels)
         if reference.clear is None and not carries_classes(reference):
             seen, clear = look_at(reference, options)
             looked.append(seen)
@@ -156,8 +156,8 @@ def open_other_dates(
         usable.append(_usable(reference, pixels, grid, chunks_yx))
     epoch = datetime.date(1970, 1, 1)
     return OtherDates(
-        da.stack(values),
-        da.stack(usable),
+        tuple(values),
+        tuple(usable),
         tuple(reference.name for reference in references),
         tuple(0 if r.date is None else (r.date - epoch).days for r in references),
         tuple(used),
@@ -189,8 +189,18 @@ def _common_bands(references: Sequence[Reference], bands: Sequence[str]) -> list
     return used
 
 
-def _reflectance(reference: Reference, bands: Sequence[str]) -> xr.DataArray:
-    """(B, y, x) float32 reflectance of a reference on its own grid; NaN where there is no data."""
+def _packed(reference: Reference, bands: Sequence[str], grid: Grid, chunks_yx: Any) -> da.Array:
+    """(B, y, x) packed reflectance of a reference on the scene's grid."""
+    if Metadata.of_array(reference.array).grid == grid:
+        return da.asarray(_decoded(reference, bands, _decode_packed, np.int16).data)
+    there = _on_grid(_decoded(reference, bands, _decode, np.float32), grid, chunks_yx, "bilinear")
+    return there.map_blocks(pack, dtype=np.int16)
+
+
+def _decoded(
+    reference: Reference, bands: Sequence[str], how: Callable[..., Any], dtype: DTypeLike
+) -> xr.DataArray:
+    """(B, y, x) reflectance of a reference on its own grid, by `_decode` or one that does the same."""
     array, metadata = reference.array, Metadata.of_array(reference.array)
     channels = [found for band in bands if (found := _band_of(metadata, band)) is not None]
     some = None if reference.sample is None else reference.sample[channels]
@@ -203,14 +213,14 @@ def _reflectance(reference: Reference, bands: Sequence[str]) -> xr.DataArray:
     data = data.rechunk({0: -1})
     valid = Cube.of(array).coordinate(VALID)
     gaps, name = gap_rules(codec, None), reference.name
-    decode = functools.partial(_decode, codec=codec, gaps=gaps, channels=channels, name=name)
+    decode = functools.partial(how, codec=codec, gaps=gaps, channels=channels, name=name)
     args = [data] if valid is None else [data, da.asarray(valid[0].data)[None]]
     decoded = da.map_blocks(
         decode,
         *args,
-        dtype=np.float32,
+        dtype=dtype,
         chunks=((len(channels),), *data.chunks[1:]),
-        meta=np.empty((0, 0, 0), np.float32),
+        meta=np.empty((0, 0, 0), dtype),
     )
     kept = array.isel({array.dims[0]: channels}).copy(data=decoded)
     kept.attrs, kept.encoding = {}, {}
@@ -226,6 +236,7 @@ def _decode(
     channels: Sequence[int],
     name: str,
 ) -> Array:
+    """Reflectance of a block; NaN in all bands where one holds no measurement."""
     dn = dn[list(channels)]
     image = codec.decode(dn).astype(np.float32)
     missing = gaps.find(dn) | ~np.isfinite(image)
@@ -239,6 +250,39 @@ def _decode(
             check_values(dn[:, ~nothing][:, None], codec, name)
     image[np.broadcast_to(missing.any(axis=0), image.shape)] = np.nan
     return image
+
+
+def _decode_packed(
+    dn: NDArray[Any],
+    valid: NDArray[np.bool_] | None = None,
+    *,
+    codec: Codec,
+    gaps: Gaps,
+    channels: Sequence[int],
+    name: str,
+) -> NDArray[np.int16]:
+    """The same, packed: whole numbers are looked up, which is many times as quick."""
+    if dn.dtype.kind not in "ui" or dn.dtype.itemsize > 2:
+        return pack(_decode(dn, valid, codec=codec, gaps=gaps, channels=channels, name=name))
+    dn = dn[list(channels)]
+    out = np.empty(dn.shape, np.int16)
+    for numbers, band, there in zip(_packed_numbers(codec, dn.dtype), dn, out, strict=True):
+        np.take(numbers, band.view(f"u{dn.itemsize}"), out=there, mode="wrap")  # never beyond it
+    missing = (gaps.find(dn) | (out == GAP)).any(axis=0)
+    if valid is not None:
+        missing |= ~valid[0].astype(bool)
+    out[:, missing] = GAP
+    return out
+
+
+@functools.lru_cache(maxsize=64)
+def _packed_numbers(codec: Codec, dtype: np.dtype[Any]) -> NDArray[np.int16]:
+    """Packed reflectance (B, n) of each number of a dtype of one or two bytes, by what its bytes are unsigned."""
+    unsigned = np.arange(1 << 8 * dtype.itemsize, dtype=f"u{dtype.itemsize}")
+    dn = np.broadcast_to(unsigned.view(dtype), (len(codec.scales), 1, unsigned.size))
+    values = codec.decode(dn).astype(np.float32)
+    values[dn == codec.nodata] = np.nan
+    return pack(values[:, 0])
 
 
 def _on_grid(array: xr.DataArray, grid: Grid, chunks_yx: Any, resampling: str) -> da.Array:
@@ -266,7 +310,7 @@ def _on_grid(array: xr.DataArray, grid: Grid, chunks_yx: Any, resampling: str) -
 
 def _usable(reference: Reference, pixels: da.Array, grid: Grid, chunks_yx: Any) -> da.Array:
     """Where a reference shows ground (y, x): no cloud, shadow, snow or gap."""
-    seen = da.isfinite(pixels).all(axis=0)
+    seen = (pixels != GAP).all(axis=0)
     classes = _classes(reference)
     if classes is None:
         assert reference.clear is not None

@@ -15,7 +15,7 @@ from geodecloud.errors import OptionError
 from geodecloud.options import Options
 from geodecloud.restore.chunk import ChunkRestorer
 from geodecloud.restore.decisions import Decisions
-from geodecloud.restore.filler import ChunkFiller, ChunkSeer
+from geodecloud.restore.filler import ChunkFiller, ChunkPredictor, ChunkSeer
 from geodecloud.restore.first_pass import clear_pixels
 from geodecloud.restore.fit import fit_other_dates
 from geodecloud.restore.network import NetworkPredictor
@@ -71,11 +71,17 @@ def fill_from_dates(
         dates.days,
         options.synthesis,
     )
+    predicted, subset = map_chunks_with_halo(
+        ChunkPredictor(),
+        [*((v, "byx") for v in dates.values), *((u, "yx") for u in dates.usable), (fit, "")],
+        ChunkPredictor.halo_px,
+        [(len(decisions.channels), np.float32), (None, np.int16)],
+    )  # in the blocks that the dates are read in: none waits for another
     seen: list[Indexed | None] = [
         (restored, "cyx"),
         (opacity, "yx"),
-        (dates.values, "rbyx"),
-        (dates.usable, "ryx"),
+        (predicted, "cyx"),
+        (subset, "yx"),
         (fit, ""),
     ]
     return map_chunks_with_halo(

@@ -14,9 +14,14 @@ import pytest
 import rasterio
 import xarray as xr
 from conftest import BANDS, textured_dn, write_raster
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import geodecloud
 from geodecloud.errors import GeodecloudWarning, SceneError
+from geodecloud.restore.other_dates import _decode_packed
+from geodecloud.scene.gaps import gap_rules
+from geodecloud.scene.reflectance import Codec
 
 GROUND = textured_dn(4, 48, 60)
 CLOUDY = GROUND.copy()
@@ -91,3 +96,35 @@ def test_a_result_that_is_declouded_again_tells_of_this_run_alone(
     ours = {"VERSION", "MODEL", "WEIGHTS_SHA256", "PARAMETERS", "COMPUTED", "SOURCE"}
     assert {key for key in tags if key.startswith("GEO")} == {f"GEODECLOUD_{key}" for key in ours}
     assert tags["OTHER"] == "kept"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["uint8", "int8", "uint16", "int16", "int32", "float32"]),
+    st.sampled_from([(1e-4, 0.0), (1e-4, -0.1), (2.75e-5, -0.2), (1 / 255, 0.0), (-1e-4, 0.3)]),
+    st.sampled_from([None, 0.0, 7.0, -5.0]),
+    st.integers(0, 2**32 - 1),
+)
+def test_numbers_are_packed_one_by_one(
+    dtype: str, formula: tuple[float, float], nodata: float | None, seed: int
+) -> None:
+    """Looked up or reckoned: ten-thousandths of reflectance, and no number where a band holds no measurement."""
+    rng = np.random.default_rng(seed)
+    low, high = (-200, 20_000) if dtype == "float32" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    dn = rng.integers(max(low, -40_000), min(high, 110_000), (3, 6, 7), endpoint=True).astype(dtype)
+    dn[:, 2] = [[0], [0], [0]]
+    dn[1, 3, 3] = max(low, 0) if nodata is None or nodata < low else nodata
+    valid = rng.random((1, 6, 7)) > 0.1
+    codec = Codec((formula[0],) * 2, (formula[1],) * 2, dtype, nodata, "as asked")
+    gaps = gap_rules(codec, None)
+    how = {"codec": codec, "gaps": gaps, "channels": (2, 0), "name": "a date"}
+    found = _decode_packed(dn, valid, **how)
+    for y, x in np.ndindex(6, 7):
+        pair = [float(dn[band, y, x]) for band in (2, 0)]
+        is_gap = not valid[0, y, x] or (nodata is not None and nodata in pair)
+        is_gap |= gaps.zeros and pair == [0, 0]
+        is_gap |= any(pair == [number, number] for number in gaps.numbers)
+        is_gap |= bool(gaps.low) and not all(gaps.low[0] <= one <= gaps.high[0] for one in pair)
+        there = [np.float32(one * formula[0] + formula[1]) / np.float32(1e-4) for one in pair]
+        want = [-32768 if is_gap else int(np.clip(np.rint(one), -32767, 32767)) for one in there]
+        assert found[:, y, x].tolist() == want, (pair, y, x)

@@ -22,7 +22,7 @@ from geodecloud.restore.references.detect import (
     find_shadows,
 )
 from geodecloud.restore.references.holes import REACH_PX, Fill, fill
-from geodecloud.restore.references.packing import pack, unpack
+from geodecloud.restore.references.packing import GAP, pack, unpack
 from geodecloud.restore.references.pick import REFERENCES, Candidate, pick_references
 from geodecloud.restore.references.sample import (
     MAX_REFERENCES,
@@ -36,6 +36,7 @@ from geodecloud.restore.references.solve import solve
 __all__ = [
     "CLOUD_REACH_PX",
     "DETECT_REACH_PX",
+    "GAP",
     "MAX_REFERENCES",
     "REACH_PX",
     "REFERENCES",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -112,25 +112,40 @@ class Coefficients:
         return out
 
     def predict(
-        self, references: Array | NDArray[np.int16], usable: Bool, window: Window
+        self, references: Sequence[Array | NDArray[np.int16]], usable: Bool, window: Window
     ) -> Prediction:
+        """Make the ground of a window, see `make_ground`, and say how far off it may be."""
+        return self.judge(*self.make_ground(references, usable, window), window)
+
+    def judge(self, ground: Array, subset: NDArray[np.int16], window: Window) -> Prediction:
+        """Ground that was made of a window, with its error and its date."""
+        return Prediction(ground, self._error(subset, window), self._date(subset, window))
+
+    def make_ground(
+        self, references: Sequence[Array | NDArray[np.int16]], usable: Bool, window: Window
+    ) -> tuple[Array, NDArray[np.int16]]:
         """Make the ground of a window.
 
         Parameters
         ----------
-        references : (R, B, H, W) float32, reflectance; or packed, int16, which stays small
+        references : of each date (B, H, W) float32, reflectance; or packed, int16, which stays small
         usable : (R, H, W) bool
         window : absolute pixels of the scene
+
+        Returns
+        -------
+        ground : (C, H, W) float32, reflectance
+        subset : (H, W) int16, number of the combination of dates that made it
         """
-        if references.dtype.kind == "f":
+        if references[0].dtype.kind == "f":
             usable = usable & np.isfinite(references).all(axis=1)
         subset = self.subset[dates_of(usable)]
-        flat = references.reshape(-1, *window.shape_yx)
         ground = np.empty((self.beta.shape[2], *window.shape_yx), np.float32)
         for rows, y, down in self._parts(window, 0):
             for cols, x, right in self._parts(window, 1):
                 own, cell = subset[rows, cols].ravel(), y * self.cells.shape_yx[1] + x
-                values = unpack(flat[:, rows, cols].reshape(-1, own.size))
+                there = np.concatenate([date[:, rows, cols] for date in references])
+                values = unpack(there.reshape(-1, own.size))
                 shares = np.repeat(down, len(right)), np.tile(right, len(down))
                 made = np.empty((len(ground), own.size), np.float32)
                 for number in np.unique(own):
@@ -141,7 +156,7 @@ class Coefficients:
                         these = values.take(some, axis=1), *(share[some] for share in shares)
                         made[:, some] = self._ground(these[0], int(number), cell, *these[1:])
                 ground[:, rows, cols] = made.reshape(-1, len(down), len(right))
-        return Prediction(ground, self._error(subset, window), self._date(subset, window))
+        return ground, subset
 
     def _parts(self, window: Window, axis: int) -> Iterator[tuple[slice, int, Array]]:
         """Short parts of an axis between the middles of the same two cells, the first, and how far on, 0-1."""
@@ -164,12 +179,13 @@ class Coefficients:
         corners = cell + self.cells.shape_yx[1] * np.arange(rows)[:, None] + np.arange(cols)
         dates = [r for r in range(count) if self.dates[number] >> r & 1]
         used = np.array([r * bands + b for r in dates for b in range(bands)], int)
+        read = values if len(used) == len(values) else values[used]
         beta = self.beta[number, corners].reshape(-1, 1 + count * bands)
         n = values.shape[1]
         if n == 1:  # einsum would add its terms in another order
-            values = np.repeat(values, 2, axis=1)
+            read = np.repeat(read, 2, axis=1)
         # not a matrix product, whose order of terms depends on how many pixels there are
-        made = np.einsum("ck,kn->cn", beta[:, 1 + used], values[used])[:, :n] + beta[:, :1]
+        made = np.einsum("ck,kn->cn", beta[:, 1 + used], read)[:, :n] + beta[:, :1]
         made = made.reshape(rows, cols, -1, n)
         made = made[0] if rows == 1 else made[0] + down * (made[1] - made[0])
         return made[0] if cols == 1 else made[0] + right * (made[1] - made[0])

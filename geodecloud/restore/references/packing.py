@@ -7,14 +7,16 @@ from numpy.typing import NDArray
 
 from geodecloud.restore.references.sample import Array
 
-#: Reflectance of one unit, and what stands for no data.
-_UNIT, _GAP = 1e-4, -32768
+#: Reflectance of one unit.
+_UNIT = 1e-4
+#: What stands for no data.
+GAP = -32768
 
 
 def pack(reflectance: Array) -> NDArray[np.int16]:
     """Reflectance as ten-thousandths; NaN becomes a number of its own."""
     units = np.clip(np.rint(np.nan_to_num(reflectance / np.float32(_UNIT))), -32767, 32767)
-    return np.where(np.isfinite(reflectance), units, _GAP).astype(np.int16)
+    return np.where(np.isfinite(reflectance), units, GAP).astype(np.int16)
 
 
 def unpack(values: NDArray[np.int16] | Array) -> Array:

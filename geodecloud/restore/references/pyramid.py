@@ -9,7 +9,7 @@ depends on what is known within a reach, to the last bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,11 +130,20 @@ def smooth(values: Array) -> Array:
 
 def interpolate_blocks(values: Array, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> Array:
     """Linear interpolation of (C, rows, cols) at fractional indices; the edge goes on as it is."""
-    for axis, at in ((1, ys), (2, xs)):
-        low = np.clip(np.floor(at).astype(np.int64), 0, values.shape[axis] - 1)
-        high = np.minimum(low + 1, values.shape[axis] - 1)
-        share = np.clip(at - low, 0, 1).astype(np.float32)
-        share = share[:, None] if axis == 1 else share
-        below, above = values.take(low, axis), values.take(high, axis)
-        values = below * (1 - share) + above * share
-    return np.asarray(values, np.float32)
+    low, high, share = _between(ys, values.shape[1])
+    share = share[:, None]
+    values = values.take(low, 1) * (1 - share) + values.take(high, 1) * share
+    low, high, share = _between(xs, values.shape[2])
+    out = np.empty((*values.shape[:2], len(xs)), np.float32)
+    step = max(1, _STRIP_PX // len(xs))
+    for top in range(0, len(ys), step):
+        rows = values[:, top : top + step]
+        np.multiply(rows.take(low, 2), 1 - share, out=out[:, top : top + step])
+        out[:, top : top + step] += rows.take(high, 2) * share
+    return out
+
+
+def _between(at: NDArray[np.float64], count: int) -> tuple[NDArray[Any], NDArray[Any], Array]:
+    """The indices before and after fractional ones, and how far on they are, 0-1."""
+    low = np.clip(np.floor(at).astype(np.int64), 0, count - 1)
+    return low, np.minimum(low + 1, count - 1), np.clip(at - low, 0, 1).astype(np.float32)
