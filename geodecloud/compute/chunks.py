@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -99,28 +99,29 @@ def call_on_chunks(
     shape_yx = first.shape[-2:]
     chunks = dict(zip(first_index, first.chunks, strict=True))
     chunks |= {a: _at_least(n, halo_px) for a, n in zip("yx", chunks_yx, strict=True)}
-
-    args: list[Any] = []
-    for item in arrays:
-        args += [None, None] if item is None else _with_halo(*item, chunks, halo_px)
-    edges: list[Any] = []
-    for axis in "yx":
-        start = np.cumsum((0, *chunks[axis]))[:-1]
-        for values in (start, np.asarray(chunks[axis])):
-            edges += [da.from_array(values, chunks=1), axis]
-    dates = "t" if "t" in first_index else ""
-    return da.blockwise(
-        partial(_call, function, halo_px, shape_yx, [item and "t" in item[1] for item in arrays]),
-        dates + "yx",
-        *edges,
-        *args,
-        dtype=object,
-        meta=np.empty((0,) * (2 + len(dates)), object),
-        concatenate=True,
-        align_arrays=False,
-        adjust_chunks={axis: chunks[axis] for axis in "yx"},
-        token=f"decloud-{tokenize(function, halo_px, shape_yx, chunks_yx)}",
+    axes = "tyx" if "t" in first_index else "yx"
+    sources = [item and _Source.of(*item, chunks, halo_px) for item in arrays]
+    dated = tuple(item is not None and "t" in item[1] for item in arrays)
+    spans = [_spans(chunks[axis]) for axis in "yx"]
+    about = (
+        function,
+        halo_px,
+        shape_yx,
+        chunks,
+        [one and (one.array.name, one.index) for one in sources],
     )
+    name = f"decloud-{tokenize(*about)}"
+    graph = {}
+    for place in np.ndindex(*(len(chunks[axis]) for axis in axes)):
+        (top, bottom), (left, right) = (ends[i] for ends, i in zip(spans, place[-2:], strict=True))
+        core = Window(left, top, right - left, bottom - top)
+        blocks = [one and one.block(place) for one in sources]
+        key = (name, *place)
+        graph[key] = Task(key, _call, function, halo_px, shape_yx, dated, core, *blocks)
+    needed = [one.array for one in sources if one is not None]
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=needed)
+    meta = np.empty((0,) * len(axes), object)
+    return da.Array(layers, name, tuple(chunks[axis] for axis in axes), meta=meta)
 
 
 def read_again(array: da.Array, seed: str, but: Sequence[da.Array] = ()) -> da.Array:
@@ -188,6 +189,55 @@ def without_blocks(array: da.Array, there: Collection[Extent]) -> da.Array:
     return da.Array(layers, name, array.chunks, meta=array._meta)
 
 
+def in_turn(arrays: Sequence[da.Array]) -> list[da.Array]:
+    """Arrays to be stored block after block, row by row, all of them together.
+
+    What a block is made of is made before the next one's: of a scene a few rows of chunks are held. Left to itself dask
+    begins where a chunk has the most neighbours, in the midst, and what lies around that is held to the end. Chunks may
+    still be made side by side, and before their turn.
+    """
+    arrays, name = list(arrays), f"in-turn-{tokenize([array.name for array in arrays])}"
+    blocks = [
+        (_turn(place), number, key)
+        for number, array in enumerate(arrays)
+        for key, place in blocks_of(array)
+    ]
+    graph: dict[Any, Any] = {}
+    own: list[dict[Any, Any]] = [{} for _ in arrays]
+    before: Any = None
+    for _, number, key in sorted(blocks, key=operator.itemgetter(0)):
+        turn, done = (name, number, *key[1:]), (f"done-{name}", number, *key[1:])
+        graph[turn] = Task(turn, _after, TaskRef(key), before and TaskRef(before))
+        graph[done] = Task(done, _nothing, TaskRef(turn))
+        alias = (f"{name}-{number}", *key[1:])
+        own[number][alias] = Alias(alias, turn)
+        before = done
+    together = HighLevelGraph.from_collections(name, graph, dependencies=arrays)
+    found = []
+    for number, array in enumerate(arrays):
+        mine = f"{name}-{number}"
+        layers = {**together.layers, mine: MaterializedLayer(own[number])}
+        depends = {**together.dependencies, mine: {name}}
+        turned = HighLevelGraph(layers, depends)
+        found.append(da.Array(turned, mine, array.chunks, meta=array._meta))
+    return found
+
+
+def _turn(place: tuple[slice, ...]) -> tuple[int, ...]:
+    """When a block of ([date,] [band,] y, x) is stored: after those of earlier dates, and of rows above."""
+    lead = place[0].start if len(place) > 2 else 0
+    return lead, place[-2].start, place[-1].start
+
+
+def _after(block: np.ndarray[Any, Any], _: None) -> np.ndarray[Any, Any]:
+    """A block, when that before it is done."""
+    return block
+
+
+def _nothing(_: np.ndarray[Any, Any]) -> None:
+    """That a block is done."""
+
+
 def _first(arrays: Sequence[Indexed | None]) -> Indexed:
     """The array whose dates and size are those of all."""
     first = arrays[0]
@@ -195,49 +245,57 @@ def _first(arrays: Sequence[Indexed | None]) -> Indexed:
     return first
 
 
-def _with_halo(array: da.Array, index: str, chunks: Any, halo_px: int) -> tuple[da.Array, str]:
-    """The array cut into the common chunks, each with the halo around it.
+@dataclass(frozen=True)
+class _Source:
+    """An array, of which each chunk gets a part with a halo around it.
 
-    One task cuts a chunk from the blocks it touches. Dask's own rechunking and overlapping would
-    make the pixels of whole rows of chunks over again, twice.
+    The task of a chunk cuts its part from the blocks that it touches. Dask's own rechunking and overlapping would make
+    the pixels of whole rows of chunks over again, twice; and parts that are cut before they are used wait beside the
+    blocks they are of.
+
+    Attributes
+    ----------
+    array : axes but those of dates, rows and columns are in one block
+    index : see `map_chunks_with_halo`
+    rows, cols : of each row and column of chunks, the blocks it touches and what to take of each; empty: all
     """
-    if "y" not in index:  # one value for the whole scene, or for each date
-        return array, index
-    array = array.rechunk(
-        {i: chunks[axis] if axis == "t" else -1 for i, axis in enumerate(index[:-2])},
-        method="tasks",  # else dask imports distributed, a quarter of a second, to look for a client
-    )
-    starts = [np.cumsum((0, *sizes)) for sizes in array.chunks[-2:]]
-    pieces = [
-        [
-            _pieces(max(begin - halo_px, 0), min(end + halo_px, int(own[-1])), own)
-            for begin, end in ends
-        ]
-        for own, ends in zip(starts, (_spans(chunks["y"]), _spans(chunks["x"])), strict=True)
-    ]
-    name = f"halo-{tokenize(array.name, chunks, halo_px)}"
-    graph = {
-        (name, *lead, i, j): Task(
-            (name, *lead, i, j),
-            _cut,
-            List(
-                *(
-                    List(*(TaskRef((array.name, *lead, row, col)) for col, _ in cols))
-                    for row, _ in rows
-                )
-            ),
-            [part for _, part in rows],
-            [part for _, part in cols],
+
+    array: da.Array
+    index: str
+    rows: Sequence[Sequence[tuple[int, slice]]] = ()
+    cols: Sequence[Sequence[tuple[int, slice]]] = ()
+
+    @classmethod
+    def of(cls, array: da.Array, index: str, chunks: Any, halo_px: int) -> _Source:
+        """The array for these common chunks."""
+        if "y" not in index:  # one value for the whole scene, or for each date
+            return cls(array, index)
+        array = array.rechunk(
+            {i: chunks[axis] if axis == "t" else -1 for i, axis in enumerate(index[:-2])},
+            method="tasks",  # else dask imports distributed, a quarter of a second, to look for a client
         )
-        for lead in np.ndindex(array.numblocks[:-2])
-        for i, rows in enumerate(pieces[0])
-        for j, cols in enumerate(pieces[1])
-    }
-    sizes = tuple(
-        tuple(sum(part.stop - part.start for _, part in parts) for parts in axis) for axis in pieces
-    )
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[array])
-    return da.Array(layers, name, (*array.chunks[:-2], *sizes), meta=array._meta), index
+        parts = []
+        for axis, sizes in zip("yx", array.chunks[-2:], strict=True):
+            own = np.cumsum((0, *sizes))
+            ends = _spans(chunks[axis])
+            parts.append(
+                [_pieces(max(a - halo_px, 0), min(b + halo_px, int(own[-1])), own) for a, b in ends]
+            )
+        return cls(array, index, *parts)
+
+    def block(self, place: tuple[int, ...]) -> GraphNode:
+        """What the chunk at ([date,] row, column) gets."""
+        if "y" not in self.index:
+            return TaskRef((self.array.name, *place[: len(self.index)]))
+        lead = [place[0] if axis == "t" else 0 for axis in self.index[:-2]]
+        rows, cols = self.rows[place[-2]], self.cols[place[-1]]
+        blocks = List(
+            *(
+                List(*(TaskRef((self.array.name, *lead, row, col)) for col, _ in cols))
+                for row, _ in rows
+            )
+        )
+        return Task(None, _cut, blocks, [part for _, part in rows], [part for _, part in cols])
 
 
 def _spans(sizes: Sequence[int]) -> list[tuple[int, int]]:
@@ -276,14 +334,10 @@ def _call(
     function: ChunkFunction,
     halo_px: int,
     shape_yx: tuple[int, int],
-    dated: Sequence[bool | None],
-    row: Any,
-    height: Any,
-    col: Any,
-    width: Any,
+    dated: Sequence[bool],
+    core: Window,
     *blocks: Any,
 ) -> tuple[np.ndarray[Any, Any], ...]:
-    core = Window(int(col[0]), int(row[0]), int(width[0]), int(height[0]))
     padded = core.grow(halo_px, Window(0, 0, shape_yx[1], shape_yx[0]))
     if not dated[0]:
         return function(*blocks, core=core, padded=padded)

@@ -15,6 +15,8 @@ import numpy as np
 from dask.system import CPU_COUNT
 from dask.utils import SerializableLock
 
+from geodecloud.compute.chunks import in_turn
+
 
 def cpu_count() -> int:
     """Cores this call may use: in a container or batch job fewer than the machine's.
@@ -87,7 +89,7 @@ class Threads:
         with self._pool() as scheduler:
             # lock=True would import it, too, to ask which kind of lock
             lock = SerializableLock()
-            da.store(list(sources), list(targets), lock=lock, compute=True, **scheduler)
+            da.store(in_turn(sources), list(targets), lock=lock, compute=True, **scheduler)
 
     @property
     def scenes_at_once(self) -> int:

@@ -129,8 +129,8 @@ def test_the_same_command_goes_on(killed: Killed) -> None:
     assert end.code == 0, end.told
     share = re.search(rf"clear\.tif: {SAID}: (\d+) % is there", end.told)
     assert share is not None, end.told
-    assert int(share[1]) in (50, 67)  # of six chunks, one was half done
-    assert 0 < end.events <= killed.calls // 2
+    assert int(share[1]) in (33, 50, 67)  # of six chunks, some were half done, or waited for their turn
+    assert 0 < end.events <= killed.calls * 2 // 3
     assert tree(killed.out) == killed.expected
     assert pixels(end.told) == killed.pixels
     assert temporaries(killed.out) == []
@@ -139,7 +139,7 @@ def test_the_same_command_goes_on(killed: Killed) -> None:
 def test_progress_begins_with_what_is_there(killed: Killed) -> None:
     done: list[int] = []
     again(killed, progress=done.append)
-    assert done[0] in (30_000, 40_000)
+    assert done[0] in (20_000, 30_000, 40_000)
     assert sum(done) == 60_000
 
 
@@ -299,7 +299,7 @@ def test_a_killed_batch_goes_on_inside_a_scene(tmp_path: Path) -> None:
     run(words, tmp_path, Fault("SIGKILL", at=at, events="predict", chunk_px=SIDE))
     end = run(words, tmp_path, Fault("none", events="predict", chunk_px=SIDE))
     assert end.code == 0, end.told
-    assert 0 < end.events <= whole.events // 2
+    assert 0 < end.events <= whole.events * 2 // 3
     assert tree(out)["scene_decloud.tif"] == expected["scene_decloud.tif"]
     assert tree(out)["summary.csv"] == expected["summary.csv"]
     assert temporaries(out) == []
