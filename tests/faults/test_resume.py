@@ -129,7 +129,11 @@ def test_the_same_command_goes_on(killed: Killed) -> None:
     assert end.code == 0, end.told
     share = re.search(rf"clear\.tif: {SAID}: (\d+) % is there", end.told)
     assert share is not None, end.told
-    assert int(share[1]) in (33, 50, 67)  # of six chunks, some were half done, or waited for their turn
+    assert int(share[1]) in (
+        33,
+        50,
+        67,
+    )  # of six chunks, some were half done, or waited for their turn
     assert 0 < end.events <= killed.calls * 2 // 3
     assert tree(killed.out) == killed.expected
     assert pixels(end.told) == killed.pixels
