@@ -13,7 +13,7 @@ import dask.array as da
 import dask.threaded
 import numpy as np
 from dask.system import CPU_COUNT
-from dask.utils import SerializableLock
+from dask.utils import SerializableLock, key_split
 
 from geodecloud.compute.chunks import in_turn
 
@@ -116,6 +116,8 @@ class Threads:
             yield {"scheduler": dask.threaded.get, "pool": pool}
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            # dask keeps the names of 100 000 tasks, which are those of all scenes so far
+            key_split.cache_clear()
 
 
 class Engine(Protocol):
