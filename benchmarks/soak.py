@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -42,7 +43,8 @@ class Watch:
     rows: list[tuple[float, int, int]] = field(default_factory=list)
 
     def look(self, *_: object) -> None:
-        """Note what it holds now."""
+        """Note what it holds now; what waits for the collector of garbage is no growth."""
+        gc.collect()
         memory = self.process.memory_info().rss / 2**20
         self.rows.append((memory, self.process.num_fds(), self.process.num_threads()))
 
@@ -93,10 +95,15 @@ def make_products(folder: Path, count: int) -> None:
 
 @contextlib.contextmanager
 def a_cluster() -> Iterator[tuple[str, int]]:
-    """A scheduler with one worker in a process of its own: address, and the worker's process."""
+    """A scheduler with one worker in a process of its own: address, and the worker's process.
+
+    Dask's profiler is off: it keeps what a worker did in the last hour, and that is not ours.
+    """
+    from dask import config
     from distributed import Client, LocalCluster
 
     with (
+        config.set({"distributed.worker.profile.enabled": False}),
         LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
