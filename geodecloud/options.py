@@ -320,7 +320,6 @@ def _check(name: str, value: Any, about: About, default: Any) -> None:
         return  # the backends say which device and precision there are
     if isinstance(default, bool) and not isinstance(value, bool):
         raise OptionError(f"{name} is True or False, not {value!r}")
-    word_or_number = isinstance(value, str | int)
-    if about.values and word_or_number and value not in about.values:
+    if about.values and value not in about.values and not isinstance(value, FileFormat):
         known = ", ".join(str(v) for v in about.values)
         raise OptionError(f"{name} {value!r} is unknown; use one of {known}")

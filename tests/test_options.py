@@ -39,6 +39,8 @@ def test_every_option_has_a_flag_with_its_help(command: click.Command) -> None:
         ({"batch_size": True}, "batch_size is 'auto' or a number of px, not True"),
         ({"strict": "yes"}, "strict is True or False, not 'yes'"),
         ({"radiometry": "landsat"}, "radiometry 'landsat' is unknown; use one of s2-l2a"),
+        ({"radiometry": 0.5}, "radiometry 0.5 is unknown; use one of s2-l2a"),
+        ({"layout": ["stack"]}, r"layout \[.stack.\] is unknown; use one of stack, bands"),
         ({"nodata": "no"}, "nodata is a number or 'none', not 'no'"),
         ({"layout": "rows"}, "layout 'rows' is unknown; use one of stack, bands"),
         ({"resolution": 15}, "resolution 15 is unknown; use one of 10, 20, 60"),

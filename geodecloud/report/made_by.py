@@ -201,7 +201,8 @@ def _here(options: FileOptions, folders: Sequence[Path]) -> FileOptions:
         if os.path.exists(str(path)):
             return path
         places = [folder / Path(str(path)).name for folder in folders]
-        return next((str(place) for place in places if place.exists()), path)
+        # not Path.exists, which fails where a name is too long
+        return next((str(place) for place in places if os.path.exists(place)), path)
 
     found: dict[str, Any] = {}
     if str(options.model).endswith(".safetensors"):

@@ -32,6 +32,7 @@ from geodecloud.errors import GeodecloudWarning, OptionError, SceneIOError
 from geodecloud.options import FileOptions
 from geodecloud.report import means, pixels, strips
 from geodecloud.report.findings import Finding, State, Verification
+from geodecloud.report.made_by import MadeBy
 from geodecloud.report.means import Means
 from geodecloud.report.reproduction import choose_windows
 from geodecloud.report.verify import Depth, verify_file
@@ -733,3 +734,10 @@ def test_windows_lie_where_something_changed() -> None:
         cell = Window(col * 256, row * 256, 256, 256)
         assert any(cell.intersects(window) for window in windows[:2])
     assert len(choose_windows(np.ones((1, 1), bool), Window(0, 0, 90, 40), 5, 0)) == 1
+
+
+def test_files_that_tags_name_may_have_names_that_no_disk_takes(tmp_path: Path) -> None:
+    said = {"model": "identity", "references": ["a" * 5000], "aoi": "b" * 5000}
+    made = MadeBy.of({"GEODECLOUD_PARAMETERS": json.dumps(said)}, [tmp_path])
+    assert made.options is not None
+    assert made.options.references == ("a" * 5000,)
