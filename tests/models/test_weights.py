@@ -202,7 +202,7 @@ def test_shipped_models_are_small_and_carry_their_papers() -> None:
     cards = shipped_cards()
     assert "s2-10m" in cards
     for path in SHIPPED.glob("*.safetensors"):
-        assert path.stat().st_size <= 2_500_000
+        assert path.stat().st_size <= 2_800_000
         card = load_model(path).card
         assert card.name == path.stem
         assert card.has_cloud_map

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 
 import geodecloud
-from geodecloud.models.catalogue import get_card
+from geodecloud.models.catalogue import FoundModel, get_card
 from geodecloud.models.weights import load_model
 from geodecloud.options import Options
 from geodecloud.pipeline import decloud
 from geodecloud.restore.clear_ground import coarse
 from geodecloud.restore.composite import Provenance
+from geodecloud.restore.decisions import _choose_first_pass
 from geodecloud.training.passes import restore_image
 from geodecloud.windows.tiler import Window
 
@@ -141,7 +144,15 @@ def test_a_mask_that_is_given_says_what_is_clear(tmp_path):
     assert not changed[cloud <= 0.05].any()
 
 
-def test_a_scene_of_more_bands_has_its_clouds_found_by_the_network_of_four():
+def test_a_network_of_single_pixels_has_its_clouds_found_by_that_of_four_bands():
+    card = get_card("s2-all")
+    pixels = replace(card, name="pixels", architecture={**card.architecture, "prior": False})
+    found = FoundModel("pixels", pixels, "", (get_card(MODEL),))
+    assert _choose_first_pass(found, range(13), "auto") == MODEL
+    assert _choose_first_pass(found, (0, 4, 5), "auto") is None  # bands of which it has none
+
+
+def test_a_scene_of_more_bands_has_its_clouds_found_by_its_own_network():
     names = [*BANDS, "B11", "B12"]
     dn, _, _ = scene(96, 96)
     more = np.concatenate([dn, dn[:2]])
@@ -149,9 +160,8 @@ def test_a_scene_of_more_bands_has_its_clouds_found_by_the_network_of_four():
     made = made.assign_coords(band=names)
     made.attrs["long_name"] = tuple(names)
     decisions = decloud(made.chunk({"y": 48}), Options(model="s2-all", backend="torch")).decisions
-    assert decisions.first_pass == MODEL
-    assert not get_card("s2-all").reads_prior
-    assert "first_pass: s2-10m" in str(decisions)
+    assert decisions.first_pass == "s2-all"
+    assert "first_pass: s2-all" in str(decisions)
 
 
 def test_a_scene_with_an_alpha_band_comes_out_as_without(tmp_path):

@@ -137,14 +137,15 @@ class Coefficients:
         ground : (C, H, W) float32, reflectance
         subset : (H, W) int16, number of the combination of dates that made it
         """
-        if references[0].dtype.kind == "f":
+        if len(references) and references[0].dtype.kind == "f":
             usable = usable & np.isfinite(references).all(axis=1)
         subset = self.subset[dates_of(usable)]
         ground = np.empty((self.beta.shape[2], *window.shape_yx), np.float32)
         for rows, y, down in self._parts(window, 0):
             for cols, x, right in self._parts(window, 1):
                 own, cell = subset[rows, cols].ravel(), y * self.cells.shape_yx[1] + x
-                there = np.concatenate([date[:, rows, cols] for date in references])
+                none = np.empty((0, len(down), len(right)), np.int16)
+                there = np.concatenate([none, *(date[:, rows, cols] for date in references)])
                 values = unpack(there.reshape(-1, own.size))
                 shares = np.repeat(down, len(right)), np.tile(right, len(down))
                 made = np.empty((len(ground), own.size), np.float32)
@@ -179,7 +180,7 @@ class Coefficients:
         corners = cell + self.cells.shape_yx[1] * np.arange(rows)[:, None] + np.arange(cols)
         dates = [r for r in range(count) if self.dates[number] >> r & 1]
         used = np.array([r * bands + b for r in dates for b in range(bands)], int)
-        read = values if len(used) == len(values) else values[used]
+        read = values[used]  # a copy, in one order: einsum adds as the numbers lie in memory
         beta = self.beta[number, corners].reshape(-1, 1 + count * bands)
         n = values.shape[1]
         if n == 1:  # einsum would add its terms in another order
