@@ -191,32 +191,24 @@ def _common_bands(references: Sequence[Reference], bands: Sequence[str]) -> list
 
 def _packed(reference: Reference, bands: Sequence[str], grid: Grid, chunks_yx: Any) -> da.Array:
     """(B, y, x) packed reflectance of a reference on the scene's grid."""
+    decoder = _Decoder.of(reference, bands)
     if Metadata.of_array(reference.array).grid == grid:
-        return da.asarray(_decoded(reference, bands, _decode_packed, np.int16).data)
-    there = _on_grid(_decoded(reference, bands, _decode, np.float32), grid, chunks_yx, "bilinear")
-    return there.map_blocks(pack, dtype=np.int16)
+        return da.asarray(_decoded(reference, decoder, decoder.packed, np.int16).data)
+    own = _decoded(reference, decoder, decoder.reflectance, np.float32)
+    return _on_grid(own, grid, chunks_yx, "bilinear").map_blocks(pack, dtype=np.int16)
 
 
 def _decoded(
-    reference: Reference, bands: Sequence[str], how: Callable[..., Any], dtype: DTypeLike
+    reference: Reference, decoder: _Decoder, how: Callable[..., Any], dtype: DTypeLike
 ) -> xr.DataArray:
-    """(B, y, x) reflectance of a reference on its own grid, by `_decode` or one that does the same."""
-    array, metadata = reference.array, Metadata.of_array(reference.array)
-    channels = [found for band in bands if (found := _band_of(metadata, band)) is not None]
-    some = None if reference.sample is None else reference.sample[channels]
-    formula = choose_formula(metadata, tuple(channels), Options(), some, reference.name)
-    try:
-        codec = metadata.codec(channels, *formula)
-    except SceneError as error:
-        raise SceneError(f"{reference.name}: {error}") from error
+    """(B, y, x) reflectance of a reference on its own grid, by one of the ways of its decoder."""
+    array, channels = reference.array, list(decoder.channels)
     data = da.asarray(array.data)
     data = data.rechunk({0: -1})
     valid = Cube.of(array).coordinate(VALID)
-    gaps, name = gap_rules(codec, None), reference.name
-    decode = functools.partial(how, codec=codec, gaps=gaps, channels=channels, name=name)
     args = [data] if valid is None else [data, da.asarray(valid[0].data)[None]]
     decoded = da.map_blocks(
-        decode,
+        how,
         *args,
         dtype=dtype,
         chunks=((len(channels),), *data.chunks[1:]),
@@ -227,52 +219,72 @@ def _decoded(
     return kept
 
 
-def _decode(
-    dn: NDArray[Any],
-    valid: NDArray[np.bool_] | None = None,
-    *,
-    codec: Codec,
-    gaps: Gaps,
-    channels: Sequence[int],
-    name: str,
-) -> Array:
-    """Reflectance of a block; NaN in all bands where one holds no measurement."""
-    dn = dn[list(channels)]
-    image = codec.decode(dn).astype(np.float32)
-    missing = gaps.find(dn) | ~np.isfinite(image)
-    if codec.nodata is not None:
-        missing |= dn == codec.nodata
-    if valid is not None:
-        missing |= ~valid.astype(bool)
-    if dn.dtype.kind == "f":  # these may be scaled already, or be DN
-        nothing = gaps.with_bright(codec).find(dn).any(axis=0) | ~np.isfinite(image).all(axis=0)
-        if np.count_nonzero(~nothing) >= FEW_PX:
-            check_values(dn[:, ~nothing][:, None], codec, name)
-    image[np.broadcast_to(missing.any(axis=0), image.shape)] = np.nan
-    return image
+@dataclass(frozen=True)
+class _Decoder:
+    """DN of a reference to reflectance, block by block; no number in any band where one holds no measurement.
 
+    Attributes
+    ----------
+    codec, gaps : of the bands that are used
+    channels : their 0-based places in the reference
+    name : of the reference, for people
+    """
 
-def _decode_packed(
-    dn: NDArray[Any],
-    valid: NDArray[np.bool_] | None = None,
-    *,
-    codec: Codec,
-    gaps: Gaps,
-    channels: Sequence[int],
-    name: str,
-) -> NDArray[np.int16]:
-    """The same, packed: whole numbers are looked up, which is many times as quick."""
-    if dn.dtype.kind not in "ui" or dn.dtype.itemsize > 2:
-        return pack(_decode(dn, valid, codec=codec, gaps=gaps, channels=channels, name=name))
-    dn = dn[list(channels)]
-    out = np.empty(dn.shape, np.int16)
-    for numbers, band, there in zip(_packed_numbers(codec, dn.dtype), dn, out, strict=True):
-        np.take(numbers, band.view(f"u{dn.itemsize}"), out=there, mode="wrap")  # never beyond it
-    missing = (gaps.find(dn) | (out == GAP)).any(axis=0)
-    if valid is not None:
-        missing |= ~valid[0].astype(bool)
-    out[:, missing] = GAP
-    return out
+    codec: Codec
+    gaps: Gaps
+    channels: tuple[int, ...]
+    name: str
+
+    @classmethod
+    def of(cls, reference: Reference, bands: Sequence[str]) -> _Decoder:
+        """What a reference, or else its numbers, say of them.
+
+        Raises
+        ------
+        SceneError
+            If nothing says what its DN mean.
+        """
+        metadata = Metadata.of_array(reference.array)
+        channels = [found for band in bands if (found := _band_of(metadata, band)) is not None]
+        some = None if reference.sample is None else reference.sample[channels]
+        formula = choose_formula(metadata, tuple(channels), Options(), some, reference.name)
+        try:
+            codec = metadata.codec(channels, *formula)
+        except SceneError as error:
+            raise SceneError(f"{reference.name}: {error}") from error
+        return cls(codec, gap_rules(codec, None), tuple(channels), reference.name)
+
+    def reflectance(self, dn: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Array:
+        """Float32, NaN where there is none."""
+        codec, dn = self.codec, dn[list(self.channels)]
+        image = codec.decode(dn).astype(np.float32)
+        missing = self.gaps.find(dn) | ~np.isfinite(image)
+        if codec.nodata is not None:
+            missing |= dn == codec.nodata
+        if valid is not None:
+            missing |= ~valid.astype(bool)
+        if dn.dtype.kind == "f":  # these may be scaled already, or be DN
+            bright = self.gaps.with_bright(codec).find(dn).any(axis=0)
+            nothing = bright | ~np.isfinite(image).all(axis=0)
+            if np.count_nonzero(~nothing) >= FEW_PX:
+                check_values(dn[:, ~nothing][:, None], codec, self.name)
+        image[np.broadcast_to(missing.any(axis=0), image.shape)] = np.nan
+        return image
+
+    def packed(self, dn: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.int16]:
+        """The same, packed: whole numbers are looked up, which is many times as quick."""
+        if dn.dtype.kind not in "ui" or dn.dtype.itemsize > 2:
+            return pack(self.reflectance(dn, valid))
+        dn = dn[list(self.channels)]
+        out, table = np.empty(dn.shape, np.int16), _packed_numbers(self.codec, dn.dtype)
+        for numbers, band, there in zip(table, dn, out, strict=True):
+            unsigned = band.view(f"u{dn.itemsize}")
+            np.take(numbers, unsigned, out=there, mode="wrap")  # never beyond it
+        missing = (self.gaps.find(dn) | (out == GAP)).any(axis=0)
+        if valid is not None:
+            missing |= ~valid[0].astype(bool)
+        out[:, missing] = GAP
+        return out
 
 
 @functools.lru_cache(maxsize=64)

@@ -100,7 +100,7 @@ def fill_from_dates(
 
 
 def _halved(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Chunks half as long: made for the network, they are large, and here each holds all dates beside the scene."""
+    """Chunks half as long: made for the network, they are large, and what the fill makes on its way is many times a chunk."""
     return tuple(part for size in sizes for part in _halves(size))
 
 

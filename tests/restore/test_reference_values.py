@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import geodecloud
 from geodecloud.errors import GeodecloudWarning, SceneError
-from geodecloud.restore.other_dates import _decode_packed
+from geodecloud.restore.other_dates import _Decoder
 from geodecloud.scene.gaps import gap_rules
 from geodecloud.scene.reflectance import Codec
 
@@ -117,8 +117,7 @@ def test_numbers_are_packed_one_by_one(
     valid = rng.random((1, 6, 7)) > 0.1
     codec = Codec((formula[0],) * 2, (formula[1],) * 2, dtype, nodata, "as asked")
     gaps = gap_rules(codec, None)
-    how = {"codec": codec, "gaps": gaps, "channels": (2, 0), "name": "a date"}
-    found = _decode_packed(dn, valid, **how)
+    found = _Decoder(codec, gaps, (2, 0), "a date").packed(dn, valid)
     for y, x in np.ndindex(6, 7):
         pair = [float(dn[band, y, x]) for band in (2, 0)]
         is_gap = not valid[0, y, x] or (nodata is not None and nodata in pair)
