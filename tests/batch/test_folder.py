@@ -29,6 +29,7 @@ from products import build_small, zip_product
 from rasterio.errors import RasterioIOError
 from rasterio.transform import from_origin
 from shapely import box
+from waiting import journalled, wait_while
 
 import geodecloud
 from geodecloud.batch.discovery import find_scenes
@@ -546,14 +547,6 @@ def test_one_batch_at_a_time(tmp_path: Path) -> None:
         geodecloud.decloud_folder(root, out, modell="identity")
 
 
-def journalled(out: Path) -> int:
-    """How many scenes a run that goes on has written down."""
-    try:
-        return len(list((out / ".geodecloud").rglob("*.json")))
-    except FileNotFoundError:  # a temporary went while the folder was listed
-        return 0
-
-
 @pytest.mark.usefixtures("own_backend")
 def test_killed_at_any_moment_it_ends_the_same(
     twelve: Path, toy_model: Path, tmp_path: Path
@@ -569,8 +562,7 @@ def test_killed_at_any_moment_it_ends_the_same(
     for kills in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wanted = 3 * kills + rng.randint(1, 3)
-        while process.poll() is None and journalled(out) < wanted:
-            time.sleep(0.002)
+        wait_while(process, lambda wanted=wanted: journalled(out) < wanted)
         time.sleep(rng.random() * 0.1)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -596,8 +588,7 @@ def test_interrupted_it_leaves_nothing_half_done(
     process = subprocess.Popen(
         [*command, "--model", str(toy_model), "--mask", "none"], stderr=subprocess.PIPE, text=True
     )
-    while process.poll() is None and not journalled(out):
-        time.sleep(0.002)
+    wait_while(process, lambda: not journalled(out))
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130, told

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import rasterio
 import rasterio.shutil
 from click.testing import CliRunner, Result
 from conftest import textured_dn, write_raster
+from waiting import wait_while, written
 
 import geodecloud
 from geodecloud.cli.commands import main
@@ -213,8 +213,7 @@ def test_signals_to_a_real_process_leave_nothing(sign: int, code: int, tmp_path:
     command += ["--window", "128"]  # many, and each is soon done
     before = set(tmp_path.iterdir())
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".out.tif.*/raw/*.tif")) and process.poll() is None:
-        time.sleep(0.02)  # until pixels are about to be written
+    wait_while(process, lambda: not written(tmp_path, ".out.tif.*/raw/*.tif"))
     process.send_signal(sign)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors

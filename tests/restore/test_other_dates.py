@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from conftest import BANDS, Options, textured_dn, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
+from waiting import journalled, wait_while
 
 import geodecloud
 from geodecloud.batch.dates import DatedScene, choose_references
@@ -262,8 +262,7 @@ def test_a_killed_batch_goes_on_to_the_same_bytes(
     command += ["--model", str(toy_model), "--source-date", "--out-dir"]
     subprocess.run([*command, str(whole)], check=True)
     process = subprocess.Popen([*command, str(out)])
-    while process.poll() is None and not list((out / ".geodecloud").rglob("*.json")):
-        time.sleep(0.002)
+    wait_while(process, lambda: not journalled(out))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     subprocess.run([*command, str(out)], check=True)
