@@ -13,6 +13,7 @@ from geodecloud.errors import OptionError, SceneError
 from geodecloud.raster.archives import HOW_WITH_ZARR, is_zarr
 from geodecloud.raster.raster_file import RasterFile
 from geodecloud.scene.address import local_path
+from geodecloud.scene.grid import Grid
 from geodecloud.scene.metadata import Metadata
 from geodecloud.sentinel2.documents import ProductFacts
 from geodecloud.sentinel2.files import find_products
@@ -41,6 +42,10 @@ class Source(Protocol):
     @property
     def band_places(self) -> list[tuple[str, int]]:
         """Where GDAL finds each band: a file, and the 1-based band in it."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where it lies, after a look at no more of it than that takes."""
 
     @property
     def metadata(self) -> Metadata:

@@ -39,7 +39,7 @@ class DatedScene:
     @classmethod
     def of(cls, path: str, source: Source) -> DatedScene | None:
         """What a source says; None: it has no day, or no place."""
-        outline = lonlat_footprint(source.metadata.grid)
+        outline = lonlat_footprint(source.grid)
         if source.date is None or outline is None:
             return None
         cloud = None if source.facts is None else source.facts.cloud_percent

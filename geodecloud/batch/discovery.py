@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class FoundScene:
     place : folder of the scene below the root it was found in; results are mirrored there
     problem : why it cannot be a scene; None: nothing is known against it
     twin : path of the scene it is a copy of, or None
+    band : a band of a product, as GDAL opens it; None: it is none
     """
 
     path: str
@@ -55,6 +56,7 @@ class FoundScene:
     place: Path
     problem: str | None = None
     twin: str | None = None
+    band: str | None = None
 
 
 def find_scenes(
@@ -146,7 +148,10 @@ def _scenes_at(path: Path, place: Path) -> list[FoundScene]:
     except GeodecloudError as error:
         return [FoundScene(str(path), _stem(path), place, problem=str(error))]
     if products:
-        return [FoundScene(product.path, product.name, place) for product in products]
+        return [
+            FoundScene(product.path, product.name, place, band=product.bands[0].path)
+            for product in products
+        ]
     if is_zarr(path):
         return [FoundScene(str(path), path.stem, place)]
     if path.is_dir():
@@ -179,8 +184,7 @@ class _Results:
         if scene.problem is not None:
             return False
         try:
-            products = find_products(scene.path)
-            path = products[0].bands[0].path if products else raster_path(scene.path)
+            path = scene.band or raster_path(scene.path)
             if path.lower().endswith(".jp2") or is_zarr(path):
                 return False
             with open_raster(path) as src:
@@ -241,7 +245,7 @@ def _mark_copies(scenes: list[FoundScene]) -> list[FoundScene]:
         identity = _identity(scene, alone=names.count(scene.name) == 1)
         twin = first.setdefault(identity, scene)
         if twin is not scene:
-            scene = FoundScene(scene.path, scene.name, scene.place, scene.problem, twin.path)
+            scene = replace(scene, twin=twin.path)
         marked.append(scene)
     return marked
 

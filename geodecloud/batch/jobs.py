@@ -145,9 +145,9 @@ def plan_job(
         return replace(job, outcome=Outcome(scene.path, "failed", reason=scene.problem))
     try:
         source = sources.open(scene.path)
-        job = replace(job, grid=source.metadata.grid)
+        job = replace(job, grid=source.grid)
         aoi = batch.options.aoi
-        if aoi is not None and not touches_aoi(aoi, source.metadata.grid):
+        if aoi is not None and not touches_aoi(aoi, source.grid):
             return replace(job, outcome=Outcome(scene.path, "outside", reason=f"outside {aoi}"))
         files = [*source.files, *(f for path in references for f in sources.open(path).files)]
         made_from = _made_from(batch, files)
@@ -161,9 +161,8 @@ def plan_job(
 
 def options_for(batch: Batch, path: str) -> FileOptions:
     """The options of the batch, less those that a plain raster beside products does not take."""
-    if find_products(path):
-        return batch.options
-    return replace(batch.options, resolution=None, s2_offset="auto")
+    for_files = replace(batch.options, resolution=None, s2_offset="auto")
+    return batch.options if for_files == batch.options or find_products(path) else for_files
 
 
 def _made_from(batch: Batch, files: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from geodecloud.raster.reader import (
     read_sample,
 )
 from geodecloud.scene.address import without_query
+from geodecloud.scene.grid import Grid
 from geodecloud.scene.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class RasterFile:
         bands = enumerate(metadata.descriptions, start=1)
         band_names = [f"{Path(name).stem}_{band or number}" for number, band in bands]
         return cls(inside, name, [path] if is_archive(path) else files, metadata, band_names)
+
+    @property
+    def grid(self) -> Grid:
+        """Where it lies."""
+        return self.metadata.grid
 
     @property
     def band_places(self) -> list[tuple[str, int]]:

@@ -166,24 +166,52 @@ class Sentinel2Product:
     def _radiometry(self) -> tuple[list[float], list[float], str]:
         """Scale and offset of each band, and who says so."""
         headers = [self._headers[file.name] for file in self.bands]
-        product, facts = self.product, self.facts
-        silent = product.product_xml is None and facts.offsets_dn is None and not product.is_safe
-        if silent and self.s2_offset == "auto" and any(header.scale != 1 for header in headers):
+        facts = self.facts
+        if self._files_may_say and any(header.scale != 1 for header in headers):
             return (
                 [header.scale for header in headers],
                 [header.offset for header in headers],
                 "as files say",
             )
-        names = [file.band for file in self.bands]
-        offsets, why = decide_offsets(facts, product, names, self.s2_offset)
+        offsets, why = self._offsets
         quantum = facts.quantification
-        return [1 / quantum] * len(names), [offsets[name] / quantum for name in names], why
+        return [1 / quantum] * len(headers), [offsets[f.band] / quantum for f in self.bands], why
+
+    @property
+    def _files_may_say(self) -> bool:
+        """Whether scale and offset that the files hold are the product's: no document says anything of them."""
+        product = self.product
+        silent = product.product_xml is None and self.facts.offsets_dn is None
+        return silent and not product.is_safe and self.s2_offset == "auto"
+
+    @cached_property
+    def _offsets(self) -> tuple[dict[str, float], str]:
+        """What is added to the DN of each band, and who says so."""
+        names = [file.band for file in self.bands]
+        return decide_offsets(self.facts, self.product, names, self.s2_offset)
+
+    @property
+    def _usual_file(self) -> BandFile:
+        """The first band of the scene's own pixel size."""
+        return next(file for file in self.bands if file.resolution_m == self.resolution_m)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Where the scene lies, as one band says; whether the others do too is found out with `metadata`.
+
+        Raises
+        ------
+        SceneIOError, SceneError
+            If that band cannot be read, or documents do not say what DN mean.
+        """
+        if not self._files_may_say:
+            _ = self._offsets
+        return self._header(self._usual_file).grid
 
     @cached_property
     def metadata(self) -> Metadata:
         """What the scene says about itself, as for any other raster."""
-        same = next(file for file in self.bands if file.resolution_m == self.resolution_m)
-        header = self._headers[same.name]
+        header = self._headers[self._usual_file.name]
         scales, offsets, why = self._radiometry()
         return Metadata(
             grid=header.grid,
