@@ -167,7 +167,7 @@ def main(data: Path, model: str, config: Path, skies: int, picture: Path | None)
     """Print the tables, and draw what was not measured on."""
     options, card = Config.read(config), get_card(model)
     if card.expected_error is None:
-        raise click.UsageError(f"the card of {model} has no table; see tools/expected_error.py")
+        raise click.UsageError(f"the card of {model} has no table; see tools/measure_card.py")
     pairs = read_pairs(data / "sen12mscr", options.bands, options.pair_bands)
     textures = [pair.cloudy for pair in pairs if pair.name in options.texture_pairs]
     others = [pair for pair in pairs if pair.name not in options.select_pairs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,8 @@ class ModelCard:
         picture is lifted, and then the network is not asked. Such a model is used only where it is named
     cloud_threshold : opacity above which a pixel counts as cloud
     opaque_threshold : opacity above which the ground counts as not visible
+    usual_ground : reflectance of each channel, of ground in the middle of what was trained on: what stands where nothing of a
+        scene shows what the ground is like. Empty: the network's guess does
     expected_error : of replaced pixels, measured on simulated clouds; None: nobody has measured it
     training, licence, citation : where the weights come from and what one may do with them
     sha256 : hash of the tensors, see `geodecloud.models.weights.tensor_hash`
@@ -71,6 +74,7 @@ class ModelCard:
     lifts_veil: bool = False
     cloud_threshold: float = 0.1
     opaque_threshold: float = 0.8
+    usual_ground: tuple[float, ...] = ()
     expected_error: ErrorTable | None = None
     training: str = ""
     licence: str = ""
@@ -120,6 +124,7 @@ class ModelCard:
             fields["channels"] = tuple(Channel(**channel) for channel in fields["channels"])
             fields["architecture"] = dict(fields.get("architecture", {}))
             fields["optional"] = tuple(fields.get("optional", ()))
+            fields["usual_ground"] = tuple(float(v) for v in fields.get("usual_ground", ()))
             if fields["value_range"] is not None:
                 fields["value_range"] = tuple(float(v) for v in fields["value_range"])
             if fields.get("expected_error") is not None:
@@ -130,8 +135,12 @@ class ModelCard:
             low, high = card.value_range or (0.0, 1.0)
             sane = all(0 <= t <= 1 for t in thresholds) and low < high
             sane &= float(card.picture_gamma) > 0 and float(card.picture_white) > 0
+            sane &= len(card.usual_ground) in (0, len(card.channels))
+            sane &= all(math.isfinite(value) for value in card.usual_ground)
             if not sane or not (card.halo_px is None or int(card.halo_px) >= 0):
-                raise ValueError("a threshold, halo, gamma or value range makes no sense")
+                raise ValueError(
+                    "a threshold, halo, gamma, value range or usual ground makes no sense"
+                )
             return card
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             raise WeightsError(f"the model card cannot be read: {error}") from error

@@ -104,6 +104,12 @@ class Decisions:
         """The model's name or path."""
         return self.model if isinstance(self.model, str) else self.model.model_ref
 
+    @property
+    def usual_ground(self) -> tuple[float, ...]:
+        """Reflectance of the restored bands where nothing says what the ground is like; empty: the network guesses."""
+        known = self.card.usual_ground
+        return tuple(known[slot] for slot in self.slots) if known else ()
+
     def as_dict(self) -> dict[str, Any]:
         """The decisions as plain values, ready for JSON."""
         return {

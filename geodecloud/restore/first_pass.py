@@ -26,7 +26,6 @@ from geodecloud.restore.ground_around import (
     CLEAR_OPACITY,
     GroundAround,
     block_sums,
-    carry_ground,
 )
 from geodecloud.windows.tiler import Window
 
@@ -146,27 +145,28 @@ def _unpack(part: tuple[Array, Array, NDArray[np.uint8]], block_info: Any = None
     return np.unpackbits(part[2], axis=1, count=right - left).astype(bool)
 
 
-def look_around(seen: da.Array) -> Indexed:
+def look_around(seen: da.Array, usual: tuple[float, ...] = ()) -> Indexed:
     """The scene's `GroundAround`, lazily, as the item of a 0-d array of objects; of a stack, one for each date.
 
     Parameters
     ----------
     seen : see `look`
+    usual : see `GroundAround.of`
     """
     dated = seen.ndim == 3
     parts = seen.to_delayed(optimize_graph=False)
     join = dask.delayed(_join_parts, pure=True)
     if not dated:
-        joined = join(parts.tolist())
+        joined = join(parts.tolist(), usual)
         return da.from_delayed(joined, (), object, np.empty((), object)), ""
     dates = [
-        da.from_delayed(join(part.tolist()), (count,), object, np.empty((0,), object))
+        da.from_delayed(join(part.tolist(), usual), (count,), object, np.empty((0,), object))
         for part, count in zip(parts, seen.chunks[0], strict=True)
     ]
     return da.concatenate(dates), "t"
 
 
-def _join_parts(parts: list[list[tuple[Array, ...]]]) -> NDArray[Any]:
+def _join_parts(parts: list[list[tuple[Array, ...]]], usual: tuple[float, ...]) -> NDArray[Any]:
     """What the parts of a scene show, in rows of parts, carried to all of it; of dates, of each."""
     total, share = (
         np.concatenate([np.concatenate([part[i] for part in row], axis=-1) for row in parts], -2)
@@ -174,5 +174,5 @@ def _join_parts(parts: list[list[tuple[Array, ...]]]) -> NDArray[Any]:
     )
     held = np.empty(share.shape[:-2], object)
     for date in np.ndindex(held.shape):
-        held[date] = GroundAround(carry_ground(total[date], share[date]))
+        held[date] = GroundAround.of(total[date], share[date], usual)
     return held

@@ -60,7 +60,7 @@ def restore_scene(
     if references or decisions.first_pass is not None:
         seen = look_first(restorer, arrays, metadata, decisions, options)
     if decisions.first_pass is not None and seen is not None:
-        around = look_around(seen)
+        around = look_around(seen, decisions.usual_ground)
     arrays.append(around)
     layout = decisions.layout
     chunks_yx = None if layout is None else (layout.rows, layout.cols)
@@ -79,7 +79,9 @@ def restore_scene(
         table = decisions.card.expected_error
         if table is not None and table.spread is not None:
             about = metadata, decisions, options
-            other = around and look_around(look_first(restorer, arrays[:4], *about, mirrored=True))
+            other = around and look_around(
+                look_first(restorer, arrays[:4], *about, mirrored=True), decisions.usual_ground
+            )
             mirrored = see_mirrored(restorer, [*arrays[:4], other], image, planes[1], chunks_yx)
         witness = Witness.of(decisions, restorer.opaque_threshold)
         error = expect_errors(decisions.card, witness, results, mirrored, around)

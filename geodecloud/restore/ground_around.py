@@ -7,6 +7,7 @@ smooth, has the colours of the surroundings, and says of each block from how far
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,10 @@ CLEAR_OPACITY = 0.1
 #: Width of a cloud's rim, and how far from a pixel it depends whether it lies in one.
 _RIM_PX = 4
 RIM_REACH_PX = _RIM_PX + 3
-#: From so much of it unknown on, ground that is carried from afar is trusted less.
-_KNOWN = 0.8
+#: From so much of it unknown on, ground that is carried from afar is trusted less: what is the same over km is rare.
+_FAR = 0.5
+#: So many clear blocks of a scene say as much of its far ground as what is usual anywhere.
+_FEW_BLOCKS = 100
 #: How far a block is not known if its ground comes from blocks 1, 2, 4 ... times as wide.
 _UNKNOWN = np.minimum(np.arange(32, dtype=np.float32) / 8, 1)
 
@@ -115,9 +118,26 @@ class GroundAround:
     Attributes
     ----------
     planes : (C + 1, h, w) float32, see `carry_ground`
+    far : (C,) reflectance that stands in for ground far from all that is clear; None: a network's guess does
     """
 
     planes: Array
+    far: Array | None = None
+
+    @classmethod
+    def of(cls, total: Array, share: Array, usual: Sequence[float] = ()) -> GroundAround:
+        """The prior of what `block_sums` says of a scene.
+
+        Parameters
+        ----------
+        usual : reflectance of each band, of ground anywhere; the fewer blocks of the scene are clear, the more of it
+            stands for ground far from them, and the less of their mean. Empty: nobody knows
+        """
+        far = None
+        if usual:
+            sums = total.sum(axis=(1, 2), dtype=np.float64) + _FEW_BLOCKS * np.asarray(usual)
+            far = (sums / (share.sum(dtype=np.float64) + _FEW_BLOCKS)).astype(np.float32)
+        return cls(carry_ground(total, share), far)
 
     def pixels(self, window: Window) -> tuple[Array, Array]:
         """Reflectance (C, H, W) of the pixels of any window, and in [0, 1] how far it is not known (H, W)."""
@@ -138,9 +158,9 @@ class GroundAround:
     ) -> Array:
         """Where cloud hides the ground, what is around it in place of what a network makes up.
 
-        The nearer the opacity comes to hiding the ground, the more of it (`hiding_share`), over the cloud's rim, too;
-        none of it where it is brought from all over the scene, or nothing of it is clear. What is said of a
-        pixel depends on the opacity at most `RIM_REACH_PX` away.
+        The nearer the opacity comes to hiding the ground, the more of it (`hiding_share`), over the cloud's rim, too.
+        Far from all that is clear one colour stands in its place, `far`, which says little and pretends nothing: a network
+        has no more to go by, and draws blotches. What is said of a pixel depends on the opacity at most `RIM_REACH_PX` away.
 
         Parameters
         ----------
@@ -155,7 +175,12 @@ class GroundAround:
         if not share.any():
             return restored
         ground, unknown = self.pixels(window)
-        share *= np.clip((1 - unknown) / (1 - _KNOWN), 0, 1)
+        known = np.clip((1 - unknown) / (1 - _FAR), 0, 1)
+        if self.far is None:
+            share *= known
+        else:
+            far = self.far[:, None, None]
+            ground = far + known * (ground - far)
         return np.asarray(restored + share * (ground - restored), np.float32)
 
     def prior(self, window: Window, blocks: int) -> Array:

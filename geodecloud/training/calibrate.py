@@ -62,22 +62,24 @@ def calibrate(
         thresholds["opaque_threshold"] = min(round(float(np.quantile(seen, 0.1)), 2), 0.99)
     if pairs:
         opaque = thresholds.get("opaque_threshold", card.opaque_threshold)
-        thresholds["cloud_threshold"] = _choose(network, pairs, opaque)
+        thresholds["cloud_threshold"] = _choose(network, pairs, opaque, card.usual_ground)
     return dataclasses.replace(card, **thresholds)
 
 
-def _choose(network: nn.Module, pairs: Sequence[Pair], opaque: float) -> float:
+def _choose(
+    network: nn.Module, pairs: Sequence[Pair], opaque: float, usual: tuple[float, ...]
+) -> float:
     """The candidate that does no harm and gains most, see `calibrate`."""
     gains, harmed = [], []
     for pair in pairs:
         valid, there = pair.valid, pair.clear.any(axis=(1, 2))
         cloudy, clear = pair.cloudy[there], pair.clear[there]
-        cleared = [image[there] for image in _composites(network, pair.cloudy, opaque)]
+        cleared = [image[there] for image in _composites(network, pair.cloudy, opaque, usual)]
         gains.append([gain_db(image, cloudy, clear, valid) for image in cleared])
         # the clear image, sent through, is to come out as it is
         psnrs = [
             psnr_db(image[there][:, valid], clear[:, valid])
-            for image in _composites(network, pair.clear, opaque)
+            for image in _composites(network, pair.clear, opaque, usual)
         ]
         harmed.append([psnr < _HARMED_DB for psnr in psnrs])
     great = np.less(gains, -_GREAT_LOSS_DB).sum(axis=0) + np.sum(harmed, axis=0)
@@ -89,9 +91,11 @@ def _choose(network: nn.Module, pairs: Sequence[Pair], opaque: float) -> float:
     return max(t for t, keep in zip(CANDIDATES, kept, strict=True) if keep)
 
 
-def _composites(network: nn.Module, image: Array, opaque: float) -> list[Array]:
+def _composites(
+    network: nn.Module, image: Array, opaque: float, usual: tuple[float, ...]
+) -> list[Array]:
     """What becomes of an image, for each candidate threshold."""
-    restored, opacity = restore_image(network, image, opaque)
+    restored, opacity = restore_image(network, image, opaque, usual)
     found = []
     for threshold in CANDIDATES:
         mask = add_margin(opacity > threshold)

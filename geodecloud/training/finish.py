@@ -24,6 +24,7 @@ from geodecloud.training.expected_error import SCENE_PX, measure_errors
 from geodecloud.training.grow import grow
 from geodecloud.training.pairs import Pair
 from geodecloud.training.sources import Sources, learnt_grounds
+from geodecloud.training.usual_ground import measure_usual_ground
 from geodecloud.training.veil import learn_veils
 
 #: The weights a run keeps, before anything is made of them.
@@ -75,7 +76,8 @@ def begin_card(config: Config, sources: Sources) -> ModelCard:
 def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> ModelCard:
     """Make NAME.safetensors of what a run left in `out`; return its card, with thresholds and hash.
 
-    The weights become the mean the config asks for, the thresholds are chosen and expected errors measured on data, and the
+    The weights become the mean the config asks for, the usual ground is measured, the thresholds are chosen and expected errors
+    measured on data, and the
     perceptrons that find veils over pictures are learnt or taken over where the config wants them.
     """
     network = load_model(out / BEST).network
@@ -85,6 +87,8 @@ def finish(config: Config, sources: Sources, card: ModelCard, out: Path) -> Mode
     if config.mean_with:
         network.load_state_dict(mean_weights([network, _other_network(config, out)]))
     pairs = [*sources.selecting, *_with_few_bands(config, sources.selecting)]
+    if sources.choosing is not None and card.reads_prior and not config.draws_pictures:
+        card = dataclasses.replace(card, usual_ground=measure_usual_ground(sources.choosing))
     card = calibrate(network, card, pairs, sources.choosing)
     if not sources.true_opacity:
         # how much two dates differ cannot tell hidden ground: all that is restored counts as invented

@@ -17,7 +17,6 @@ from geodecloud.restore.ground_around import (
     CLEAR_OPACITY,
     GroundAround,
     block_sums,
-    carry_ground,
 )
 from geodecloud.windows.tiler import Window
 
@@ -46,32 +45,33 @@ def coarsen(planes: Tensor) -> Tensor:
     return F.avg_pool2d(fit_to_blocks(planes, COARSE_PX), COARSE_PX)
 
 
-def look_at(images: Tensor, attention: Tensor) -> list[GroundAround]:
+def look_at(images: Tensor, attention: Tensor, usual: tuple[float, ...] = ()) -> list[GroundAround]:
     """What the clear parts of each image, by the attention of a first pass, suggest under its clouds."""
     height, width = images.shape[2:]
     opacity = attention.detach().float().cpu().numpy()[:, 0]
     opacity = opacity.repeat(COARSE_PX, 1).repeat(COARSE_PX, 2)[:, :height, :width]
     return [
-        GroundAround(carry_ground(*block_sums(image, ~add_margin(one > CLEAR_OPACITY))))
+        GroundAround.of(*block_sums(image, ~add_margin(one > CLEAR_OPACITY)), usual)
         for image, one in zip(images.detach().float().cpu().numpy(), opacity, strict=True)
     ]
 
 
 def restore_image(
-    network: Any, image: NDArray[np.float32], opaque: float
+    network: Any, image: NDArray[np.float32], opaque: float, usual: tuple[float, ...] = ()
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Restored image (C, H, W) and opacity (H, W), as the pipeline has them.
 
     Parameters
     ----------
     opaque : opacity above which the ground counts as not visible
+    usual : ground anywhere, see `GroundAround.of`
     """
     batch = torch.from_numpy(image)[None]
     with torch.inference_mode():
         passes = run_passes(network, batch)
     restored, opacity = passes[-1][0][0].numpy(), passes[-1][1][0, 0].numpy()
     if len(passes) > 1:
-        (around,) = look_at(batch, passes[0][1])
+        (around,) = look_at(batch, passes[0][1], usual)
         height, width = opacity.shape
         restored = around.fill(restored, opacity, opaque, Window(0, 0, width, height))
     return restored, opacity

@@ -58,7 +58,7 @@ def whole():
     model = load_model(MODEL)
     assert model.card.reads_prior
     image = (dn * 1e-4).astype(np.float32)
-    return restore_image(model.network, image, model.card.opaque_threshold)
+    return restore_image(model.network, image, model.card.opaque_threshold, model.card.usual_ground)
 
 
 @pytest.mark.parametrize(
@@ -193,3 +193,25 @@ def test_a_scene_with_an_alpha_band_comes_out_as_without(tmp_path):
     assert (paths["plain"] != dn).any()
     np.testing.assert_array_equal(paths["alpha"][:4], paths["plain"])
     np.testing.assert_array_equal(paths["alpha"][4], with_alpha[4])
+
+
+@pytest.mark.parametrize("model", ["s2-10m", "s2-all"])
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.filterwarnings("ignore:mask .* covers 100 %")
+def test_under_an_overcast_sky_lies_the_usual_ground(model, given, tmp_path):
+    """No blotches that a network makes of clouds: one colour, that of the middle of what it was trained on."""
+    dn = np.rint(6500 + 300 * np.random.default_rng(8).standard_normal((4, 120, 130)))
+    made, there = array(dn.astype(np.uint16)), tmp_path / "mask.tif"
+    grid = {"transform": rasterio.transform.from_origin(5e5, 5e6, 10, 10), "crs": "EPSG:32633"}
+    size = {"width": 130, "height": 120, "count": 1}
+    with rasterio.open(there, "w", driver="GTiff", **size, dtype="uint8", **grid) as dst:
+        dst.write(np.ones((1, 120, 130), np.uint8))
+    made = made.rio.write_crs(grid["crs"]).rio.write_transform(grid["transform"])
+    asked = Options(model=model, backend="torch", mask=str(there) if given else "auto")
+    result = decloud(made, asked)
+    assert (np.asarray(result.provenance) == Provenance.SYNTHESISED).mean() > 0.9
+    card = get_card(model)
+    usual = [card.usual_ground[card.channel_names.index(band)] * 1e4 for band in BANDS]
+    off = np.abs(np.asarray(result.image) - np.array(usual)[:, None, None])
+    assert np.median(off) <= 1
+    assert off.mean() < 40

@@ -138,3 +138,43 @@ def test_what_is_said_of_a_pixel_depends_on_no_more_than_the_rim_around_it():
     filled = around.fill(made_up[:, *part.slices_yx], opacity[part.slices_yx], 0.6, part)
     inner = np.s_[RIM_REACH_PX:-RIM_REACH_PX, RIM_REACH_PX:-RIM_REACH_PX]
     np.testing.assert_array_equal(filled[:, *inner], whole[:, *part.slices_yx][:, *inner])
+
+
+def test_where_nothing_is_clear_the_usual_ground_stands_if_it_is_known():
+    nothing = np.zeros((40, 40), bool)
+    around = GroundAround.of(*block_sums(np.ones((2, 40, 40), np.float32), nothing), (0.1, 0.25))
+    rng = np.random.default_rng(6)
+    made_up, opacity = rng.random((2, 40, 40), np.float32), np.ones((40, 40), np.float32)
+    opacity[:, :16] = 0.3  # what thin cloud shows is the network's
+    filled = around.fill(made_up, opacity, 0.8, Window(0, 0, 40, 40))
+    beyond = np.s_[:, :, 16 + RIM_REACH_PX :]
+    usual = np.broadcast_to(np.float32([0.1, 0.25])[:, None, None], (2, 40, 40))
+    np.testing.assert_allclose(filled[beyond], usual[beyond], rtol=1e-6)
+    thin = np.s_[:, :, : 16 - RIM_REACH_PX]
+    np.testing.assert_array_equal(filled[thin], made_up[thin])
+
+
+def test_the_usual_ground_leaves_alone_what_clear_ground_near_by_tells():
+    image, clear = np.full((1, 96, 96), 0.3, np.float32), np.ones((96, 96), bool)
+    clear[32:64, 32:64] = False
+    sums = block_sums(image, clear)
+    made_up, opacity = np.full((1, 96, 96), 0.9, np.float32), np.zeros((96, 96), np.float32)
+    opacity[~clear] = 1
+    window = Window(0, 0, 96, 96)
+    filled = GroundAround.of(*sums, (0.05,)).fill(made_up, opacity, 0.8, window)
+    expected = GroundAround.of(*sums).fill(made_up, opacity, 0.8, window)
+    np.testing.assert_allclose(filled, expected, atol=1e-6)
+
+
+def test_far_from_a_clear_corner_its_colour_fades_into_what_is_usual():
+    image, clear = np.full((1, 1024, 1024), 0.4, np.float32), np.zeros((1024, 1024), bool)
+    clear[:64, :64] = True
+    sums = block_sums(image, clear)
+    made_up, opacity = np.full((1, 1024, 1024), 0.9, np.float32), np.ones((1024, 1024), np.float32)
+    opacity[clear] = 0
+    window = Window(0, 0, 1024, 1024)
+    along = GroundAround.of(*sums, (0.1,)).fill(made_up, opacity, 0.8, window)[0].diagonal()[80:]
+    assert (np.diff(along) < 1e-3).all()  # falls, and nowhere in a step
+    assert along[0] > 0.39
+    mean = (64 * 0.4 + 100 * 0.1) / 164  # of 64 clear blocks, and of as many as count for what is usual
+    np.testing.assert_allclose(along[-1], mean, atol=0.01)

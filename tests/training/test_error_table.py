@@ -209,7 +209,7 @@ def test_the_tool_writes_a_table_on_the_card_and_leaves_the_tensors(tmp_path: Pa
             write_raster(tmp_path / f"{name}_{kind}.tif", textured_dn(4, 70, 80, seed))
     config = tmp_path / "config.toml"
     config.write_text('select_pairs = ["b"]\ntexture_pairs = ["a"]\nerror_scenes = 2\n')
-    tool = runpy.run_path(str(ROOT / "tools/expected_error.py"))["main"]
+    tool = runpy.run_path(str(ROOT / "tools/measure_card.py"))["main"]
     words = [str(weights), str(config), "--pairs", str(tmp_path)]
     done = CliRunner().invoke(tool, [*words, "--dry-run"], catch_exceptions=False)
     assert read_card(weights) == before

@@ -1,12 +1,14 @@
-r"""Measure the table of expected errors of a weights file anew, and write it on its card; nothing is trained.
+r"""Measure the usual ground and the table of expected errors of a weights file anew, and write both on its card; nothing is
+trained.
 
 ::
 
-    python tools/expected_error.py FILE.safetensors examples/train_s2_10m.toml --pairs DATA/sen12mscr --clear DATA/clear
+    python tools/measure_card.py FILE.safetensors examples/train_s2_10m.toml --pairs DATA/sen12mscr --clear DATA/clear
 
 FILE is rewritten: its tensors, and so its sha256, stay as they are. The config is that of the training, for the names of
 bands, of the pairs whose clear dates lie under the simulated clouds (``select_pairs``) and of those that lend texture. The
-clear imagery that was trained on lends some of the shape of the curves, not their mean.
+clear imagery that was trained on says what ground is usually like, and lends some of the shape of the curves, not their
+mean; without it, the usual ground stays as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from geodecloud.models.weights import load_model
 from geodecloud.raster.whole_files import replacing
 from geodecloud.training.config import Config
 from geodecloud.training.expected_error import SCENE_PX, measure_errors
-from geodecloud.training.sources import read_learnt, read_left_out
+from geodecloud.training.sources import read_learnt, read_left_out, read_sources
+from geodecloud.training.usual_ground import measure_usual_ground
 
 
 @click.command()
@@ -52,7 +55,13 @@ def main(
         raise OptionError(f"select_pairs of {config} names no pair of {pairs}")
     about = textures, options.subsets, scenes or options.error_scenes
     learnt = [] if clear is None else read_learnt(options, clear, SCENE_PX)
-    card = measure_errors(model.network, model.card, grounds, *about, learnt)
+    card = model.card
+    if clear is not None and card.reads_prior:
+        examples = read_sources(options, clear, None, pairs).choosing
+        assert examples is not None
+        card = dataclasses.replace(card, usual_ground=measure_usual_ground(examples))
+        print(json.dumps(dict(zip(card.channel_names, card.usual_ground, strict=True))))
+    card = measure_errors(model.network, card, grounds, *about, learnt)
     if card.expected_error is None:
         raise OptionError(f"error_scenes of {config} is 0; give --scenes 80")
     print(json.dumps(dataclasses.asdict(card.expected_error), indent=1))
