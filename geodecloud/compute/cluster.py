@@ -18,7 +18,7 @@ import numpy as np
 
 from geodecloud._version import __version__
 from geodecloud.compute.arrivals import arrivals
-from geodecloud.compute.chunks import blocks_of
+from geodecloud.compute.blocks import blocks_of
 from geodecloud.errors import ClusterError, ClusterLostError, OptionError
 
 log = logging.getLogger(__name__)

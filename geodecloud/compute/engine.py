@@ -15,7 +15,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 from dask.utils import SerializableLock, key_split
 
-from geodecloud.compute.chunks import in_turn
+from geodecloud.compute.blocks import in_turn
 
 
 def cpu_count() -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.compute.chunks import Extent
+from geodecloud.compute.blocks import Extent
 from geodecloud.raster.temporaries import FINISHED
 
 #: Name of the blocks of pixels, among others that are only counted.

@@ -18,7 +18,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geodecloud.compute.chunks import Extent
+from geodecloud.compute.blocks import Extent
 from geodecloud.errors import SceneIOError
 from geodecloud.raster.finished import PIXELS, Counter, Finished, extent_of, sum_of
 from geodecloud.raster.gdal import GDAL_ERRORS, gdal_settings

@@ -15,7 +15,7 @@ from typing import TypeVar
 import dask.array as da
 import numpy as np
 
-from geodecloud.compute.chunks import without_blocks
+from geodecloud.compute.blocks import without_blocks
 from geodecloud.compute.engine import engine
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.options import FileFormat

@@ -17,7 +17,8 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.compute.chunks import Indexed, call_on_chunks, read_again
+from geodecloud.compute.blocks import read_again
+from geodecloud.compute.chunks import Indexed, call_on_chunks
 from geodecloud.models.card import PRIOR_PX
 from geodecloud.restore.chunk import ChunkRestorer, strips
 from geodecloud.restore.clear_ground import CloudFinder, whole_coarse

@@ -14,7 +14,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.compute.chunks import read_again
+from geodecloud.compute.blocks import read_again
 from geodecloud.restore.chunk import ChunkRestorer
 from geodecloud.restore.other_dates import OtherDates
 from geodecloud.restore.references import Coefficients, Sample, merge, solve, take_sample, unpack

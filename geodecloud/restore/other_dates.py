@@ -19,7 +19,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
-from geodecloud.compute.chunks import map_chunks_with_halo, read_again
+from geodecloud.compute.blocks import read_again
+from geodecloud.compute.chunks import map_chunks_with_halo
 from geodecloud.errors import BandError, GeodecloudWarning, SceneError
 from geodecloud.masks.sources import open_masks
 from geodecloud.options import Options

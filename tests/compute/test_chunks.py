@@ -5,7 +5,7 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 
-from geodecloud.compute.chunks import blocks_of, without_blocks
+from geodecloud.compute.blocks import blocks_of, without_blocks
 from geodecloud.compute.engine import Threads
 
 

@@ -20,7 +20,7 @@ from dask_process import decloud_in_a_task
 
 import geodecloud
 from geodecloud.cli.commands import main
-from geodecloud.compute.chunks import without_blocks
+from geodecloud.compute.blocks import without_blocks
 from geodecloud.compute.cluster import Cluster
 from geodecloud.errors import ClusterError, OptionError
 from geodecloud.restore.composite import Provenance

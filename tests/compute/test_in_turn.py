@@ -10,7 +10,8 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from geodecloud.compute.chunks import in_turn, map_chunks_with_halo
+from geodecloud.compute.blocks import in_turn
+from geodecloud.compute.chunks import map_chunks_with_halo
 from geodecloud.compute.engine import Threads
 
 

@@ -9,7 +9,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from geodecloud.compute.chunks import read_again
+from geodecloud.compute.blocks import read_again
 
 PLAIN = np.arange(48.0).reshape(6, 8)
 #: What is made of an array, and how many of its nine blocks that needs.

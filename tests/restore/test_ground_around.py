@@ -176,5 +176,7 @@ def test_far_from_a_clear_corner_its_colour_fades_into_what_is_usual():
     along = GroundAround.of(*sums, (0.1,)).fill(made_up, opacity, 0.8, window)[0].diagonal()[80:]
     assert (np.diff(along) < 1e-3).all()  # falls, and nowhere in a step
     assert along[0] > 0.39
-    mean = (64 * 0.4 + 100 * 0.1) / 164  # of 64 clear blocks, and of as many as count for what is usual
+    mean = (
+        64 * 0.4 + 100 * 0.1
+    ) / 164  # of 64 clear blocks, and of as many as count for what is usual
     np.testing.assert_allclose(along[-1], mean, atol=0.01)
