@@ -73,7 +73,8 @@ class Options:
     nodata : number that stands for no data, where the scene does not say so, or says it wrong; "none": all
         its numbers are measurements
     mask : where pixels may change. "auto": where the model sees cloud, or the scene
-        classification of a Sentinel-2 level 2A product; "scl": the latter alone; "none": every
+        classification of a Sentinel-2 level 2A product; "scl": the latter alone, or a band of the scene
+        that is called SCL; "none": every
         valid pixel; "s2cloudless": where that classifier sees cloud in a level 1C scene; a path:
         raster, non-zero = cloud
     strict : never write a pixel whose ground was not visible in the scene itself

@@ -26,7 +26,7 @@ from geodecloud.masks.files import open_mask
 from geodecloud.options import Options
 from geodecloud.scene.bands import canonical_name, match_bands
 from geodecloud.scene.cube import Cube
-from geodecloud.scene.metadata import SCL, VALID, Metadata
+from geodecloud.scene.metadata import CLASS_BAND, SCL, VALID, Metadata
 from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import Window
 
@@ -98,12 +98,19 @@ def _from_nothing(*_: Any) -> None:
     return None
 
 
-def _from_classes(cube: Cube, *_: Any) -> Indexed | None:
-    """The scene classification of a level 2A product, where the scene has one."""
-    if (found := cube.coordinate(SCL)) is None:
+def _from_classes(
+    cube: Cube, pixels: Indexed, metadata: Metadata, options: Options
+) -> Indexed | None:
+    """The scene classification of a level 2A product, or the band of a raster that is asked for; None: there is none."""
+    if (found := cube.coordinate(SCL)) is not None:
+        classes, index = da.asarray(found[0].data), found[1]
+    elif str(options.mask) == "scl":
+        image, index = pixels
+        classes = image.take(metadata.names.index(CLASS_BAND), axis=index.index("c"))
+        index = index.replace("c", "")
+    else:
         return None
-    classes = da.asarray(found[0].data)
-    return classes.map_blocks(_clouds_of_classes, dtype=np.uint8), found[1]
+    return classes.map_blocks(_clouds_of_classes, dtype=np.uint8), index
 
 
 def _clouds_of_classes(classes: NDArray[Any]) -> NDArray[np.uint8]:

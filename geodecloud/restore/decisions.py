@@ -33,7 +33,7 @@ from geodecloud.restore.radiometry import (
 )
 from geodecloud.scene.bands import SENTINEL2_NM, match_bands
 from geodecloud.scene.gaps import Gaps
-from geodecloud.scene.metadata import Metadata
+from geodecloud.scene.metadata import CLASS_BAND, Metadata
 from geodecloud.scene.reflectance import Codec
 from geodecloud.windows.tiler import ChunkLayout, check_window, chunk_px, plan_chunks
 
@@ -286,10 +286,10 @@ def _choose_mask(metadata: Metadata, card: ModelCard, options: Options) -> str:
             f"strict=True keeps pixels whose ground was not visible, but model {card.name} makes no cloud "
             "map and cannot tell; use a model that does (geodecloud models list)"
         )
-    if str(options.mask) == "scl" and not metadata.has_classes:
+    if str(options.mask) == "scl" and not (metadata.has_classes or CLASS_BAND in metadata.names):
         raise OptionError(
-            'mask="scl" needs the scene classification of a Sentinel-2 L2A product, and a single '
-            'raster has none; use mask="auto", or give a raster of your own: mask="FILE"'
+            'mask="scl" needs the scene classification of a Sentinel-2 L2A product, and this scene has none, nor a '
+            'band of the name SCL; use mask="auto", or give a raster of your own: mask="FILE"'
         )
     if str(options.mask) == "none":
         return "none"

@@ -45,6 +45,8 @@ OWN_TAGS = "GEODECLOUD_"
 _COLOURS = {ColorInterp.red: "B04", ColorInterp.green: "B03", ColorInterp.blue: "B02"}
 #: Name of the (y, x) uint8 coordinate with the scene classification of Sentinel-2 level 2A.
 SCL = "scl"
+#: Name of the band of a raster that is a scene classification.
+CLASS_BAND = "SCL"
 
 
 @dataclass(frozen=True)

@@ -313,8 +313,8 @@ TABLE: dict[str, list[BadInput]] = {
         _usage(
             "a classification the scene has not",
             f"{_RUN} --mask scl",
-            "--mask scl needs the scene classification of a Sentinel-2 L2A product, and a single raster has none; "
-            "use --mask auto, or give a raster of your own: --mask FILE",
+            "--mask scl needs the scene classification of a Sentinel-2 L2A product, and this scene has none, nor a band of the "
+            "name SCL; use --mask auto, or give a raster of your own: --mask FILE",
         ),
         BadInput(
             "a mask of another place",

@@ -55,6 +55,29 @@ def test_scl_alone_decides(product: Path, toy_model: Path, tmp_path: Path) -> No
     assert report.pixels["nodata"] == (classes == 0).sum()
 
 
+@pytest.mark.filterwarnings("ignore:model toy does not restore")
+@pytest.mark.parametrize("lead", [("band",), ("time", "band")])
+def test_a_band_of_that_name_decides_too(lead: tuple[str, ...], toy_model: Path) -> None:
+    """A stack of bands with its classification among them, as users keep it; one date, or two."""
+    rng = np.random.default_rng(2)
+    classes = rng.integers(0, 12, (2, 8, 9)).repeat(6, axis=1).repeat(6, axis=2).astype(np.uint16)
+    dn = np.stack(
+        [np.concatenate([textured_dn(4, 48, 54, seed=i), classes[i][None]]) for i in (0, 1)]
+    )
+    dn = dn if lead[0] == "time" else dn[0]
+    scene = xr.DataArray(dn, dims=(*lead, "y", "x"), attrs={"long_name": (*BANDS, "SCL")})
+    result = decloud(
+        scene.chunk(), Options(model=str(toy_model), mask="scl", scale=1e-4, offset=0.0)
+    )
+    image, codes = np.asarray(result.image), np.asarray(result.provenance)
+    own = dn[..., 4, :, :]
+    cloud = np.isin(own, CLOUD_CLASSES)
+    np.testing.assert_array_equal(np.isin(codes, [2, 3, 4]), cloud)
+    assert (codes[own == 9] == Provenance.SYNTHESISED).all()
+    np.testing.assert_array_equal(image[..., 4, :, :], own)
+    np.testing.assert_array_equal(*(np.where(cloud[..., None, :, :], 0, x) for x in (image, dn)))
+
+
 def test_auto_is_the_models_cloud_and_the_scl(product: Path, toy_model: Path) -> None:
     array = geodecloud.open_scene(product)
     both = decloud(array, Options(model=str(toy_model)))

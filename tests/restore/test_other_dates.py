@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -335,3 +336,46 @@ def test_a_batch_takes_near_and_clear_dates_of_the_same_ground() -> None:
     chosen = choose_references(scenes, 4)
     assert chosen["11"] == ("1", "6", "16", "21")
     assert chosen["far"] == ()
+
+
+@pytest.fixture
+def twelve_dates(real_data: Path, tmp_path: Path) -> Path:
+    """A folder of twelve real dates of one place in Romania, as they come, under names that tell the day."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    days = sorted((real_data / "series" / "romania").glob("2018-0*.tif"))[:12]
+    assert len(days) == 12
+    for day in days:
+        shutil.copy(day, folder / f"romania_{day.stem.replace('-', '')}.tif")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:model toy does not restore")
+def test_twelve_real_dates_fill_each_other_and_a_killed_run_ends_in_the_same_bytes(
+    twelve_dates: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    command = [sys.executable, "-m", "geodecloud", "batch", str(twelve_dates), "-q", "--mask"]
+    command += ["scl", "--model", str(toy_model), "--provenance", "--source-date", "--out-dir"]
+    subprocess.run([*command, str(whole)], check=True)
+    process = subprocess.Popen([*command, str(out)])
+    wait_while(process, lambda: journalled(out) < 4)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert len(list(out.glob("*_decloud.tif"))) < 12
+    subprocess.run([*command, str(out)], check=True)
+    expected = {path.name: path.read_bytes() for path in whole.glob("*.tif")}
+    assert len(expected) == 36
+    assert {path.name: path.read_bytes() for path in out.glob("*.tif")} == expected
+    filled = 0
+    for scene in sorted(twelve_dates.iterdir()):
+        pixels, classes = np.split(rasterio.open(scene).read(), [4])
+        result = rasterio.open(out / f"{scene.stem}_decloud.tif").read()
+        codes = rasterio.open(out / f"{scene.stem}_provenance.tif").read(1)
+        days = rasterio.open(out / f"{scene.stem}_source_date.tif").read(1)
+        observed = codes == Provenance.OBSERVED
+        np.testing.assert_array_equal(result[:4][:, observed], pixels[:, observed])
+        np.testing.assert_array_equal(result[4:], classes)
+        np.testing.assert_array_equal(days > 0, codes == Provenance.OTHER_DATE)
+        filled += bool((days > 0).any())
+    assert filled >= 6
