@@ -237,6 +237,7 @@ def _write(
         progress=progress,
         computed=release_memory,
         made_from=_made_from(source, outputs, result.decisions, asked),
+        shelf=result.shelf,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.compute.engine import engine
+from geodecloud.compute.shelf import Shelf
 from geodecloud.errors import OptionError
 from geodecloud.masks.sources import open_masks
 from geodecloud.options import Options
@@ -60,6 +61,7 @@ class Declouded:
         card nor references tell it. It waits to be computed, of a scene in memory too, where the card asks for another
         run of the network
     decisions : what was decided
+    shelf : of a lazy scene, see `geodecloud.compute.shelf.Shelf`: a run gives it a folder to go on from after a kill
     scene : what went in
     options, references : how it was asked for
     ground : of a lazy scene with a first pass, what that saw: a 0-d array that holds a
@@ -76,6 +78,7 @@ class Declouded:
     decisions: Decisions = field(kw_only=True)
     ground: da.Array | None = field(default=None, kw_only=True, repr=False)
     mirrored: da.Array | None = field(default=None, kw_only=True, repr=False)
+    shelf: Shelf = field(default_factory=Shelf, kw_only=True, repr=False)
     scene: Any = field(kw_only=True, repr=False)
     options: Options = field(kw_only=True, repr=False)
     references: Sequence[Reference] = field(default=(), kw_only=True, repr=False)
@@ -207,6 +210,7 @@ def decloud(
         references=references,
         ground=restored.around[0] if lazy and restored.around is not None else None,
         mirrored=restored.mirrored if lazy else None,
+        shelf=restored.shelf,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import dask.array as da
 
 from geodecloud.compute.progress import progress_bar
+from geodecloud.compute.shelf import Shelf
 from geodecloud.errors import SceneIOError
 from geodecloud.options import FileOptions
 from geodecloud.raster.finished import Counter
@@ -53,6 +54,7 @@ def publish(
     progress: Progress = False,
     computed: Callable[[], None] = lambda: None,
     made_from: str | None = None,
+    shelf: Shelf | None = None,
 ) -> Published:
     """Compute and write all rasters of a run.
 
@@ -63,7 +65,7 @@ def publish(
     metadata : of the image
     mask : (y, x) bool, for files whose metadata says that they have a mask of their own
     computed : called when the last block is there, before the files are finished
-    made_from : see `geodecloud.raster.writer.write_rasters`
+    made_from, shelf : see `geodecloud.raster.writer.write_rasters`
 
     Raises
     ------
@@ -98,6 +100,7 @@ def publish(
             also=[(layers[name], counter) for name, counter in counters.items()],
             computed=all_there,
             made_from=made_from,
+            shelf=shelf,
         )
     files = tuple(str(path) for path in outputs.paths)
     return Published(files, rasters, {name: one.found for name, one in counters.items()})

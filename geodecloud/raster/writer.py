@@ -17,6 +17,7 @@ import numpy as np
 
 from geodecloud.compute.blocks import without_blocks
 from geodecloud.compute.engine import engine
+from geodecloud.compute.shelf import Shelf
 from geodecloud.errors import SceneError, SceneIOError
 from geodecloud.options import FileFormat
 from geodecloud.raster.finished import Counter
@@ -101,6 +102,7 @@ def write_rasters(
     also: Sequence[tuple[da.Array, Counter]] = (),
     computed: Callable[[], None] | None = None,
     made_from: str | None = None,
+    shelf: Shelf | None = None,
 ) -> None:
     """Compute and write several rasters in one pass over the scene.
 
@@ -114,6 +116,7 @@ def write_rasters(
     computed : called when the last block is there, before the files are finished
     made_from : fingerprint of all that the pixels depend on, to go on where a run that was killed stopped; None:
         always from the beginning
+    shelf : of what the pixels are made of; its folder is beside those that are finished
 
     Raises
     ------
@@ -134,6 +137,8 @@ def write_rasters(
             stack.enter_context(Staging(raster, format, overwrite, made_from)) for raster in rasters
         ]
         targets = [stage.open() for stage in staged]
+        if shelf is not None and made_from is not None:
+            shelf.folder = staged[0].folder.path / "shelf"
         for number, (_, counter) in enumerate(also):
             targets[0].count(counter, f"counts {number}")
         if progress is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.compute.once import Once
+from geodecloud.compute.shelf import Shelf
 from geodecloud.errors import GeodecloudWarning, SceneError
 from geodecloud.masks.sources import HIDING
 from geodecloud.restore.composite import MASK_REACH_PX, Bool, classify_pixels
@@ -78,6 +79,7 @@ class ChunkRestorer:
     check : refuse chunks that look like DN and are taken for reflectance; nobody has looked yet
     warned : of numbers that are not finite
     told : of gaps that nobody declared
+    shelf : where what is made of the whole scene outlives a kill
     """
 
     predictor: Predictor
@@ -91,6 +93,7 @@ class ChunkRestorer:
     check: bool = False
     warned: Once = field(default_factory=Once, compare=False, repr=False)
     told: Once = field(default_factory=Once, compare=False, repr=False)
+    shelf: Shelf = field(default_factory=Shelf, compare=False, repr=False)
 
     @property
     def opaque_threshold(self) -> float:

@@ -28,8 +28,9 @@ def circumstances(decisions: Decisions, options: Options) -> dict[str, Any]:
         for one in dataclasses.fields(decisions)
         if one.name not in _NOT_OF_PIXELS
     }
-    finder = decisions.first_pass
-    cards = [decisions.card, *([] if finder in (None, "mask") else [get_card(str(finder))])]
+    own, finder = decisions.card, decisions.first_pass
+    # a model of the user's that finds its own clouds is a file, and nothing is called by its name
+    cards = [own, *([] if finder in (None, "mask", own.name) else [get_card(str(finder))])]
     return {
         "options": options.parameters(),
         "decisions": decided,

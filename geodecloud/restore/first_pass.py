@@ -86,6 +86,22 @@ class FirstPass:
         dn, valid, clouds, allowed : over `padded`, see `ChunkRestorer.__call__`. Where nothing near by may
             change, nothing is looked at
         """
+        mirrored = self.finder is not None and self.finder.network.mirrored
+        name = "-".join(map(str, ("mirrored" if mirrored else "seen", *core)))
+        seen = self.restorer.shelf.keep(
+            name, lambda: self._look(dn, valid, clouds, allowed, core, padded)
+        )
+        return seen[0], seen[1], seen[2]
+
+    def _look(
+        self,
+        dn: NDArray[Any],
+        valid: Bool | None,
+        clouds: NDArray[np.uint8] | None,
+        allowed: Bool | None,
+        core: Window,
+        padded: Window,
+    ) -> tuple[Array, Array, NDArray[np.uint8]]:
         restorer = self.restorer
         _, usable = restorer.validity(dn, valid)
         if allowed is not None and not allowed.any():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dask.array as da
 import numpy as np
 
 from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
+from geodecloud.compute.shelf import Shelf
 from geodecloud.masks.sources import Masks
 from geodecloud.options import Options
 from geodecloud.restore.build import chunk_restorer, look_first
@@ -31,12 +32,14 @@ class Restored:
     layers : ([date,] H, W) by name: "cloud_map", "provenance", "source_date", "confidence"; not each scene has all
     around : what the first pass saw, see `geodecloud.restore.first_pass.look_around`
     mirrored : what the confidence compares with, see `geodecloud.restore.expected_error.see_mirrored`; None: nothing
+    shelf : where the first pass is kept over a kill, once it has a folder
     """
 
     image: da.Array
     layers: dict[str, da.Array]
     around: Indexed | None
     mirrored: da.Array | None = None
+    shelf: Shelf = field(default_factory=Shelf)
 
 
 def restore_scene(
@@ -86,4 +89,4 @@ def restore_scene(
         witness = Witness.of(decisions, restorer.opaque_threshold)
         error = expect_errors(decisions.card, witness, results, mirrored, around)
         layers |= {} if error is None else {"confidence": error}
-    return Restored(image, layers, around, mirrored)
+    return Restored(image, layers, around, mirrored, restorer.shelf)

@@ -26,7 +26,7 @@ from conftest import make_toy_model, textured_dn, write_raster
 if os.name == "nt":
     pytest.skip("Windows has no such signals", allow_module_level=True)
 
-from faulty_run import Fault, run
+from faulty_run import End, Fault, run
 from test_faults import temporaries, tree
 
 import geodecloud
@@ -287,6 +287,56 @@ def test_killed_again_and_again_it_comes_to_its_end(killed: Killed) -> None:
     assert end.code == 0, calls
     assert tree(killed.out) == killed.expected
     assert pixels(end.told) == killed.pixels
+
+
+def test_the_first_pass_is_not_made_again(tmp_path: Path) -> None:
+    """What it saw of the whole scene is taken from the folder; where that is gone, the result is the same."""
+    scene = write_raster(
+        tmp_path / "scene.tif", textured_dn(4, 200, 1024)
+    )  # chunks are wider than the context
+    model = make_toy_model(
+        tmp_path / "toy.safetensors", blocks=4, prior=True, direction_weights=False
+    )
+    out = tmp_path / "out"
+    words = [
+        scene,
+        "--out",
+        out / "clear.tif",
+        "--model",
+        model,
+        "--window",
+        128,
+        "--workers",
+        1,
+        "--backend",
+        "torch",
+    ]
+    words += ["--scale", 1e-4, "--offset", 0, "--resume"]
+
+    def end(kind: str = "none", at: int = 0) -> End:
+        return run(words, tmp_path, Fault(kind, at=at, events="predict", chunk_px=256))
+
+    out.mkdir()
+    whole = end()
+    assert whole.code == 0, whole.told
+    expected = tree(out)
+    (out / "clear.tif").unlink()
+    killed = end("SIGKILL", whole.events * 2 // 3)
+    assert killed.code == -signal.SIGKILL, killed.told
+    (part,) = out.glob(".clear.tif*.part")
+    assert list((part / "shelf").iterdir())
+    shutil.copytree(out, tmp_path / "kept")
+    again = end()
+    assert tree(out) == expected
+    assert temporaries(out) == []
+    shutil.rmtree(out)
+    shutil.move(tmp_path / "kept", out)
+    shutil.rmtree(out / part.name / "shelf")
+    without = end()
+    assert tree(out) == expected
+    assert SAID in again.told
+    assert SAID in without.told
+    assert 0 < again.events < without.events < whole.events
 
 
 def test_a_killed_batch_goes_on_inside_a_scene(tmp_path: Path) -> None:
