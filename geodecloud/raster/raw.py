@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: The longest that a kill may set a long run back, s, besides the blocks that are being computed.
-SAVE_S = 60.0
+SAVE_S = 20.0
 _RAW = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
 
 
