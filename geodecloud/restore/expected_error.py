@@ -79,7 +79,7 @@ class Witness:
         image = self._pixels(dn, where)
         unknown, difference = np.ones_like(seen), np.zeros_like(seen)
         if around is not None and where.any():
-            ground, not_known = around.pixels(window)
+            ground, not_known = around.stand_in(window)
             unknown, difference = not_known[where], np.abs(image - ground[:, where]).mean(axis=0)
         spread = np.zeros_like(seen)
         if mirrored is not None:

@@ -111,6 +111,11 @@ def _over_rims(share: Array) -> Array:
     return np.maximum(share, gaussian_filter(wide, 1, radius=RIM_REACH_PX - _RIM_PX))
 
 
+def _trust(unknown: Array) -> Array:
+    """How far ground that is brought from elsewhere is gone by, in [0, 1]."""
+    return np.asarray(np.clip((1 - unknown) / (1 - _FAR), 0, 1), np.float32)
+
+
 @dataclass(frozen=True)
 class GroundAround:
     """The prior of a whole scene, in blocks of `PRIOR_PX` from its corner.
@@ -148,6 +153,14 @@ class GroundAround:
         planes = interpolate_blocks(self.planes, y, x)
         return planes[:-1], planes[-1]
 
+    def stand_in(self, window: Window) -> tuple[Array, Array]:
+        """What stands for hidden ground in any window, and how far that is not known: `pixels`, fading into `far`."""
+        ground, unknown = self.pixels(window)
+        if self.far is None:
+            return ground, unknown
+        far = self.far[:, None, None]
+        return far + _trust(unknown) * (ground - far), unknown
+
     def fill(
         self,
         restored: Array,
@@ -174,13 +187,9 @@ class GroundAround:
         share = _over_rims(share)
         if not share.any():
             return restored
-        ground, unknown = self.pixels(window)
-        known = np.clip((1 - unknown) / (1 - _FAR), 0, 1)
+        ground, unknown = self.stand_in(window)
         if self.far is None:
-            share *= known
-        else:
-            far = self.far[:, None, None]
-            ground = far + known * (ground - far)
+            share *= _trust(unknown)
         return np.asarray(restored + share * (ground - restored), np.float32)
 
     def prior(self, window: Window, blocks: int) -> Array:
