@@ -66,7 +66,13 @@ class FirstPass:
         """Context a part must bring; parts with it begin where coarse pixels do."""
         return whole_coarse(MARGIN_PX + (0 if self.finder is None else self.finder.halo_px))
 
-    def __call__(
+    def __call__(self, *arrays: Any, core: Window, padded: Window) -> tuple[NDArray[Any], ...]:
+        """What `see` makes of a part, or what a run that was killed had made of it."""
+        mirrored = self.finder is not None and self.finder.network.mirrored
+        name = "-".join(map(str, ("mirrored" if mirrored else "seen", *core)))
+        return self.restorer.shelf.keep(name, lambda: self.see(*arrays, core=core, padded=padded))
+
+    def see(
         self,
         dn: NDArray[Any],
         valid: Bool | None,
@@ -86,22 +92,6 @@ class FirstPass:
         dn, valid, clouds, allowed : over `padded`, see `ChunkRestorer.__call__`. Where nothing near by may
             change, nothing is looked at
         """
-        mirrored = self.finder is not None and self.finder.network.mirrored
-        name = "-".join(map(str, ("mirrored" if mirrored else "seen", *core)))
-        seen = self.restorer.shelf.keep(
-            name, lambda: self._look(dn, valid, clouds, allowed, core, padded)
-        )
-        return seen[0], seen[1], seen[2]
-
-    def _look(
-        self,
-        dn: NDArray[Any],
-        valid: Bool | None,
-        clouds: NDArray[np.uint8] | None,
-        allowed: Bool | None,
-        core: Window,
-        padded: Window,
-    ) -> tuple[Array, Array, NDArray[np.uint8]]:
         restorer = self.restorer
         _, usable = restorer.validity(dn, valid)
         if allowed is not None and not allowed.any():
