@@ -10,6 +10,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import shapely
+from dask.utils import SerializableLock
 from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 from shapely.errors import ShapelyError
@@ -29,10 +30,14 @@ class _Inside(LazyWindows):
 
     def __init__(self, region: Region) -> None:
         self.region, self.shape = region, region.grid.shape_yx
+        # GEOS indexes a geometry when it is first asked, which two threads may not do at once; dask's
+        # own lock is of no use: where slices are fused, as in every run, it is lost
+        self.lock = SerializableLock()
 
     def read(self, rows: tuple[int, int], cols: tuple[int, int], *lead: Any) -> NDArray[Any]:
         """Pixels of one window."""
-        return self.region.find(Window(cols[0], rows[0], cols[1] - cols[0], rows[1] - rows[0]))
+        with self.lock:
+            return self.region.find(Window(cols[0], rows[0], cols[1] - cols[0], rows[1] - rows[0]))
 
 
 def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
@@ -50,8 +55,7 @@ def open_aoi(path: str | Path, grid: Grid, chunks_yx: Any) -> da.Array:
         raise SceneError(
             f"area of interest {path} does not overlap the scene: {whereabouts(region)}"
         )
-    # one window at a time: GEOS indexes a geometry when it is first asked, without a lock
-    return da.from_array(_Inside(region), chunks=chunks_yx, lock=True)
+    return da.from_array(_Inside(region), chunks=chunks_yx, lock=False)
 
 
 def touches_aoi(path: str | Path, grid: Grid) -> bool:

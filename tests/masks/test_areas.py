@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,34 @@ def test_edges_are_straight_in_their_own_crs(lat: int, tmp_path: Path) -> None:
         xs, ys = rasterio.transform.xy(grid.transform, np.arange(10_980), np.full(10_980, col))
         _, lats = to_lonlat.transform(xs, ys)
         np.testing.assert_array_equal(inside[:, col], lats < lat)
+
+
+def test_threads_ask_geos_one_at_a_time(tmp_path: Path) -> None:
+    """Of a window, as in a run: two threads that index one geometry at once end the process."""
+    code = """
+import pickle, sys
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from geodecloud.masks.areas import open_aoi
+from geodecloud.scene.grid import Grid
+
+grid = Grid(CRS.from_epsg(32632), Affine(10, 0, 450000, 0, -10, 7262000), (10_980, 10_980))
+area = pickle.dumps(open_aoi(sys.argv[1], grid, (1024, 1024)))
+first = pickle.loads(area)[:, 100].compute(scheduler="sync")
+for _ in range(40):
+    again = pickle.loads(area)[:, 100].compute(scheduler="threads", num_workers=8)
+    np.testing.assert_array_equal(again, first)
+"""
+    path = vector_file(tmp_path / "aoi.geojson", [box(0, 60, 20, 65)])
+    ended = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code, path],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_an_area_on_a_real_full_disk(real_data: Path, tmp_path: Path) -> None:
