@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from geodecloud.restore.composite import (
     FEATHER_PX,
@@ -63,6 +63,17 @@ def test_feather_is_the_smoothstep_of_the_distance_to_what_stays():
     ramp = np.minimum(nearest(keep) / 5, 1)
     expected = np.where(replace, 3 * ramp**2 - 2 * ramp**3, 0)
     np.testing.assert_allclose(feather(replace, keep), expected, atol=1e-12)
+
+
+@given(height=sides, width=sides, seed=seeds, share=shares)
+def test_feather_is_that_of_a_distance_transform(height, width, seed, share):
+    """To the last bit, with scipy's exact Euclidean distances."""
+    keep = np.random.default_rng(seed).random((height, width)) < share**4  # few, often
+    replace = ~keep
+    distance = distance_transform_edt(replace) if keep.any() else np.inf
+    ramp = np.clip(distance / (FEATHER_PX + 1), 0, 1)
+    expected = np.where(replace, ramp * ramp * (3 - 2 * ramp), 0.0)
+    np.testing.assert_array_equal(feather(replace, keep), expected)
 
 
 def test_feather_rises_steadily_from_an_edge_and_reaches_one():
