@@ -236,11 +236,13 @@ def _call(
 
 
 def _at_least(sizes: tuple[int, ...], least: int) -> tuple[int, ...]:
-    """Merge neighbouring chunks until none is smaller than the halo it must lend."""
+    """Merge neighbouring chunks until none is smaller than its halo, which would be most of the work."""
     merged: list[int] = []
     for size in sizes:
-        if merged and (size < least or merged[-1] < least):
+        if merged and merged[-1] < least:
             merged[-1] += size
         else:
             merged.append(size)
+    if len(merged) > 1 and merged[-1] < least:
+        merged[-2:] = [merged[-2] + merged[-1]]
     return tuple(merged)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dask.array as da
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geodecloud.compute.blocks import blocks_of, without_blocks
+from geodecloud.compute.chunks import call_on_chunks
 from geodecloud.compute.engine import Threads
 
 
@@ -47,3 +50,14 @@ def test_blocks_of_an_array_cover_it() -> None:
         seen[place] += 1
         assert key[0] == array.name
     assert (seen == 1).all()
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(0, 200))
+def test_small_chunks_are_merged_no_further_than_they_must(sizes: list[int], halo: int) -> None:
+    """Of an array of many small chunks; merged into one, a whole scene would be held at once."""
+    scene = da.ones((7, sum(sizes)), chunks=(7, tuple(sizes)))
+    made = call_on_chunks(lambda *_, **__: (), [(scene, "yx")], halo, scene.chunks).chunks[1]
+    assert sum(made) == sum(sizes)
+    assert set(np.cumsum(made)) <= set(np.cumsum(sizes))
+    assert len(made) == 1 or min(made) >= halo
+    assert max(made) < 2 * max(halo, 1) + max(sizes)
