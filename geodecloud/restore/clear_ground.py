@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodecloud.masks.classes import Meaning, classify
+from geodecloud.masks.classes import Meaning
 from geodecloud.models.card import COARSE_PX
 from geodecloud.restore.composite import Bool, add_margin
 from geodecloud.restore.ground_around import block_sums
@@ -19,18 +18,20 @@ from geodecloud.windows.tiler import Window
 Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class GroundOf:
-    """Where a classification of a kind says that ground is seen, away from the rims of clouds."""
+def ground_of(meanings: NDArray[np.uint8], *, core: Window, padded: Window) -> tuple[Bool]:
+    """Where a classification says that ground is seen, away from the rims of clouds.
 
-    kind: str
+    Parameters
+    ----------
+    meanings : (h, w) over `padded`, of `geodecloud.masks.classes.Meaning`
 
-    def __call__(self, values: NDArray[Any], *, core: Window, padded: Window) -> tuple[Bool]:
-        """Ground (H, W) of `core`, of classes (h, w) over `padded`."""
-        meanings = classify(values, self.kind)
-        cloud = np.isin(meanings, (Meaning.CLOUD, Meaning.OPAQUE, Meaning.SHADOW))
-        ground: Bool = (meanings == Meaning.GROUND) & ~add_margin(cloud)
-        return (ground[core.relative_to(padded).slices_yx],)
+    Returns
+    -------
+    (H, W) bool over `core`
+    """
+    cloud = np.isin(meanings, (Meaning.CLOUD, Meaning.OPAQUE, Meaning.SHADOW))
+    ground: Bool = (meanings == Meaning.GROUND) & ~add_margin(cloud)
+    return (ground[core.relative_to(padded).slices_yx],)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from geodecloud.restore.network import around_wanted
 from geodecloud.restore.references import (
     CLOUD_REACH_PX,
     DETECT_REACH_PX,
+    GAP,
     REACH_PX,
     BandIndex,
     Coefficients,
@@ -36,6 +37,10 @@ from geodecloud.restore.references import (
     fill,
     find_missed_clouds,
     find_shadows,
+    pack,
+    pack_opacity,
+    unpack,
+    unpack_opacity,
 )
 from geodecloud.windows.tiler import Window
 
@@ -64,8 +69,8 @@ class ChunkSeer:
         *,
         core: Window,
         padded: Window,
-    ) -> tuple[Array, Array]:
-        """Restored reflectance (C, H, W) and opacity (H, W) of `core`; see `ChunkRestorer`."""
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+        """Restored reflectance (C, H, W) and opacity (H, W) of `core`, packed; see `ChunkRestorer`."""
         _, usable = self.restorer.validity(dn, valid)
         if self.restorer.check:
             self.restorer.check_values(dn, valid, core, padded)
@@ -77,7 +82,7 @@ class ChunkSeer:
             dn, usable, known, may_change, region, padded, around
         )
         inner = core.relative_to(region).slices_yx
-        return np.ascontiguousarray(restored[:, *inner]), opacity[inner]
+        return pack(restored[:, *inner]), pack_opacity(opacity[inner])
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ class ChunkPredictor:
         *references: NDArray[Any],
         core: Window,
         padded: Window,
-    ) -> tuple[Array, NDArray[np.int16]]:
-        """Ground of one chunk.
+    ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """Ground of one chunk, packed.
 
         Parameters
         ----------
@@ -106,7 +111,8 @@ class ChunkPredictor:
         *dates, coefficients = references
         fit: Coefficients = coefficients.item()
         count = len(dates) // 2
-        return fit.make_ground(dates[:count], np.stack(dates[count:]), core)
+        ground, subset = fit.make_ground(dates[:count], np.stack(dates[count:]), core)
+        return pack(ground), subset
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,9 @@ class ChunkFiller:
         valid: Bool | None,
         clouds: Codes | None,
         allowed: Bool | None,
-        restored: Array,
-        opacity: Array,
-        predicted: Array,
+        restored: NDArray[np.int16],
+        steps: NDArray[np.uint16],
+        predicted: NDArray[np.int16],
         subset: NDArray[np.int16],
         coefficients: NDArray[Any],
         *,
@@ -165,7 +171,7 @@ class ChunkFiller:
         Parameters
         ----------
         dn, valid, clouds, allowed : see `ChunkRestorer.__call__`
-        restored, opacity : (C, h, w) and (h, w) float32 over `padded`, of the first pass
+        restored, steps : (C, h, w) and (h, w) over `padded`, see `ChunkSeer`
         predicted, subset : (C, h, w) and (h, w) over `padded`, see `ChunkPredictor`
         coefficients : 0-d array that holds the scene's `Coefficients`
 
@@ -177,8 +183,9 @@ class ChunkFiller:
         """
         restorer, fit = self.restorer, coefficients.item()
         has_data, usable = restorer.validity(dn, valid)
+        opacity, missing = unpack_opacity(steps), (restored == GAP).any(axis=0)
         is_cloud, hidden = restorer.find_clouds(opacity, clouds)
-        is_cloud |= ~np.isfinite(restored).all(axis=0)  # left as it is, or filled
+        is_cloud |= missing  # left as it is, or filled
         region = core.grow(MASK_REACH_PX, restorer.extent)
         view = region.relative_to(padded).slices_yx
         found = self._find(
@@ -186,11 +193,11 @@ class ChunkFiller:
         )
         is_cloud, hidden = is_cloud[view] | found.hole, (hidden & is_cloud)[view] | found.hole
         weight = np.where(hidden & found.can_fill, 1, self._share(opacity[view]) * found.can_fill)
-        ground = restored[:, *view]
-        possible = usable[view] & (np.isfinite(ground).all(axis=0) | (weight == 1))
+        possible = usable[view] & (~missing[view] | (weight == 1))
         if not self.synthesis:
             possible &= ~(hidden & ~found.can_fill)
-        ground = np.where(np.isfinite(ground), ground, 0) * (1 - weight) + weight * found.ground
+        ground = unpack(restored[:, *view])
+        ground += weight * (found.ground - ground)
         may_change = np.ones(region.shape_yx, bool) if allowed is None else allowed[view]
         decision = classify_pixels(
             has_data[view], possible, is_cloud, hidden, may_change, restorer.strict
@@ -203,7 +210,7 @@ class ChunkFiller:
         # hidden ground that a date shows is put in whole: the fill meets what is around, and a ramp would
         # let the cloud shine through along the mask's edge
         put_in = np.where(other, 1.0, decision.weight[inner])
-        out = restorer.composite(dn[:, *own], ground[:, *inner].astype(np.float32), put_in)
+        out = restorer.composite(dn[:, *own], ground[:, *inner], put_in)
         days = np.asarray((0, *self.days), np.uint16)[found.date[inner].astype(int) + 1]
         return (
             np.ascontiguousarray(out),
@@ -220,7 +227,7 @@ class ChunkFiller:
         opacity: Array,
         usable: Bool,
         hidden: Bool,
-        made: tuple[Array, NDArray[np.int16]],
+        made: tuple[NDArray[np.int16], NDArray[np.int16]],
         fit: Coefficients,
         region: Window,
         padded: Window,
@@ -238,7 +245,7 @@ class ChunkFiller:
         usable, opacity = usable[part], opacity[part]
         scene = self.restorer.reflectance(dn[:, *part])
         scene[:, ~usable] = np.nan
-        prediction = fit.judge(made[0][:, *part], made[1][part], window)
+        prediction = fit.judge(unpack(made[0][:, *part]), made[1][part], window)
         cloudy = self.restorer.predictor.find_clouds(opacity)
         if clouds is not None:
             cloudy |= clouds[part] > 0

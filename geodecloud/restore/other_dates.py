@@ -22,10 +22,11 @@ from numpy.typing import DTypeLike, NDArray
 from geodecloud.compute.blocks import read_again
 from geodecloud.compute.chunks import map_chunks_with_halo
 from geodecloud.errors import BandError, GeodecloudWarning, SceneError
+from geodecloud.masks.classes import classify
 from geodecloud.masks.sources import open_masks
 from geodecloud.options import Options
 from geodecloud.restore.build import chunk_restorer, look_first
-from geodecloud.restore.clear_ground import GroundOf
+from geodecloud.restore.clear_ground import ground_of
 from geodecloud.restore.composite import MARGIN_PX
 from geodecloud.restore.decisions import decide
 from geodecloud.restore.first_pass import clear_pixels
@@ -331,8 +332,9 @@ def _usable(reference: Reference, pixels: da.Array, grid: Grid, chunks_yx: Any) 
         return seen & (there > 0)
     array, kind = classes
     there = _on_grid(array, grid, chunks_yx, "nearest")[0]
+    meanings = da.map_blocks(classify, there, kind, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
     (ground,) = map_chunks_with_halo(
-        GroundOf(kind), [(there, "yx")], MARGIN_PX, [(None, bool)], pixels.chunks[-2:]
+        ground_of, [(meanings, "yx")], MARGIN_PX, [(None, bool)], pixels.chunks[-2:]
     )
     return seen & ground
 
@@ -353,7 +355,10 @@ def look_at(reference: Reference, options: Options) -> tuple[da.Array, xr.DataAr
     plain = Options(
         **{
             name: getattr(options, name)
-            for name in ("model", "halo", "device", "precision", "backend", "workers", "scheduler")
+            for name in (
+                *("model", "halo", "device", "precision", "backend", "workers", "scheduler"),
+                "max_memory",
+            )
         }
     )
     cube = Cube.of(reference.array)

@@ -57,7 +57,7 @@ def fill_from_dates(
     )
     log.info("holes are filled from %s", ", ".join(dates.names))
     seer = ChunkSeer(restorer)
-    outputs = [(len(decisions.channels), np.float32), (None, np.float32)]
+    outputs = [(len(decisions.channels), np.int16), (None, np.uint16)]
     restored, opacity = map_chunks_with_halo(seer, arrays, seer.halo_px, outputs, chunks_yx)
     fit = fit_other_dates(restorer, pixels, clear_pixels(looked), dates)
     filler = ChunkFiller(
@@ -75,7 +75,7 @@ def fill_from_dates(
         ChunkPredictor(),
         [*((v, "byx") for v in dates.values), *((u, "yx") for u in dates.usable), (fit, "")],
         ChunkPredictor.halo_px,
-        [(len(decisions.channels), np.float32), (None, np.int16)],
+        [(len(decisions.channels), np.int16), (None, np.int16)],
     )  # in the blocks that the dates are read in: none waits for another
     seen: list[Indexed | None] = [
         (restored, "cyx"),

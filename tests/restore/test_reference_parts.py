@@ -21,6 +21,7 @@ from geodecloud.restore.references.moments import (
     plan_cells,
     smooth_cells,
 )
+from geodecloud.restore.references.packing import GAP, pack, pack_opacity, unpack, unpack_opacity
 from geodecloud.restore.references.pyramid import Carried, carry, interpolate_blocks
 from geodecloud.restore.references.ridge import ridge, squares_left
 from geodecloud.restore.references.robust import find_ground
@@ -657,6 +658,29 @@ def test_what_is_a_shadow(kind):
     assert not (find_shadows(scene, prediction, cloud, BANDS, Sun(180)) & cloud).any()
     prediction.date[:] = -1
     assert not find_shadows(scene, prediction, cloud, BANDS, Sun(180)).any()
+
+
+def test_what_waits_is_packed_to_the_next_step():
+    values = RNG.uniform(-0.2, 1.6, (3, 200, 301)).astype(np.float32)
+    values[1, 5, 7:9] = np.nan, np.inf
+    values[2, 0, :2] = 4, -4  # more than fits
+    packed = pack(values)
+    assert packed.dtype == np.int16
+    np.testing.assert_array_equal(packed == GAP, ~np.isfinite(values))
+    there = np.isfinite(values) & (abs(values) < 3)
+    np.testing.assert_allclose(unpack(packed)[there], values[there], atol=5.1e-5)
+    np.testing.assert_allclose(unpack(packed)[2, 0, :2], [3.2767, -3.2767], rtol=1e-6)
+    np.testing.assert_array_equal(pack(values[:, ::2, ::3]), packed[:, ::2, ::3])
+
+    opacity = RNG.random((40, 50), np.float32)
+    opacity[0, :3] = 0, 1, np.nan
+    steps = pack_opacity(opacity)
+    assert steps.dtype == np.uint16
+    found = unpack_opacity(steps)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(opacity))
+    np.testing.assert_allclose(found, opacity, atol=0.51 / 65534)
+    assert found[0, 0] == 0
+    assert found[0, 1] == pytest.approx(1, abs=1e-7)
 
 
 def test_trust_is_a_quarter_at_four_errors():

@@ -22,7 +22,13 @@ from geodecloud.restore.references.detect import (
     find_shadows,
 )
 from geodecloud.restore.references.holes import REACH_PX, Fill, fill
-from geodecloud.restore.references.packing import GAP, pack, unpack
+from geodecloud.restore.references.packing import (
+    GAP,
+    pack,
+    pack_opacity,
+    unpack,
+    unpack_opacity,
+)
 from geodecloud.restore.references.pick import REFERENCES, Candidate, pick_references
 from geodecloud.restore.references.sample import (
     MAX_REFERENCES,
@@ -52,9 +58,11 @@ __all__ = [
     "find_shadows",
     "merge",
     "pack",
+    "pack_opacity",
     "pick_references",
     "plan_stride",
     "solve",
     "take_sample",
     "unpack",
+    "unpack_opacity",
 ]
