@@ -137,12 +137,13 @@ def decloud_file(
         source = open_source(src, asked.resolution, asked.s2_offset)
         references = open_references(source, asked, clear_maps) if asked.references else []
         outputs = _plan_outputs(source, references, named, dst, layers, asked, quicklook)
-        decisions = decide(source.metadata, source.sample(), asked)
+        decisions = decide(source.metadata, source.sample(), asked, dates=len(references))
         if "confidence" in outputs.layers and not (references or decisions.card.expected_error):
             outputs = _without_confidence(outputs, decisions, as_known)
         _log_decisions(source, decisions)
         with ExitStack() as opened:  # left to Python, files of many scenes would stay open
-            scene, dates = source.open(decisions.chunk_px), [one.open() for one in references]
+            side = decisions.chunk_px
+            scene, dates = source.open(side), [one.open(side) for one in references]
             clear = (date.clear for date in dates if date.clear is not None)
             for array in (scene, *(date.array for date in dates), *clear):
                 opened.callback(array.close)

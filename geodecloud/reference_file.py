@@ -36,13 +36,13 @@ class ReferenceFile:
         """The day of acquisition, where anything says so."""
         return self.source.date
 
-    def open(self) -> Reference:
+    def open(self, chunk_px: int | None = None) -> Reference:
         """The reference, lazily; some pixels are read of floats that declare a scale, which may have been applied."""
         said = self.source.metadata
         is_scaled = set(said.scales) != {1.0} or set(said.offsets) != {0.0}
         sample = self.source.sample() if is_scaled and said.dtypes[0].startswith("float") else None
-        clear = None if self.clear_map is None else open_source(self.clear_map).open()
-        return Reference(self.source.open(), self.source.path, self.date, sample, clear)
+        clear = None if self.clear_map is None else open_source(self.clear_map).open(chunk_px)
+        return Reference(self.source.open(chunk_px), self.source.path, self.date, sample, clear)
 
 
 def open_references(

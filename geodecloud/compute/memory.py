@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dask.utils import parse_bytes
 
@@ -10,6 +10,8 @@ from geodecloud.errors import OptionError, WindowPlanError
 
 #: Interpreter, libraries and GDAL's cache, before the first chunk.
 _BASE = 0.75e9
+#: Chunks and windows that are tried, before there are fewer workers.
+_SIZES = ((1024, 1024), (1024, 768), (1024, 512), (512, 512), (512, 384), (512, 256))
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,20 @@ class WindowCost:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """What is held at once: `workers` chunks of `chunk_px`, and windows of `window_px`."""
+    """What is held at once: `workers` chunks of `chunk_px`, and windows of `window_px`.
+
+    Attributes
+    ----------
+    dates : other dates that fill holes; of them, and of what is made of them, rows of chunks are held
+    width_px : of the scene, and so of these rows; 0 where there are none
+    """
 
     workers: int
     chunk_px: int
     window_px: int
     cost: WindowCost
+    dates: int = 0
+    width_px: int = 0
 
     def bytes(self, bands: int, itemsize: int, halo_px: int) -> float:
         """Estimate the peak for a scene of so many bands and bytes per DN, on the high side."""
@@ -45,7 +55,14 @@ class MemoryEstimate:
         ahead = 24 * self.chunk_px**2 * bands * itemsize
         windows = 1 if self.cost.shared else self.workers
         window *= self.cost.bytes_per_px
-        return _BASE + ahead + self.workers * chunk * per_pixel + windows * window
+        total = _BASE + ahead + self.workers * chunk * per_pixel + windows * window
+        return total + (self._rows(bands) if self.dates else 0)
+
+    def _rows(self, bands: int) -> float:
+        """Two rows of chunks of what the network and the dates make, and a little more than one of the dates."""
+        tall = max(self.chunk_px, self.window_px * 9 / 8)
+        made, date = 4 * bands + 4, 2 * bands + 3
+        return self.width_px * (2 * tall * made + 1.25 * self.chunk_px * self.dates * date)
 
 
 def parse_limit(text: str) -> float:
@@ -85,14 +102,14 @@ def fit(
     tries = [
         (workers, *sizes)
         for workers in range(wish.workers, 0, -1)
-        for sizes in ((wish.chunk_px, wish.window_px), (1024, 512), (512, 384), (512, 256))
+        for sizes in ((wish.chunk_px, wish.window_px), *_SIZES)
     ]
     smaller = [
-        MemoryEstimate(
-            workers,
-            min(chunk_px, wish.chunk_px),
-            min(window_px, wish.window_px),
-            wish.cost,
+        replace(
+            wish,
+            workers=workers,
+            chunk_px=min(chunk_px, wish.chunk_px),
+            window_px=min(window_px, wish.window_px),
         )
         for workers, chunk_px, window_px in [*tries, (1, 256, 256), (1, 256, 128)]
     ]

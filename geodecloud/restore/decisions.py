@@ -140,6 +140,7 @@ def decide(
     sample: NDArray[Any] | None,
     options: Options,
     own_chunks: bool = False,
+    dates: int = 0,
 ) -> Decisions:
     """Decide how a scene is processed, and warn of what a careful user should know.
 
@@ -147,6 +148,7 @@ def decide(
     ----------
     sample : (band, y, x), some pixels of the scene; None: it is lazy, and nothing may be read yet
     own_chunks : compute in the scene's own chunks, which are its owner's choice
+    dates : other dates that fill its holes, and take memory
 
     Raises
     ------
@@ -180,7 +182,7 @@ def decide(
     workers, cores = find_place(options.scheduler, options.workers)
     asked = options.device, options.precision, options.backend
     runner = choose_runner(card, found.model, *asked)
-    room = _fit_memory(metadata, options, runner, workers, halo_px + MASK_REACH_PX)
+    room = _fit_memory(metadata, options, runner, workers, halo_px + MASK_REACH_PX, dates)
     device, precision, backend = runner.device, runner.precision, runner.backend
     window_px: int | None = room.window_px
     if cores is None:
@@ -320,12 +322,13 @@ def _choose_first_pass(found: FoundModel, slots: Sequence[int], mask: str) -> st
 
 
 def _fit_memory(
-    metadata: Metadata, options: Options, runner: Runner, workers: int, halo_px: int
+    metadata: Metadata, options: Options, runner: Runner, workers: int, halo_px: int, dates: int
 ) -> MemoryEstimate:
     """Workers, window and chunk, within the limit if there is one; the result depends on none of them."""
     window_px = runner.window_px if options.window == "auto" else int(options.window)
     side = chunk_px(metadata.grid.shape_yx)
-    wish = MemoryEstimate(workers, side, window_px, runner.cost)
+    width_px = metadata.grid.shape_yx[1] if dates else 0
+    wish = MemoryEstimate(workers, side, window_px, runner.cost, dates, width_px)
     if options.max_memory is None:
         return wish
     itemsize = np.dtype(metadata.dtypes[0]).itemsize

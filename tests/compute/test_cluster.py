@@ -15,7 +15,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 from cluster_processes import Processes, forkserver
-from conftest import textured_dn, write_raster
+from conftest import BANDS, textured_dn, write_raster
 from dask_process import decloud_in_a_task
 
 import geodecloud
@@ -130,6 +130,67 @@ def test_provenance_from_a_cluster_equals_threads(
     counts = np.bincount(remote.ravel(), minlength=len(Provenance))
     assert list(counts) == list(reports[1].pixels.values())
     assert np.count_nonzero(counts) > 1
+
+
+@pytest.fixture
+def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Four dates with a classification, cloudy in part, of twenty chunks each; the first is the scene."""
+    monkeypatch.setattr("geodecloud.restore.decisions.chunk_px", lambda _: 50)
+    rng, ground = np.random.default_rng(5), textured_dn(4, 200, 220).astype(float)
+    y, x = np.mgrid[:200, :220]
+    paths = []
+    for number, (gain, row, col) in enumerate(
+        [(1, 90, 100), (0.8, 20, 30), (1.2, 150, 180), (0.9, 95, 140)]
+    ):
+        cloud = np.hypot(y - row, x - col) < 35
+        dn = ground * gain + 60 * number + rng.normal(0, 40, ground.shape)
+        dn = np.where(cloud, 8000 + dn / 10, dn).clip(1).astype(np.uint16)
+        path = tmp_path / f"T33_2020060{number + 1}.tif"
+        classes = np.where(cloud, 9, 4).astype(np.uint16)
+        write_raster(path, np.concatenate([dn, classes[None]]), nodata=0)
+        with rasterio.open(path, "r+") as dst:
+            dst.descriptions, dst.scales = (*BANDS, "SCL"), (1e-4,) * 4 + (1.0,)
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.filterwarnings("ignore:model toy does not restore")
+@pytest.mark.parametrize("mask", ["auto", "scl"])
+def test_other_dates_fill_the_same_through_every_door(
+    mask: str, cluster: Processes, series: list[Path], toy_model: Path, tmp_path: Path
+) -> None:
+    """From file to file by windows, workers, memory and processes of any number, and as an array of any chunks."""
+    scene, *others = series
+    asked = {"model": str(toy_model), "mask": mask}
+    doors: dict[str, dict[str, object]] = {
+        "plain": {},
+        "windows": {"window": 64},
+        "one worker": {"workers": 1},
+        "many workers": {"workers": 5, "window": 96},
+        "little memory": {"max_memory": "1.1GB"},
+        "processes": {"scheduler": cluster.address},
+    }
+    pixels, codes = {}, {}
+    for name, door in doors.items():
+        out, told = tmp_path / f"{name}.tif", tmp_path / f"{name}_codes.tif"
+        geodecloud.decloud_scene(scene, out, references=others, provenance=told, **asked, **door)
+        pixels[name], codes[name] = rasterio.open(out).read(), rasterio.open(told).read(1)
+    command = [str(scene), "--out", str(tmp_path / "cli.tif"), "--mask", mask, "--window", "128"]
+    command += ["--model", str(toy_model), "--scheduler", cluster.address]
+    done = CliRunner().invoke(main, [*command, *(w for p in others for w in ("--reference", p))])
+    assert done.exit_code == 0, done.stderr
+    pixels["command line"] = rasterio.open(tmp_path / "cli.tif").read()
+    for side in (None, 70):
+        dates = [geodecloud.open_scene(path, side) for path in series]
+        first, *rest = dates if side else [date.compute() for date in dates]
+        lazy = first.geodecloud.remove_clouds(references=rest, **asked)
+        pixels[f"accessor, {side}"] = lazy.compute().values
+    for name, found in pixels.items():
+        np.testing.assert_array_equal(found, pixels["plain"], err_msg=name)
+    for name, found in codes.items():
+        np.testing.assert_array_equal(found, codes["plain"], err_msg=name)
+    assert (codes["plain"] == Provenance.OTHER_DATE).sum() > 1000
+    assert (codes["plain"] == Provenance.OBSERVED).sum() > 10_000
 
 
 def test_a_mask_from_a_cluster_is_in_the_file_of_every_band(

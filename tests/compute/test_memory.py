@@ -38,17 +38,20 @@ def test_no_amounts(text: str) -> None:
     st.integers(1, 13),
     st.sampled_from([1, 2, 4, 8]),
     st.booleans(),
+    st.integers(0, 8),
 )
 def test_what_fits_is_within_the_limit(
-    workers: int, limit: float, bands: int, itemsize: int, shared: bool
+    workers: int, limit: float, bands: int, itemsize: int, shared: bool, dates: int
 ) -> None:
-    cost = WindowCost(2000, shared)
-    wish = MemoryEstimate(workers, 1024, 384, cost)
+    cost, width_px = WindowCost(2000, shared), 10_980
+    wish = MemoryEstimate(workers, 1024, 384, cost, dates, width_px)
     try:
         found = fit(wish, limit, bands, itemsize, 128)
     except WindowPlanError:
-        assert MemoryEstimate(1, 256, 128, cost).bytes(bands, itemsize, 128) > limit
+        least = MemoryEstimate(1, 256, 128, cost, dates, width_px)
+        assert least.bytes(bands, itemsize, 128) > limit
         return
+    assert (found.dates, found.width_px) == (dates, width_px)
     assert found.bytes(bands, itemsize, 128) <= limit
     if wish.bytes(bands, itemsize, 128) <= limit:
         assert found == wish  # nothing is taken away without need
@@ -65,6 +68,18 @@ def test_the_result_is_the_same_within_less_memory(
     np.testing.assert_array_equal(images[0], images[1])
     with pytest.raises(WindowPlanError, match=r"max_memory=.\d\.\dGB"):
         geodecloud.decloud_scene(scene, tmp_path / "o.tif", model="identity", max_memory="700MB")
+
+
+def test_other_dates_count() -> None:
+    """What waits of four dates of a tile: its network's ground and theirs in two rows, and a row of the dates."""
+    cost = WindowCost(200, shared=True)
+    alone = MemoryEstimate(2, 1024, 1536, cost)
+    dated = dataclasses.replace(alone, dates=4, width_px=10_980)
+    more = dated.bytes(4, 2, 128) - alone.bytes(4, 2, 128)
+    row = 10_980 * 1024
+    assert 2 * row * 20 + row * 44 < more < 2 * 2 * row * 20 + 2 * row * 44
+    assert fit(dated, 3e9, 4, 2, 128) != dated
+    assert fit(alone, 3e9, 4, 2, 128) == alone
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
