@@ -8,10 +8,10 @@ from dask.utils import parse_bytes
 
 from geodecloud.errors import OptionError, WindowPlanError
 
-#: Interpreter, libraries and GDAL's cache, before the first chunk.
-_BASE = 0.75e9
+#: Interpreter, libraries, compiled graphs and GDAL's cache.
+_BASE = 0.95e9
 #: Chunks and windows that are tried, before there are fewer workers.
-_SIZES = ((1024, 1024), (1024, 768), (1024, 512), (512, 512), (512, 384), (512, 256))
+_SIZES = ((1024, 1024), (512, 1024), (512, 768), (1024, 512), (512, 512), (512, 384), (512, 256))
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,12 @@ class MemoryEstimate:
 
     def bytes(self, bands: int, itemsize: int, halo_px: int) -> float:
         """Estimate the peak for a scene of so many bands and bytes per DN, on the high side."""
-        chunk = (self.chunk_px + 2 * halo_px) ** 2
+        # where one window is computed at a time, that is what chunks are
+        side = self._tall_px if self.cost.shared else self.chunk_px
+        chunk = (side + 2 * halo_px) ** 2
         window = (self.window_px * 9 / 8 + 2 * halo_px) ** 2
-        # DN with and without halo, in and out; reflectance of the restored bands in float64
-        per_pixel = 4 * bands * itemsize + 40 * min(bands, 13)
+        # DN with and without halo, in and out; reflectance of the restored bands, some of the time in float64
+        per_pixel = 4 * bands * itemsize + 24 * min(bands, 13)
         # the graph reads a row of chunks ahead for the halo of the one before
         ahead = 24 * self.chunk_px**2 * bands * itemsize
         windows = 1 if self.cost.shared else self.workers
@@ -58,11 +60,15 @@ class MemoryEstimate:
         total = _BASE + ahead + self.workers * chunk * per_pixel + windows * window
         return total + (self._rows(bands) if self.dates else 0)
 
+    @property
+    def _tall_px(self) -> float:
+        return max(self.chunk_px, self.window_px * 9 / 8)
+
     def _rows(self, bands: int) -> float:
         """Two rows of chunks of what the network and the dates make, and a little more than one of the dates."""
-        tall = max(self.chunk_px, self.window_px * 9 / 8)
         made, date = 4 * bands + 4, 2 * bands + 3
-        return self.width_px * (2 * tall * made + 1.25 * self.chunk_px * self.dates * date)
+        dates = 1.25 * self.chunk_px * self.dates * date
+        return self.width_px * (2 * self._tall_px * made + dates)
 
 
 def parse_limit(text: str) -> float:
