@@ -134,8 +134,8 @@ def test_provenance_from_a_cluster_equals_threads(
 
 @pytest.fixture
 def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Four dates with a classification, cloudy in part, of twenty chunks each; the first is the scene."""
-    monkeypatch.setattr("geodecloud.restore.decisions.chunk_px", lambda _: 50)
+    """Four dates with a classification, cloudy in part, of nine chunks each; the first is the scene."""
+    monkeypatch.setattr("geodecloud.restore.decisions.chunk_px", lambda _: 80)
     rng, ground = np.random.default_rng(5), textured_dn(4, 200, 220).astype(float)
     y, x = np.mgrid[:200, :220]
     paths = []
@@ -155,13 +155,12 @@ def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 @pytest.mark.filterwarnings("ignore:model toy does not restore")
-@pytest.mark.parametrize("mask", ["auto", "scl"])
 def test_other_dates_fill_the_same_through_every_door(
-    mask: str, cluster: Processes, series: list[Path], toy_model: Path, tmp_path: Path
+    cluster: Processes, series: list[Path], toy_model: Path, tmp_path: Path
 ) -> None:
     """From file to file by windows, workers, memory and processes of any number, and as an array of any chunks."""
     scene, *others = series
-    asked = {"model": str(toy_model), "mask": mask}
+    asked = {"model": str(toy_model)}
     doors: dict[str, dict[str, object]] = {
         "plain": {},
         "windows": {"window": 64},
@@ -175,7 +174,7 @@ def test_other_dates_fill_the_same_through_every_door(
         out, told = tmp_path / f"{name}.tif", tmp_path / f"{name}_codes.tif"
         geodecloud.decloud_scene(scene, out, references=others, provenance=told, **asked, **door)
         pixels[name], codes[name] = rasterio.open(out).read(), rasterio.open(told).read(1)
-    command = [str(scene), "--out", str(tmp_path / "cli.tif"), "--mask", mask, "--window", "128"]
+    command = [str(scene), "--out", str(tmp_path / "cli.tif"), "--window", "128"]
     command += ["--model", str(toy_model), "--scheduler", cluster.address]
     done = CliRunner().invoke(main, [*command, *(w for p in others for w in ("--reference", p))])
     assert done.exit_code == 0, done.stderr
