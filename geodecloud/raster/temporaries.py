@@ -111,8 +111,8 @@ class PartFolder:
 
     def _remove(self) -> None:
         _empty(self.path)
-        self.leave()
-        _drop(self.path)
+        lock, self._lock = self._lock, None
+        _drop(self.path, lock)
 
 
 @contextmanager
@@ -212,8 +212,7 @@ def _remove_if_left(folder: Path, target: Path | None) -> bool:
         log.debug("%s, left by %s, waits for its next run", folder, owner)
         return False
     _empty(folder)
-    os.close(lock)
-    _drop(folder)
+    _drop(folder, lock)
     log.info("removed %s, left by %s", folder, owner or "a run that was killed")
     return True
 
@@ -228,10 +227,20 @@ def _empty(folder: Path) -> None:
                 os.unlink(entry.path)
 
 
-def _drop(folder: Path) -> None:
-    """Remove a folder with nothing in it but the lock, closed before: Windows removes no open file."""
+def _drop(folder: Path, lock: int | None) -> None:
+    """Remove a folder with nothing in it but the lock.
+
+    The file goes before the lock is given back: whoever has just made the folder, and waits to lock it, would own
+    what is being removed. The folder goes after: on NFS a file that is open leaves another name in it. Windows removes
+    no open file.
+    """
+    closes_first = sys.platform == "win32"
+    if closes_first and lock is not None:
+        os.close(lock)
     with suppress(OSError):
         os.unlink(folder / LOCK)
+    if not closes_first and lock is not None:
+        os.close(lock)
     with suppress(OSError):
         folder.rmdir()
 

@@ -204,6 +204,31 @@ def test_making_and_sweeping_at_once_takes_nobodys_folder(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
+def test_a_lock_is_given_back_when_its_file_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever has just made the folder could lock it, and own what is being removed."""
+    own, left = PartFolder(tmp_path / "own.tif"), PartFolder(tmp_path / "left.tif")
+    own.make()
+    left.make()
+    left.leave()
+    close, there = os.close, []
+
+    def watched(number: int) -> None:
+        there.append([(folder.path / LOCK).exists() for folder in (own, left)])
+        close(number)
+
+    monkeypatch.setattr(os, "close", watched)
+    remove_leftovers(tmp_path)
+    # that of `own` could not be had, then that of `left` was given back
+    assert [True, False] in there
+    assert not left.path.exists()
+    own.remove()
+    assert there[-1] == [False, False]
+    assert not own.path.exists()
+
+
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
