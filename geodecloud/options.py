@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,8 @@ class Options:
     references : other dates of the same ground, from which holes are filled: paths of files and products
         (files only), or arrays; "time": each date of a stack from the others
     synthesis : False: what no other date shows stays as it was
+    sun_azimuth : degrees clockwise from the top of the image, where the sun stood; None: what the scene says of it (a
+        product, or a tag SUN_AZIMUTH). Away from it clouds throw their shadows
     aoi : vector file; pixels outside stay as they are and are not computed
     window : wished side of a window, px; "auto": what the backend likes (docs/performance.md)
     halo : context around a window, px; "auto": what the model needs
@@ -127,6 +130,10 @@ class Options:
     synthesis: bool = _option(
         True, "Other dates may fill holes; what no date shows stays as it was."
     )
+    sun_azimuth: float | None = _option(
+        None,
+        "Degrees clockwise from the top, where the scene does not say so: shadows lie away from it.",
+    )
     aoi: str | Path | None = _option(None, "Vector file; outside nothing changes or is computed.")
     window: int | str = _option("auto", "Side of a window, px.", auto=True)
     halo: int | str = _option("auto", "Context around a window, px.", auto=True)
@@ -156,6 +163,8 @@ class Options:
             object.__setattr__(self, "model", str(self.model))
         if not isinstance(self.mask, str | Path):
             raise OptionError(f"mask is 'auto', 'none' or a path, not a {type(self.mask).__name__}")
+        if self.sun_azimuth is not None and not math.isfinite(self.sun_azimuth):
+            raise OptionError(f"sun_azimuth is an angle in degrees, not {self.sun_azimuth!r}")
         if self.nodata is not None and self.nodata != "none" and not _is_number(self.nodata):
             raise OptionError(f"nodata is a number or 'none', not {self.nodata!r}")
         if isinstance(self.bands, str):

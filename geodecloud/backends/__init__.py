@@ -103,7 +103,7 @@ class Backend(Protocol):
         ----------
         patches : (N, C, H, W) float32, finite, with their context
         margins : where the cores lie in them
-        prior : (N, C + 1, h, w), see `geodecloud.models.spanet.SPANet.forward`; None: nothing is known
+        prior : (N, C + 1 or more, h, w), see `geodecloud.models.spanet.SPANet.forward`; None: nothing is known
 
         Returns
         -------

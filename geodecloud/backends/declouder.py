@@ -56,7 +56,7 @@ class Declouder:
         patches : (N, C, H, W) float32, finite, reflectance
         margins : px around the core on each side; None: the core is all. A side with less than the
             model's reach is where the scene ends
-        prior : (N, C + 1, h, w), see `geodecloud.models.spanet.SPANet.forward`; None: nothing is known
+        prior : (N, C + 1 or more, h, w), see `geodecloud.models.spanet.SPANet.forward`; None: nothing is known
 
         Returns
         -------

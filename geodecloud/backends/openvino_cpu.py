@@ -121,12 +121,13 @@ class OpenVINOBackend:
         return np.pad(patches, ((0, 0), (0, 0), (0, down), (0, right)), "edge"), (down, right)
 
     def _prior(self, prior: Array | None, number: int, shape: tuple[int, ...]) -> Array:
-        """The prior (1, C + 1, h, w) of one patch."""
+        """The prior (1, C + 1 or more, h, w) of one patch."""
         if prior is not None:
             return np.ascontiguousarray(prior[number : number + 1])
         channels, *sides = shape
-        nothing = np.zeros((1, channels + 1, *(n // self._card.blocks for n in sides)), np.float32)
-        nothing[:, -1] = 1
+        count = channels + 1 + self._card.reads_shade
+        nothing = np.zeros((1, count, *(n // self._card.blocks for n in sides)), np.float32)
+        nothing[:, channels] = 1
         return nothing
 
     def release(self) -> None:

@@ -90,7 +90,8 @@ class _Builder:
             return ov.Model([ground, ops.sigmoid(logit)], [image])
         planes, given = ops.space_to_depth(image, "depth_first", self.side), [image]
         if self.architecture.prior:
-            prior = _input(self.channels + 1, tuple(n // self.side for n in shape_yx))
+            count = self.architecture.planes_of_prior(self.channels)
+            prior = _input(count, tuple(n // self.side for n in shape_yx))
             planes, given = ops.concat([planes, prior], 1), [image, prior]
         said, logit = self.body(planes)
         return ov.Model(self.from_blocks(given, said, logit), given)
@@ -106,7 +107,7 @@ class _Builder:
         smooth = ops.add(mean, parts[0])
         if self.architecture.prior:
             prior = self.crop(given[1], body)
-            values, unknown = _split(prior, (self.channels, 1))
+            values, unknown = _split(prior, (self.channels, 1, self.architecture.shade))[:2]
             share = ops.multiply(ops.sigmoid(parts[2]), ops.subtract(_number(1), unknown))
             smooth = ops.add(smooth, ops.multiply(share, ops.subtract(values, mean)))
         detail = ops.subtract(image, _bring_up(mean, side))

@@ -46,6 +46,7 @@ class Architecture:
     output: Output = "image"
     blocks: int = 1
     prior: bool = False
+    shade: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -56,13 +57,16 @@ class Architecture:
                 raise ValueError(f"{name}={value!r} is unknown; use one of {known}")
         if type(self.width) is not int or self.width < 1:
             raise ValueError(f"width={self.width!r} is no number of channels")
-        for name, flag in (("direction_weights", self.direction_weights), ("prior", self.prior)):
+        for name in ("direction_weights", "prior", "shade"):
+            flag = getattr(self, name)
             if type(flag) is not bool:
                 raise ValueError(f"{name}={flag!r} is neither true nor false")
         if type(self.blocks) is not int or self.blocks not in SIDES:
             raise ValueError(f"blocks={self.blocks!r} is no side of a block; use one of {SIDES}")
         if self.blocks == 1 and self.prior:
             raise ValueError("prior=True is for a network on blocks; use blocks=4")
+        if self.shade and not self.prior:
+            raise ValueError("shade=True is for a network with a prior; use prior=True")
         if self.blocks > 1 and (self.output, self.passes) != ("blend", "one-step"):
             raise ValueError(
                 f"blocks={self.blocks} goes with output='blend' and passes='one-step', not with "
@@ -98,6 +102,10 @@ class Architecture:
         """Windows begin at multiples of it, see `geodecloud.models.card.align_px`."""
         return align_px(self.blocks, self.prior)
 
+    def planes_of_prior(self, channels: int) -> int:
+        """Planes of what a network reads of each block besides the image: ground, how far it is not known, shade."""
+        return channels + 1 + self.shade if self.prior else 0
+
     def heads(self, channels: int) -> tuple[int, ...]:
         """Planes of each thing that a network on blocks says of a block, see `geodecloud.models.blocks`."""
         planes = channels * self.blocks**2
@@ -118,7 +126,7 @@ class Architecture:
         blocks += [f"attentive.{sab}.{i}" for sab in range(SABS) for i in range(BLOCKS)]
         blocks += [f"exit.{i}" for i in range(EXIT)]
         # name, channels out and in, side of the kernel
-        read = channels * self.blocks**2 + (channels + 1 if self.prior else 0)
+        read = channels * self.blocks**2 + self.planes_of_prior(channels)
         written = channels if self.blocks == 1 else sum(self.heads(channels))
         plain = [("conv_in", width, read, 3), ("conv_out", written, width, 3)]
         plain += [("attention.conv_out", 1, width, 1)]

@@ -55,12 +55,13 @@ def block_ground(image: Tensor, prior: Tensor | None, said: Said, side: int) -> 
     Parameters
     ----------
     image : (N, C, H, W), whole blocks
-    prior : (N, C + 1, h, w), reflectance of each block and how far it is not known; None: there is none
+    prior : (N, C + 1 or more, h, w), reflectance of each block and how far it is not known; None: there is none
     """
     mean = F.avg_pool2d(image, side)
     smooth = mean + said.change
     if prior is not None:
-        values, unknown = prior[:, :-1], prior[:, -1:]
+        channels = image.shape[1]
+        values, unknown = prior[:, :channels], prior[:, channels : channels + 1]
         smooth = smooth + torch.sigmoid(said.share) * (1 - unknown) * (values - mean)
     detail = image - bring_up(mean, side)
     gain = bring_up(F.softplus(said.gain + UNIT_GAIN), side)

@@ -97,6 +97,11 @@ class ModelCard:
         return bool(self.architecture.get("prior", False))
 
     @property
+    def reads_shade(self) -> bool:
+        """Whether that pass knows where the clouds may throw their shadow, too."""
+        return bool(self.architecture.get("shade", False))
+
+    @property
     def align_px(self) -> int:
         """Windows begin at multiples of it, see `align_px`."""
         return align_px(self.blocks, self.reads_prior)

@@ -15,13 +15,15 @@ of disagreement is an option with a name:
     estimate of the ground ``g``, and the image is ``x + A * (g - x)``. Where the
     attention ``A`` is 0 the ground then stays as it is by construction.
 
-Two more are ours, for a longer view at less work:
+Three more are ours, for a longer view at less work:
 
 ``blocks``
     side of the blocks of pixels that the body works on, 1 as published. On blocks the image is put
     together as `geodecloud.models.blocks` says.
 ``prior``
     whether the body also reads what the ground around clouds looks like, of each block.
+``shade``
+    whether it reads where clouds may throw their shadow, too (`geodecloud.restore.shade`).
 
 References
 ----------
@@ -186,7 +188,7 @@ class SPANet(nn.Module):
         Channels read and written. ``output="blend"`` needs them equal.
     width : int
         Feature channels, 32 as published.
-    passes, direction_weights, output, blocks, prior
+    passes, direction_weights, output, blocks, prior, shade
         See the top of this module.
 
     Notes
@@ -206,16 +208,19 @@ class SPANet(nn.Module):
         output: Output = "image",
         blocks: int = 1,
         prior: bool = False,
+        shade: bool = False,
     ) -> None:
         super().__init__()
-        self.architecture = Architecture(width, passes, direction_weights, output, blocks, prior)
+        self.architecture = Architecture(
+            width, passes, direction_weights, output, blocks, prior, shade
+        )
         if output == "blend" and in_channels != out_channels:
             raise ValueError(
                 f"output='blend' mixes input and output channel by channel, but in_channels="
                 f"{in_channels} and out_channels={out_channels}; use output='image'"
             )
         self.in_channels, self.out_channels, self.output = in_channels, out_channels, output
-        read = in_channels * blocks**2 + (in_channels + 1 if prior else 0)
+        read = in_channels * blocks**2 + self.architecture.planes_of_prior(in_channels)
         self.conv_in = nn.Conv2d(read, width, 3, padding=1, bias=False)
         self.entry = nn.ModuleList(ResidualBlock(width) for _ in range(ENTRY))
         self.attention = SpatialAttention(width, passes, direction_weights)
@@ -260,7 +265,8 @@ class SPANet(nn.Module):
         ----------
         image : Tensor (N, in_channels, H, W), float, finite, in the model's value range
         prior : Tensor (N, in_channels + 1, h, w), of each block of pixels the ground that its surroundings
-            suggest, and in [0, 1] how far they leave it open; None: nothing is known
+            suggest, and in [0, 1] how far they leave it open; with shade one plane more, in [0, 1], where clouds
+            may throw their shadow. None: nothing is known
 
         Returns
         -------
@@ -296,7 +302,8 @@ class SPANet(nn.Module):
         planes = nn.functional.pixel_unshuffle(whole, side)
         if self.architecture.prior:
             if prior is None:
-                prior = nothing_known(planes, self.in_channels)
+                count = self.architecture.planes_of_prior(self.in_channels)
+                prior = nothing_known(planes, self.in_channels, count)
             planes = torch.cat([planes, prior], dim=1)
         spoken, logit = self._body(planes)
         planes_of = list(self.architecture.heads(self.out_channels))
@@ -308,8 +315,8 @@ class SPANet(nn.Module):
         return restored[..., :height, :width], attention[..., :height, :width]
 
 
-def nothing_known(planes: Tensor, channels: int) -> Tensor:
-    """The prior (N, C + 1, h, w) where nothing is known of the ground."""
-    prior = planes.new_zeros(len(planes), channels + 1, *planes.shape[2:])
-    prior[:, -1] = 1
+def nothing_known(planes: Tensor, channels: int, count: int) -> Tensor:
+    """The prior (N, count, h, w) where nothing is known of the ground, nor of shadows."""
+    prior = planes.new_zeros(len(planes), count, *planes.shape[2:])
+    prior[:, channels] = 1
     return prior

@@ -64,7 +64,10 @@ def look_first(
     finder = None  # a mask that is given has the last word, and no network need be asked
     if decisions.mask_kind != "given":
         finder = _cloud_finder(restorer, metadata, decisions, options)
-    first_pass = FirstPass(restorer, finder, decisions.card.cloud_threshold)
+    names = decisions.card.channel_names
+    bands = [names[slot] for slot in decisions.slots] if names else []
+    dark = next((bands.index(band) for band in ("B08", "B8A") if band in bands), -1)
+    first_pass = FirstPass(restorer, finder, decisions.card.cloud_threshold, dark)
     first_pass = first_pass.mirrored if mirrored else first_pass
     # large parts are quicker where all cores work on one, and take memory
     shared = decisions.backend == "openvino" and options.max_memory is None

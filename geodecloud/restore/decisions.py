@@ -62,6 +62,7 @@ class Decisions:
     gaps : which of their numbers are no measurements, besides nodata
     first_pass : model that finds the clouds of the whole scene first, so that what is clear around them can stand
         in for hidden ground; "mask": the given one does; None: nothing does
+    sun_azimuth_deg : where the sun stood, clockwise from the top of the image; None: nobody says
     mask_kind : "auto": where the model sees cloud, and where `geodecloud.masks` knows of it; "given": the
         latter alone; "none": every valid pixel
     device, precision, backend : what runs the network; on a cluster "auto" is left to each worker
@@ -86,6 +87,7 @@ class Decisions:
     gaps: Gaps
     mask_kind: str
     first_pass: str | None
+    sun_azimuth_deg: float | None
     device: str
     precision: str
     backend: str
@@ -121,6 +123,7 @@ class Decisions:
             "nodata": None if self.codec.nodata is None else str(self.codec.nodata),
             "mask": self.mask_kind,
             "first_pass": self.first_pass,
+            "sun_azimuth_deg": self.sun_azimuth_deg,
             "device": self.device,
             "precision": self.precision,
             "backend": self.backend,
@@ -203,6 +206,7 @@ def decide(
         gaps=gaps,
         mask_kind=mask,
         first_pass=first_pass,
+        sun_azimuth_deg=_choose_sun(metadata, options),
         device=device,
         precision=precision,
         backend=backend,
@@ -319,6 +323,13 @@ def _choose_first_pass(found: FoundModel, slots: Sequence[int], mask: str) -> st
         return card.name
     bands = {card.channel_names[slot] for slot in slots}
     return next((other.name for other in found.finders if set(other.channel_names) <= bands), None)
+
+
+def _choose_sun(metadata: Metadata, options: Options) -> float | None:
+    """Where the sun stood, as the caller or the scene says; None: nobody does."""
+    if options.sun_azimuth is not None:
+        return float(options.sun_azimuth) % 360
+    return metadata.sun_azimuth_deg
 
 
 def _fit_memory(

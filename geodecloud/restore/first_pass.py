@@ -26,8 +26,10 @@ from geodecloud.restore.composite import MARGIN_PX, Bool, add_margin
 from geodecloud.restore.ground_around import (
     CLEAR_OPACITY,
     GroundAround,
+    block_means,
     block_sums,
 )
+from geodecloud.restore.shade import cast_shade
 from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
@@ -35,6 +37,21 @@ Array = NDArray[np.float32]
 #: Side of the parts of a scene that are looked at one by one, at most: of small scenes and of large ones, where each
 #: core has a part of its own, and where all of them work on one part.
 _PARTS_PX, _SHARED_PX = (512, 1536), 3072
+#: From this opacity on a pixel tells nothing of whether its ground lies in shadow.
+_CLOUD_OPACITY = 0.4
+
+
+@dataclass(frozen=True)
+class Sky:
+    """What is known of how clouds throw their shadows, see `geodecloud.restore.shade.cast_shade`."""
+
+    pixel_m: float
+    sun_azimuth_deg: float | None
+
+    def shade(self, seen: Array) -> Array:
+        """Where shadows may lie, of what `FirstPass.see` says of it."""
+        opacity, dark, known = seen
+        return cast_shade(opacity, dark, known, self.pixel_m, self.sun_azimuth_deg)
 
 
 @dataclass(frozen=True)
@@ -47,11 +64,13 @@ class FirstPass:
     finder : finds clouds; None: the mask that is given has the last word
     clear_opacity : that a pixel may have at most to count as clear ground when dates are compared; what stands in
         for hidden ground is made of clearer ones
+    dark : of the restored bands the one in which shadows are darkest against the ground
     """
 
     restorer: ChunkRestorer
     finder: CloudFinder | None
     clear_opacity: float
+    dark: int = -1
 
     @property
     def mirrored(self) -> FirstPass:
@@ -81,11 +100,12 @@ class FirstPass:
         *,
         core: Window,
         padded: Window,
-    ) -> tuple[Array, Array, NDArray[np.uint8]]:
-        """Sums of the clearest ground of each block of `core`, see `block_sums`, and which pixels are clear.
+    ) -> tuple[Array, Array, NDArray[np.uint8], Array]:
+        """Sums of the clearest ground of each block of `core`, see `block_sums`; which pixels are clear; what shadows are told by.
 
-        Those are bits along rows (H, ceil(W / 8)), see `numpy.packbits`, for they wait until all of the scene has
-        been seen.
+        The clear pixels are bits along rows (H, ceil(W / 8)), see `numpy.packbits`, for they wait until all of the scene
+        has been seen. Last (3, h, w) float32, of each block: mean opacity; of what is no cloud sums of the
+        near infrared, and how much of the block that is.
 
         Parameters
         ----------
@@ -111,12 +131,18 @@ class FirstPass:
             for most in (CLEAR_OPACITY, self.clear_opacity)
         )
         own = dn[:, *core.relative_to(padded).slices_yx]
-        sums = [
-            block_sums(restorer.reflectance(own[:, rows]), clearest[rows])
-            for rows in strips(len(clear))
-        ]
-        total, share = (np.concatenate(parts, axis=-2) for parts in zip(*sums, strict=True))
-        return total, share, np.packbits(clear, axis=1)
+        cover = np.maximum(opacity, cloud)[inner]
+        ground = usable[view][inner] & (cover < _CLOUD_OPACITY)
+        sums = []
+        for rows in strips(len(clear)):
+            image = restorer.reflectance(own[:, rows])
+            total, share = block_sums(image, clearest[rows])
+            dark, known = block_sums(image[[self.dark]], ground[rows])
+            sums.append((total, share, np.stack([block_means(cover[rows]), dark[0], known])))
+        total, share, shadows = (
+            np.concatenate(parts, axis=-2) for parts in zip(*sums, strict=True)
+        )
+        return total, share, np.packbits(clear, axis=1), shadows
 
 
 def look(first_pass: FirstPass, arrays: Sequence[Indexed | None], shared: bool) -> da.Array:
@@ -152,34 +178,38 @@ def _unpack(part: tuple[Array, Array, NDArray[np.uint8]], block_info: Any = None
     return np.unpackbits(part[2], axis=1, count=right - left).astype(bool)
 
 
-def look_around(seen: da.Array, usual: tuple[float, ...] = ()) -> Indexed:
+def look_around(seen: da.Array, usual: tuple[float, ...] = (), sky: Sky | None = None) -> Indexed:
     """The scene's `GroundAround`, lazily, as the item of a 0-d array of objects; of a stack, one for each date.
 
     Parameters
     ----------
     seen : see `look`
     usual : see `GroundAround.of`
+    sky : tells where shadows lie; None: the network does not read it
     """
     dated = seen.ndim == 3
     parts = seen.to_delayed(optimize_graph=False)
     join = dask.delayed(_join_parts, pure=True)
     if not dated:
-        joined = join(parts.tolist(), usual)
+        joined = join(parts.tolist(), usual, sky)
         return da.from_delayed(joined, (), object, np.empty((), object)), ""
     dates = [
-        da.from_delayed(join(part.tolist(), usual), (count,), object, np.empty((0,), object))
+        da.from_delayed(join(part.tolist(), usual, sky), (count,), object, np.empty((0,), object))
         for part, count in zip(parts, seen.chunks[0], strict=True)
     ]
     return da.concatenate(dates), "t"
 
 
-def _join_parts(parts: list[list[tuple[Array, ...]]], usual: tuple[float, ...]) -> NDArray[Any]:
+def _join_parts(
+    parts: list[list[tuple[Array, ...]]], usual: tuple[float, ...], sky: Sky | None
+) -> NDArray[Any]:
     """What the parts of a scene show, in rows of parts, carried to all of it; of dates, of each."""
-    total, share = (
+    total, share, seen = (
         np.concatenate([np.concatenate([part[i] for part in row], axis=-1) for row in parts], -2)
-        for i in (0, 1)
+        for i in (0, 1, 3)
     )
     held = np.empty(share.shape[:-2], object)
     for date in np.ndindex(held.shape):
-        held[date] = GroundAround.of(total[date], share[date], usual)
+        around = GroundAround.of(total[date], share[date], usual)
+        held[date] = around if sky is None else replace(around, shade=sky.shade(seen[date]))
     return held

@@ -15,7 +15,7 @@ from geodecloud.options import Options
 from geodecloud.restore.build import chunk_restorer, look_first
 from geodecloud.restore.decisions import Decisions
 from geodecloud.restore.expected_error import Witness, expect_errors, see_mirrored
-from geodecloud.restore.first_pass import look_around
+from geodecloud.restore.first_pass import Sky, look_around
 from geodecloud.restore.network import NetworkPredictor
 from geodecloud.restore.other_dates import Reference
 from geodecloud.restore.second_pass import fill_from_dates
@@ -59,11 +59,13 @@ def restore_scene(
     """
     restorer = chunk_restorer(pixels[0], masks.valid, metadata, decisions, options)
     arrays: list[Indexed | None] = [pixels, *masks]
-    seen = around = None
+    seen = around = sky = None
+    if decisions.card.reads_shade:
+        sky = Sky(metadata.grid.pixel_m, decisions.sun_azimuth_deg)
     if references or decisions.first_pass is not None:
         seen = look_first(restorer, arrays, metadata, decisions, options)
     if decisions.first_pass is not None and seen is not None:
-        around = look_around(seen, decisions.usual_ground)
+        around = look_around(seen, decisions.usual_ground, sky)
     arrays.append(around)
     layout = decisions.layout
     chunks_yx = None if layout is None else (layout.rows, layout.cols)
@@ -83,7 +85,7 @@ def restore_scene(
         if table is not None and table.spread is not None:
             about = metadata, decisions, options
             other = around and look_around(
-                look_first(restorer, arrays[:4], *about, mirrored=True), decisions.usual_ground
+                look_first(restorer, arrays[:4], *about, mirrored=True), decisions.usual_ground, sky
             )
             mirrored = see_mirrored(restorer, [*arrays[:4], other], image, planes[1], chunks_yx)
         witness = Witness.of(decisions, restorer.opaque_threshold)

@@ -57,11 +57,11 @@ def block_sums(image: Array, clear: Bool, side: int = PRIOR_PX) -> tuple[Array, 
     """
     # plane by plane: many bands at once would take several times the memory of the image
     zero = np.float32(0)
-    total = [_block_means(np.where(clear, plane, zero), side) for plane in image]
-    return np.stack(total), _block_means(clear.astype(np.float32), side)
+    total = [block_means(np.where(clear, plane, zero), side) for plane in image]
+    return np.stack(total), block_means(clear.astype(np.float32), side)
 
 
-def _block_means(plane: Array, side: int) -> Array:
+def block_means(plane: Array, side: int = PRIOR_PX) -> Array:
     """Means (h, w) of the blocks of a plane (H, W), as if zeros lay beyond it."""
     down, right = (-length % side for length in plane.shape)
     whole = np.pad(plane, ((0, down), (0, right))) if down or right else plane
@@ -124,10 +124,12 @@ class GroundAround:
     ----------
     planes : (C + 1, h, w) float32, see `carry_ground`
     far : (C,) reflectance that stands in for ground far from all that is clear; None: a network's guess does
+    shade : (h, w) in [0, 1], where clouds may throw their shadow; None: the network does not read it
     """
 
     planes: Array
     far: Array | None = None
+    shade: Array | None = None
 
     @classmethod
     def of(cls, total: Array, share: Array, usual: Sequence[float] = ()) -> GroundAround:
@@ -193,13 +195,16 @@ class GroundAround:
         return np.asarray(restored + share * (ground - restored), np.float32)
 
     def prior(self, window: Window, blocks: int) -> Array:
-        """The prior (C + 1, h, w) of a window that begins at a multiple of `PRIOR_PX`, in blocks of `blocks` px."""
+        """The prior (C + 1, h, w), with shade (C + 2, h, w), of a window that begins at a multiple of `PRIOR_PX`, in blocks of `blocks` px."""
         top, left = window.row_off // PRIOR_PX, window.col_off // PRIOR_PX
         rows, cols = (-(-length // PRIOR_PX) for length in window.shape_yx)
         # with a block more on each side, which what is interpolated reads, and beyond the scene the last one
         y = np.arange(top - 1, top + rows + 1).clip(0, self.planes.shape[1] - 1)
         x = np.arange(left - 1, left + cols + 1).clip(0, self.planes.shape[2] - 1)
         times = PRIOR_PX // blocks
-        planes = finer(self.planes[:, y[:, None], x], times)[:, times:, times:]
+        known = self.planes[:, y[:, None], x]
+        if self.shade is not None:
+            known = np.concatenate([known, self.shade[None, y[:, None], x]])
+        planes = finer(known, times)[:, times:, times:]
         height, width = (-(-length // blocks) for length in window.shape_yx)
         return np.ascontiguousarray(planes[:, :height, :width])

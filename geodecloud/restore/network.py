@@ -162,8 +162,9 @@ class NetworkPredictor:
             return declouder.predict(patches, margins, prior)
         batch = self._in_slots(patches, count)
         if prior is not None:
-            bands = self._in_slots(prior[:, :-1], count)
-            prior = np.concatenate([bands, prior[:, -1:]], axis=1)
+            known = len(self.slots)
+            bands = self._in_slots(prior[:, :known], count)
+            prior = np.concatenate([bands, prior[:, known:]], axis=1)
         restored, opacity = declouder.predict(batch, margins, prior)
         return restored[:, self.slots], opacity
 

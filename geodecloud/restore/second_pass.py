@@ -67,7 +67,7 @@ def fill_from_dates(
         )
         if "B02" in bands
         else None,
-        _sun(metadata),
+        None if decisions.sun_azimuth_deg is None else Sun(decisions.sun_azimuth_deg),
         dates.days,
         options.synthesis,
     )
@@ -106,14 +106,3 @@ def _halved(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 def _halves(size: int) -> tuple[int, ...]:
     return (size // 2, size - size // 2) if size > _LARGE_PX else (size,)
-
-
-def _sun(metadata: Metadata) -> Sun | None:
-    """Where the sun stood, as the scene's tags say; None: nothing says so, or the grid is turned."""
-    tags = {key.upper(): value for key, value in metadata.tags.get("", {}).items()}
-    said = tags.get("SUN_AZIMUTH_DEG", tags.get("SUN_AZIMUTH"))
-    upright = metadata.grid.transform.b == 0 and metadata.grid.transform.e < 0
-    try:
-        return Sun(float(said)) if said is not None and upright else None
-    except ValueError:
-        return None

@@ -50,6 +50,14 @@ class Grid:
         return (t.a**2 + t.d**2) ** 0.5, (t.b**2 + t.e**2) ** 0.5
 
     @property
+    def pixel_m(self) -> float:
+        """Side of a pixel in m; 10 where the grid does not say, as of a Sentinel-2 scene."""
+        if self.crs is None or not self.crs.is_projected or not self.has_place:
+            return 10.0
+        _, unit_m = self.crs.linear_units_factor
+        return float(unit_m * sum(self.res_xy) / 2)
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """(left, bottom, right, top) of the footprint, in CRS units."""
         return self.footprint.bounds

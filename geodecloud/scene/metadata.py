@@ -31,6 +31,7 @@ from geodecloud.scene.encoding import Encoding, is_unpacked
 from geodecloud.scene.grid import Grid
 from geodecloud.scene.reflectance import Codec, decide_codec
 from geodecloud.scene.side_facts import SideFacts
+from geodecloud.scene.sun import sun_azimuth_deg, sun_tags
 from geodecloud.scene.tags import Tags, read_tags, write_tags
 
 if TYPE_CHECKING:
@@ -174,8 +175,14 @@ class Metadata:
             has_classes=SCL in array.coords,
             gcps=gcps,
             gcps_crs=rio.crs if gcps else None,
+            tags={"": said} if (said := sun_tags(attrs)) else {},
             radiometry=attrs.get("radiometry"),
         )
+
+    @property
+    def sun_azimuth_deg(self) -> float | None:
+        """Where the sun stood, see `geodecloud.scene.sun`; None: no tag says so."""
+        return sun_azimuth_deg(self.tags.get("", {}), self.grid)
 
     def with_nodata(self, nodata: float | str | None) -> Metadata:
         """The same with another nodata number; "none": without one; None: as it is.

@@ -108,5 +108,6 @@ def _opacity_over_hidden_ground(network: nn.Module, examples: SimulatedClouds) -
     found = []
     for index in range(len(examples)):
         pair = examples.draw(index)
-        found.append(restore_image(network, pair.cloudy, 1.0)[1][pair.opacity >= _HIDDEN])
+        opacity = restore_image(network, pair.cloudy, 1.0, shade=pair.shade)[1]
+        found.append(opacity[pair.opacity >= _HIDDEN])
     return np.concatenate(found)

@@ -34,12 +34,17 @@ Heiselberg, Remote Sensing 11 (2019) 2873; vapour bands: Gao et al., Remote Sens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+
+from geodecloud.models.card import PRIOR_PX
+from geodecloud.restore.ground_around import block_means
+from geodecloud.restore.shade import cast, throws_shadow
 
 Array = NDArray[np.float32]
 
@@ -64,6 +69,11 @@ DELAYS_S = {
 }  # fmt: skip
 #: Distance of one cloud to the next under a fair sky, px: many small ones, of 50 m to 1 km.
 _FAIR_PX = (15, 120)
+#: Attention that a shadow gets at most: below what begins to hide the ground.
+SHADOW_MOST = 0.33
+#: How often nothing is known of where shadows lie, and how often what is told is wrong; how much nearer and further than it does
+#: a shadow may lie at most, as a share; and by how much the direction is off, in radians (standard deviation).
+_NO_SHADE, _WRONG_SHADE, _SHADE_RANGE, _SHADE_TURN = 0.2, 0.1, (0.1, 0.9), 0.06
 #: Shift in m per km of height and second of delay: 1000 * 6.7 / 786.
 _PARALLAX_M = 8.5
 
@@ -77,17 +87,25 @@ class SimulatedPair:
     cloudy, clear : (C, H, W) reflectance
     opacity, shadow : (H, W) in [0, 1], opacity at 560 nm, the largest of where the bands see the
         cloud, and share of sunlight lost
+    shade : in [0, 1], of blocks of `PRIOR_PX`: where the clouds may throw their shadow, as far as a scene would tell
+        (`geodecloud.restore.shade`): seldom all wrong, sometimes nowhere; None: not asked for
+    sun_azimuth_deg : clockwise from the top; None: no shadow was cast
     """
 
     cloudy: Array
     clear: Array
     opacity: Array
     shadow: Array
+    shade: Array | None = None
+    sun_azimuth_deg: float | None = None
 
     @property
     def attention(self) -> Array:
-        """(H, W) in [0, 1]: what the attention map should be, cloud or shadow."""
-        return np.maximum(self.opacity, self.shadow)
+        """(H, W) in [0, 1]: what the attention map should be, cloud or shadow.
+
+        A shadow counts as soon as it takes a sixth of the light, and never as much as cloud that hides the ground.
+        """
+        return np.maximum(self.opacity, np.minimum(1.5 * self.shadow, SHADOW_MOST))
 
 
 def fractal_field(
@@ -135,6 +153,8 @@ def simulate_clouds(
     skies: Mapping[str, float] | None = None,
     gaps: NDArray[np.bool_] | None = None,
     pixel_m: float = 10.0,
+    with_shade: bool = False,
+    shadow_share: float = 0.6,
 ) -> SimulatedPair:
     """Put one random sky over a clear patch.
 
@@ -148,6 +168,8 @@ def simulate_clouds(
     skies : kind of sky -> how often it is drawn; None: `SKIES`
     gaps : (C, H, W), where a channel has no data and is 0; None: where all channels are 0
     pixel_m : side of a pixel in m: how far shadows fall, and clouds move between the bands
+    shadow_share : how often clouds that hide the ground throw a shadow into the patch
+    with_shade : whether to draw what a scene would tell of where shadows lie, too; all else stays the same
 
     Raises
     ------
@@ -170,14 +192,14 @@ def simulate_clouds(
     seen = _with_parallax(opacity_field, wavelengths, height_km, rng, pixel_m)[:, *here]
     opacity = seen[clear.any(axis=(1, 2))].max(axis=0, initial=0)
 
-    shadow = np.zeros((height, width), np.float32)
-    if sky in ("cumulus", "deck", "fair") and rng.random() < 0.6:
+    shadow, shift = np.zeros((height, width), np.float32), None
+    if sky in ("cumulus", "deck", "fair") and rng.random() < shadow_share:
         # the sun's zenith angle is 15 to 70 degrees
         distance = min(1000 / pixel_m * height_km * np.tan(rng.uniform(0.26, 1.22)), side / 4)
         azimuth = rng.uniform(0, 2 * np.pi)
         shift = round(distance * np.sin(azimuth)), round(distance * np.cos(azimuth))
-        cast = np.roll(opacity_field, shift, axis=(0, 1))[here]
-        shadow = (rng.uniform(0.2, 0.65) * cast).astype(np.float32)
+        moved = np.roll(opacity_field, shift, axis=(0, 1))[here]
+        shadow = (rng.uniform(0.2, 0.65) * moved).astype(np.float32)
 
     gamma = rng.uniform(0, 0.4) if sky in ("veil", "cirrus") else rng.uniform(0, 0.15)
     k = ((560 / wavelengths) ** gamma)[:, None, None]
@@ -196,7 +218,40 @@ def simulate_clouds(
     cloudy = (1 - opacity_b) * ground + opacity_b * cloud
     cloudy += rng.normal(0, rng.uniform(0, 0.004), clear.shape)
     cloudy[~clear.any(axis=(1, 2))] = 0
-    return SimulatedPair(cloudy.astype(np.float32), clear, opacity, shadow)
+    pair = SimulatedPair(cloudy.astype(np.float32), clear, opacity, shadow)
+    if shift is not None:
+        down, right = shift
+        pair = replace(pair, sun_azimuth_deg=math.degrees(math.atan2(-right, down)) % 360)
+    if with_shade:
+        pair = replace(pair, shade=_draw_shade(opacity_field, shift, here, rng))
+    return pair
+
+
+def _draw_shade(
+    field: Array, shift: tuple[int, int] | None, here: tuple[slice, slice], rng: np.random.Generator
+) -> Array:
+    """What a scene would tell of where its clouds throw shadows (h, w), in blocks of `PRIOR_PX`.
+
+    Parameters
+    ----------
+    field : opacity, of more than is seen
+    shift : down and right in px, of the shadows; None: there are none
+    here : what is seen of it
+    """
+    rows, cols = here
+    top, left = rows.start % PRIOR_PX, cols.start % PRIOR_PX
+    height, width = (-(-(each.stop - each.start) // PRIOR_PX) for each in here)
+    blocks = throws_shadow(block_means(field[top:, left:], PRIOR_PX))
+    if shift is None or rng.random() < _WRONG_SHADE:
+        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(1, len(blocks) / 4)
+    else:
+        angle = math.atan2(shift[0], shift[1]) + rng.normal(0, _SHADE_TURN)
+        distance = math.hypot(*shift) / PRIOR_PX
+    nearer, further = rng.uniform(*_SHADE_RANGE, 2)
+    toward = math.sin(angle), math.cos(angle)
+    shade = cast(blocks, toward, distance * (1 - nearer), distance * (1 + further))
+    y, x = rows.start // PRIOR_PX, cols.start // PRIOR_PX
+    return shade[y : y + height, x : x + width] * np.float32(rng.random() >= _NO_SHADE)
 
 
 def _blur(clear: Array, sigma: float, gaps: NDArray[np.bool_] | None) -> Array:

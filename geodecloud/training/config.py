@@ -54,6 +54,8 @@ class Config:
     output: Output = "blend"
     blocks: int = 1  # side of the blocks of pixels the body works on
     prior: bool = False  # whether a second pass knows the ground around the clouds of the first
+    shade: bool = False  # and where they may throw their shadow
+    shadow_share: float = 0.6  # how often clouds that hide the ground throw one
     init_from: str = ""  # weights to start from: a shipped model or a file
 
     # the data
@@ -210,6 +212,7 @@ class Config:
             "output": self.output,
             "blocks": self.blocks,
             "prior": self.prior,
+            "shade": self.shade,
         }
 
 

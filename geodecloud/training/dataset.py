@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from geodecloud.errors import SceneError
+from geodecloud.models.card import PRIOR_PX
 from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.training.chips import Chip, draw_crop
 from geodecloud.training.clouds import Array, SimulatedPair, simulate_clouds
@@ -19,7 +20,7 @@ from geodecloud.training.losses import UNKNOWN, cloud_mask
 from geodecloud.training.opacity import estimate_attention
 from geodecloud.training.pairs import Pair
 
-Example = tuple[Tensor, Tensor, Tensor]
+Example = tuple[Tensor, Tensor, Tensor, Tensor]
 
 #: How pictures to learn clouds on are stretched, in the form of `geodecloud.training.display.STRETCHES`:
 #: seldom to the percentiles of the crop, because a real picture is stretched as a whole.
@@ -32,7 +33,7 @@ _OWN_BANDS = 0.4
 
 
 class SimulatedClouds(Dataset[Example]):
-    """Example ``index`` is cloudy, clear (C, H, W) and attention (1, H, W), all float32.
+    """Example ``index`` is cloudy, clear (C, H, W), attention (1, H, W) and shade (1, h, w), all float32.
 
     It depends on the config, the data and the index alone: not on the worker that draws it, nor on
     what was drawn before.
@@ -49,7 +50,7 @@ class SimulatedClouds(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         """Draw one example."""
         pair = self.draw(index)
-        return _tensors(pair.cloudy, pair.clear, pair.attention)
+        return _tensors(pair.cloudy, pair.clear, pair.attention, pair.shade)
 
     def draw(self, index: int) -> SimulatedPair:
         """Draw one example as a simulated pair."""
@@ -64,7 +65,16 @@ class SimulatedClouds(Dataset[Example]):
             crop = even_ground(crop, wavelengths, rng)
         untouched = rng.random() < config.untouched_share
         skies = {"clear": 1.0} if untouched else config.skies
-        pair = simulate_clouds(crop, wavelengths, rng, textures, config.texture_share, skies)
+        pair = simulate_clouds(
+            crop,
+            wavelengths,
+            rng,
+            textures,
+            config.texture_share,
+            skies,
+            with_shade=config.shade,
+            shadow_share=config.shadow_share,
+        )
         pair = coarsen(pair, zoom)
         if rng.random() < config.display_share:
             false_colour = names != config.bands
@@ -122,7 +132,10 @@ def coarsen(pair: SimulatedPair, zoom: int) -> SimulatedPair:
         mean: Array = blocks.mean(axis=(-3, -1), dtype=np.float32)
         return mean
 
-    return SimulatedPair(*map(coarse, (pair.cloudy, pair.clear, pair.opacity, pair.shadow)))
+    cloudy, clear, opacity, shadow = map(
+        coarse, (pair.cloudy, pair.clear, pair.opacity, pair.shadow)
+    )
+    return SimulatedPair(cloudy, clear, opacity, shadow)
 
 
 class PairCrops(Dataset[Example]):
@@ -200,7 +213,9 @@ def _attention(pair: Pair, dates_differ: bool) -> Array:
     return np.where(pair.valid, found, np.float32(UNKNOWN))
 
 
-def _tensors(cloudy: Array, clear: Array, attention: Array) -> Example:
-    parts = (cloudy, clear, attention[None])
-    first, second, third = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
-    return first, second, third
+def _tensors(cloudy: Array, clear: Array, attention: Array, shade: Array | None = None) -> Example:
+    if shade is None:  # nothing is known
+        shade = np.zeros([-(-n // PRIOR_PX) for n in attention.shape], np.float32)
+    parts = (cloudy, clear, attention[None], shade[None])
+    first, second, third, last = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+    return first, second, third, last

@@ -16,6 +16,7 @@ from geodecloud.models.weights import Model
 from geodecloud.options import Options
 from geodecloud.pipeline import Declouded, decloud
 from geodecloud.restore.composite import Bool, Provenance
+from geodecloud.scene.sun import SUN_AZIMUTH
 from geodecloud.training.baselines import BASELINES
 from geodecloud.training.clouds import Array
 from geodecloud.training.metrics import gain_db, image_scores
@@ -130,6 +131,8 @@ def scene_of(pair: Pair) -> xr.DataArray:
     if codec.nodata is not None:
         about["_FillValue"] = codec.nodata
     about["long_name"] = pair.bands
+    if pair.sun_azimuth_deg is not None:
+        about[SUN_AZIMUTH] = pair.sun_azimuth_deg
     return xr.DataArray(dn, dims=("band", "y", "x"), attrs=about)
 
 

@@ -111,7 +111,15 @@ def draw_pair(
     gaps: Bool = np.asarray(~image.any(axis=0))
     missing = gaps if gaps.any() else None
     return Pair(
-        ground.name, drawn.cloudy, image, names, codec, drawn.opacity, drawn.shadow, missing
+        ground.name,
+        drawn.cloudy,
+        image,
+        names,
+        codec,
+        drawn.opacity,
+        drawn.shadow,
+        missing,
+        drawn.sun_azimuth_deg,
     )
 
 

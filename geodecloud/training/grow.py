@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geodecloud.errors import OptionError
+from geodecloud.models.card import ModelCard
 from geodecloud.models.spanet import SPANet
 from geodecloud.models.weights import Model
 from geodecloud.scene.bands import known_wavelength_nm
@@ -40,19 +41,28 @@ def grow(network: SPANet, bands: Sequence[str], start: Model) -> None:
     blocks = start.card.blocks
     heads = start.network.architecture.heads(len(known)) if blocks > 1 else (len(known),)
     tensors = tensors | {
-        "conv_in.weight": _reading(tensors["conv_in.weight"], bands, known, blocks),
+        "conv_in.weight": _reading(tensors["conv_in.weight"], bands, known, start.card, network),
         "conv_out.weight": _saying(tensors["conv_out.weight"], heads, nearest, len(known)),
     }
     _take(network, tensors, start)
 
 
-def _reading(weight: Tensor, bands: Sequence[str], known: Sequence[str], blocks: int) -> Tensor:
-    """Weights of the first convolution for other bands: those of the image's planes, then those of the prior's."""
+def _reading(
+    weight: Tensor, bands: Sequence[str], known: Sequence[str], card: ModelCard, network: SPANet
+) -> Tensor:
+    """Weights of the first convolution for other bands: those of the image's planes, then those of the prior's.
+
+    A network that reads shade, grown from one that does not, takes no notice of it at first.
+    """
+    blocks = card.blocks
     planes = len(known) * blocks**2
     image = weight[:, :planes].reshape(len(weight), len(known), blocks**2, *weight.shape[2:])
     grown = [_placed(image, bands, known).flatten(1, 2)]
     if planes < weight.shape[1]:
-        grown += [_placed(weight[:, planes:-1], bands, known), weight[:, -1:]]
+        ground, rest = weight[:, planes : planes + len(known)], weight[:, planes + len(known) :]
+        grown += [_placed(ground, bands, known), rest]
+        if network.architecture.shade and not card.reads_shade:
+            grown.append(torch.zeros_like(rest[:, :1]))
     return torch.cat(grown, dim=1)
 
 

@@ -31,6 +31,7 @@ class Pair:
     codec : of the cloudy image: how its DN became reflectance
     opacity, shadow : (H, W) float32 in [0, 1], or None where the clouds are real
     gaps : (H, W), where one of the images has no data in one of the bands; None: nowhere
+    sun_azimuth_deg : what the cloudy image says of where the sun stood; None: nothing
     """
 
     name: str
@@ -41,6 +42,7 @@ class Pair:
     opacity: Array | None = None
     shadow: Array | None = None
     gaps: Bool | None = None
+    sun_azimuth_deg: float | None = None
 
     @property
     def is_picture(self) -> bool:
@@ -129,7 +131,9 @@ def _read_pair(
         _read_map(cloudy.with_name(f"{name}_{kind}.tif")) for kind in ("opacity", "shadow")
     )
     gaps = some | others
-    return Pair(name, before, after, wanted, codec, opacity, shadow, gaps if gaps.any() else None)
+    azimuth = read_metadata(cloudy).sun_azimuth_deg
+    missing = gaps if gaps.any() else None
+    return Pair(name, before, after, wanted, codec, opacity, shadow, missing, azimuth)
 
 
 def _read_image(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,21 +24,32 @@ from geodecloud.windows.tiler import Window
 Seen = tuple[Tensor, Tensor]
 
 
-def run_passes(network: Any, images: Tensor) -> list[Seen]:
+def run_passes(network: Any, images: Tensor, shade: Tensor | None = None) -> list[Seen]:
     """Restored images and attention of each pass, the last one last; of two, the first is `coarsen`ed.
 
     Parameters
     ----------
     network : a `geodecloud.models.spanet.SPANet`, bare or as Fabric has set it up
     images : (N, C, H, W)
+    shade : (N, 1, h, w), where clouds may throw their shadow, for a network that reads it; None: nothing is known
     """
     architecture = network.architecture
     if not architecture.prior:
         return [network(images)]
     first = network(coarsen(images))
     window = Window(0, 0, images.shape[3], images.shape[2])
-    priors = [around.prior(window, architecture.blocks) for around in look_at(images, first[1])]
+    around = look_at(images, first[1])
+    if architecture.shade:
+        known = (
+            [None] * len(around) if shade is None else shade[:, 0].detach().float().cpu().numpy()
+        )
+        around = [replace(a, shade=_or_none(s, a)) for a, s in zip(around, known, strict=True)]
+    priors = [each.prior(window, architecture.blocks) for each in around]
     return [first, network(images, torch.from_numpy(np.stack(priors)).to(images))]
+
+
+def _or_none(shade: NDArray[np.float32] | None, around: GroundAround) -> NDArray[np.float32]:
+    return np.zeros(around.planes.shape[1:], np.float32) if shade is None else shade
 
 
 def coarsen(planes: Tensor) -> Tensor:
@@ -57,7 +69,11 @@ def look_at(images: Tensor, attention: Tensor, usual: tuple[float, ...] = ()) ->
 
 
 def restore_image(
-    network: Any, image: NDArray[np.float32], opaque: float, usual: tuple[float, ...] = ()
+    network: Any,
+    image: NDArray[np.float32],
+    opaque: float,
+    usual: tuple[float, ...] = (),
+    shade: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Restored image (C, H, W) and opacity (H, W), as the pipeline has them.
 
@@ -65,10 +81,13 @@ def restore_image(
     ----------
     opaque : opacity above which the ground counts as not visible
     usual : ground anywhere, see `GroundAround.of`
+    shade : see `run_passes`
     """
     batch = torch.from_numpy(image)[None]
     with torch.inference_mode():
-        passes = run_passes(network, batch)
+        passes = run_passes(
+            network, batch, None if shade is None else torch.from_numpy(shade)[None, None]
+        )
     restored, opacity = passes[-1][0][0].numpy(), passes[-1][1][0, 0].numpy()
     if len(passes) > 1:
         (around,) = look_at(batch, passes[0][1], usual)

@@ -15,7 +15,7 @@ from geodecloud.raster.reader import open_raster, read_metadata
 from geodecloud.raster.targets import make_folder
 from geodecloud.raster.writer import write_scene
 from geodecloud.scene.bands import SENTINEL2_NM, canonical_name, describe
-from geodecloud.scene.grid import Grid
+from geodecloud.scene.sun import SUN_AZIMUTH
 from geodecloud.training.clouds import SKIES, simulate_clouds
 
 
@@ -68,13 +68,17 @@ def simulate_file(
         rng,
         skies={sky: 1.0} if sky else None,
         gaps=gaps[known],
-        pixel_m=_pixel_m(metadata.grid),
+        pixel_m=metadata.grid.pixel_m,
     )
     cloudy = dn.copy()
     cloudy[known] = np.where(gaps[known], dn[known], codec.encode(pair.cloudy.astype(np.float64)))
     single = metadata.single_band("float32", None, "")
+    said = metadata
+    if pair.sun_azimuth_deg is not None:
+        own = {**metadata.tags.get("", {}), SUN_AZIMUTH: f"{pair.sun_azimuth_deg:.2f}"}
+        said = replace(metadata, tags={**metadata.tags, "": own})
     images = {
-        "cloudy": (cloudy, metadata),
+        "cloudy": (cloudy, said),
         "clear": (dn, metadata),
         "opacity": (pair.opacity[None], replace(single, descriptions=("opacity",))),
         "shadow": (pair.shadow[None], replace(single, descriptions=("shadow",))),
@@ -90,14 +94,6 @@ def simulate_file(
         )
         for kind, (image, about) in images.items()
     ]
-
-
-def _pixel_m(grid: Grid) -> float:
-    """Side of a pixel in m; that of the training imagery where the grid does not say."""
-    if grid.crs is None or not grid.crs.is_projected or not grid.has_place:
-        return 10.0
-    _, unit_m = grid.crs.linear_units_factor
-    return float(unit_m * np.mean(grid.res_xy))
 
 
 def _as_array(image: np.ndarray[Any, Any]) -> xr.DataArray:

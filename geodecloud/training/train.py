@@ -197,7 +197,7 @@ def train_step(run: Run, config: Config, batch: Example, step: int) -> dict[str,
         optimizer.zero_grad(set_to_none=True)
     restored, parts = _generator_pass(run, config, batch, adversarial)
     if adversarial:
-        cloudy, clear, _ = batch
+        cloudy, clear = batch[:2]
         parts["discriminator"] = _discriminator_pass(run, cloudy, clear, restored.detach())
     losses = {name: float(value.detach()) for name, value in parts.items()}
     if not all(map(math.isfinite, losses.values())):
@@ -234,10 +234,10 @@ def _generator_pass(
     run: Run, config: Config, batch: Example, adversarial: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradients of ``L_cGAN + L_L1 + L_Att`` for the generator alone."""
-    cloudy, clear, target = batch
+    cloudy, clear, target, shade = batch
     weights = config.channel_weights or (100.0,) * clear.shape[1]
     images = cloudy.to(memory_format=_layout(config))
-    passes = run_passes(run.generator, images)
+    passes = run_passes(run.generator, images, shade)
     restored = passes[-1][0]
     truths = [(clear, target)]
     if len(passes) > 1:

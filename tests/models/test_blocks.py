@@ -19,10 +19,12 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def network_on_blocks(blocks=4, prior=True, width=2, channels=2):
+def network_on_blocks(blocks=4, prior=True, width=2, channels=2, shade=False):
     """A network whose every weight matters: what is far away still shows in a pixel."""
     torch.manual_seed(3)
-    network = SPANet(channels, channels, width, output="blend", blocks=blocks, prior=prior)
+    network = SPANet(
+        channels, channels, width, output="blend", blocks=blocks, prior=prior, shade=shade
+    )
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             damped = 0.1 if "conv3" in name else 1.0
@@ -47,11 +49,12 @@ def test_no_pixel_depends_on_what_lies_beyond_the_halo_of_its_block(blocks, phas
     assert rows.min() < begin - reach + 2 * blocks
 
 
-def test_a_window_within_its_halo_is_the_whole_image_cut_out():
-    network = network_on_blocks(prior=True)
+@pytest.mark.parametrize("shade", [False, True])
+def test_a_window_within_its_halo_is_the_whole_image_cut_out(shade):
+    network = network_on_blocks(prior=True, shade=shade)
     halo, core = network.reach_px, slice(168, 216)
     image = torch.rand(1, 2, 400, 400, dtype=torch.float64)
-    prior = torch.rand(1, 3, 100, 100, dtype=torch.float64)
+    prior = torch.rand(1, 3 + shade, 100, 100, dtype=torch.float64)
     around = slice(core.start - halo, core.stop + halo)
     blocks = slice(around.start // 4, around.stop // 4)
     with torch.no_grad():
@@ -131,6 +134,7 @@ def test_bringing_up_keeps_a_ramp_a_ramp():
         ({"blocks": 4}, "goes with output='blend'"),
         ({"prior": True}, "prior=True is for a network on blocks"),
         ({"prior": 1}, "neither true nor false"),
+        ({"shade": True, "blocks": 4}, "shade=True is for a network with a prior"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, message):

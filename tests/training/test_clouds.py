@@ -58,7 +58,8 @@ def test_maps_are_in_range_and_arrays_are_float32(pairs):
             assert opacity.min() >= 0
             assert opacity.max() <= 1
         assert np.isfinite(pair.cloudy).all()
-        np.testing.assert_array_equal(pair.attention, np.fmax(pair.opacity, pair.shadow))
+        shadow = np.fmin(pair.shadow * np.float32(1.5), np.float32(0.33))
+        np.testing.assert_array_equal(pair.attention, np.fmax(pair.opacity, shadow))
 
 
 def test_all_kinds_of_sky_turn_up(pairs):

@@ -86,6 +86,10 @@ def tiny_run(out: Path, **changes: object) -> tuple[Config, Run]:
     return config, start_run(config, make_fabric(config, "cpu"), out)
 
 
+#: Nothing is known of where shadows lie.
+NO_SHADE = torch.zeros(2, 1, 4, 4)
+
+
 def random_batch(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return torch.rand(count, 4, 32, 32), torch.rand(count, 4, 32, 32), torch.rand(count, 1, 32, 32)
 
@@ -106,7 +110,7 @@ def test_step_equals_a_plain_reference(tmp_path: Path) -> None:
         for n in (twin_g, twin_d)
     ]
     cloudy, clear, target = random_batch(2)
-    parts = train_step(run, config, (cloudy, clear, target), step=0)
+    parts = train_step(run, config, (cloudy, clear, target, NO_SHADE), step=0)
 
     weights = torch.tensor([100.0, 50.0, 100.0, 25.0]).view(1, 4, 1, 1)
     restored, attention = twin_g(cloudy)
@@ -152,7 +156,7 @@ def test_half_precision_scales_the_gradients_of_both_networks_alike(tmp_path: Pa
     twin_g.load_state_dict(run.generator.state_dict())
     twin_d.load_state_dict(run.discriminator.state_dict())
     cloudy, clear, target = random_batch(2)
-    train_step(run, config, (cloudy, clear, target), step=0)
+    train_step(run, config, (cloudy, clear, target, NO_SHADE), step=0)
     assert scaler.get_scale() == 16
     real, fake = twin_d(cloudy, clear), twin_d(cloudy, twin_g(cloudy)[0].detach())
     (F.softplus(-real).mean() + F.softplus(fake).mean()).backward()
@@ -414,7 +418,7 @@ def test_crops_of_pairs_are_theirs(tmp_path: Path) -> None:
     bare = [Pair(p.name, p.cloudy, p.clear, p.bands) for p in with_truth]
     for pairs in (with_truth, bare):
         examples = PairCrops(pairs, 32, seed=1, length=6)
-        for cloudy, clear, attention in (examples[i] for i in range(6)):
+        for cloudy, clear, attention, _ in (examples[i] for i in range(6)):
             difference = (cloudy - clear).abs()
             expected = difference.amax(dim=0)
             if pairs is with_truth:
@@ -467,9 +471,9 @@ def test_real_pairs_are_learnt_beside_simulated_clouds(clear_folder: Path, tmp_p
     assert [pair.name for pair in sources.selecting] == names[2:]
     examples = [sources.examples[i] for i in range(400)]
     # the cloudy date of these pairs is half as bright, and darker ground may be anything
-    real = [bool((attention == UNKNOWN).any()) for _, _, attention in examples]
+    real = [bool((attention == UNKNOWN).any()) for _, _, attention, _ in examples]
     assert 0.2 < np.mean(real) < 0.4
-    for (cloudy, clear, attention), is_real in zip(examples, real, strict=True):
+    for (cloudy, clear, attention, _), is_real in zip(examples, real, strict=True):
         if is_real:
             torch.testing.assert_close(cloudy, clear / 2, atol=1e-4, rtol=0)
         else:
@@ -541,7 +545,8 @@ def test_a_grown_network_begins_as_the_model_it_comes_from(
         torch.testing.assert_close(ours[:, bands.index(band)], theirs[:, BANDS.index(band)])
 
 
-def test_a_grown_network_on_blocks_begins_as_the_model_it_comes_from() -> None:
+@pytest.mark.parametrize("shade", [False, True])
+def test_a_grown_network_on_blocks_begins_as_the_model_it_comes_from(shade: bool) -> None:
     """Planes of blocks and of the prior go with their bands; new bands do not matter, and follow the nearest."""
     torch.manual_seed(0)
     old = SPANet(4, 4, width=4, output="blend", blocks=2, prior=True)
@@ -550,11 +555,11 @@ def test_a_grown_network_on_blocks_begins_as_the_model_it_comes_from() -> None:
         name="old", summary="", architecture=dataclasses.asdict(old.architecture), channels=CHANNELS
     )
     bands = ("B08", "B02", "B11", "B03", "B04")
-    new = SPANet(5, 5, width=4, output="blend", blocks=2, prior=True)
+    new = SPANet(5, 5, width=4, output="blend", blocks=2, prior=True, shade=shade)
     grow(new, bands, Model(card, old, "old"))
     there = [bands.index(band) for band in BANDS]
     image, prior = torch.rand(2, 4, 12, 18), torch.rand(2, 5, 6, 9)
-    wider, grown_prior = torch.rand(2, 5, 12, 18), torch.rand(2, 6, 6, 9)
+    wider, grown_prior = torch.rand(2, 5, 12, 18), torch.rand(2, 6 + shade, 6, 9)
     wider[:, there], grown_prior[:, [*there, 5]] = image, prior
     with torch.no_grad():
         (ours, seen), (theirs, known) = new(wider, grown_prior), old(image, prior)
@@ -632,7 +637,7 @@ def test_gaps_of_pairs_teach_nothing(tmp_path: Path) -> None:
     write_raster(tmp_path / "a_clear.tif", clear, nodata=0)
     (pair,) = read_pairs(tmp_path, BANDS)
     np.testing.assert_array_equal(pair.valid, ((clear > 0) & (clear // 2 > 0)).all(axis=0))
-    cloudy, truth, attention = PairCrops([pair], 40, seed=1, length=1)[0]
+    cloudy, truth, attention, _ = PairCrops([pair], 40, seed=1, length=1)[0]
     assert (attention == UNKNOWN).sum() == (~pair.valid).sum()
     assert (cloudy[:, attention[0] == UNKNOWN] == 0).all()
     assert (truth[:, attention[0] == UNKNOWN] == 0).all()
@@ -733,7 +738,7 @@ def test_a_loss_that_is_not_finite_ends_in_a_clear_message(tmp_path: Path) -> No
     with pytest.raises(
         OptionError, match=r"the loss is not finite at step 3 .* lower learning_rate"
     ):
-        train_step(run, config, (cloudy, clear, target), 3)
+        train_step(run, config, (cloudy, clear, target, NO_SHADE), 3)
     assert all(map(torch.equal, before, run.generator.parameters()))
 
 

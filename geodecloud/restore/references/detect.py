@@ -11,6 +11,7 @@ from scipy.ndimage import binary_dilation, maximum_filter, uniform_filter
 
 from geodecloud.restore.references.coefficients import Prediction
 from geodecloud.restore.references.sample import Array, Bool
+from geodecloud.restore.shade import shifted
 
 #: Brighter in the blue than predicted, by as many errors of the fit and by as much reflectance: cloud.
 CLOUD_ERRORS, CLOUD_STEP = 5.0, 0.02
@@ -107,18 +108,8 @@ def shaded(is_cloud: Bool, sun: Sun | None) -> Bool:
     for step in range(_LINE_PX, SHADOW_PX + 1, _LINE_PX):
         # away from the sun: it stands at (sin, -cos) in (x, y), y pointing down
         down, right = round(step * math.cos(azimuth)), round(-step * math.sin(azimuth))
-        reached |= _shifted(is_cloud, down, right)
+        reached |= shifted(is_cloud, down, right)
     return np.asarray(maximum_filter(reached, 2 * _LINE_PX + 1, mode="constant"))
-
-
-def _shifted(values: Bool, down: int, right: int) -> Bool:
-    out = np.zeros_like(values)
-    height, width = values.shape
-    if abs(down) < height and abs(right) < width:
-        out[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = values[
-            max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
-        ]
-    return out
 
 
 def _most(found: Bool, side_px: int = 3) -> Bool:
