@@ -27,7 +27,7 @@ from geodecloud.training.clouds import fractal_field
 Array = NDArray[np.floating]
 Index = NDArray[np.intp]
 BANDS, WAVELENGTHS_NM, PIXEL_M = ("B02", "B03", "B04", "B08"), (492, 560, 665, 833), 10
-SUN_ELEVATION = 50  # degrees, in the south-east
+SUN_ELEVATION, SUN_AZIMUTH = 50, 135  # degrees; the azimuth clockwise from north
 #: the terrain is worked out on cells of STEP pixels, with MARGIN cells around the scene
 STEP, MARGIN = 3, 20
 #: reflectance of B02, B03, B04, B08
@@ -272,7 +272,9 @@ def write(path: Path, scene: Array) -> None:
     with rasterio.open(path, "w", driver="GTiff", predictor=2, **grid, **tiles) as out:
         out.write(numbers)
         out.descriptions, out.scales, out.offsets = BANDS, (0.0001,) * 4, (0.0,) * 4
-        out.update_tags(SATELLITE="synthetic", ACQUISITION="2021-06-14T10:00:31Z")
+        out.update_tags(
+            SATELLITE="synthetic", ACQUISITION="2021-06-14T10:00:31Z", SUN_AZIMUTH=str(SUN_AZIMUTH)
+        )
 
 
 @click.command()

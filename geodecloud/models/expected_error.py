@@ -25,6 +25,7 @@ class Evidence:
     shortest : reflectance of the result in the band of the shortest wavelength, which haze brightens most
     difference : of the result from the ground around, absolute, mean over the bands
     spread : of the result and that of the mirrored scene, standard deviation, root mean square over the bands
+    uneven : standard deviation of the clear ground around, in reflectance, root mean square over the bands
     """
 
     opacity: Array
@@ -33,6 +34,7 @@ class Evidence:
     shortest: Array
     difference: Array
     spread: Array
+    uneven: Array
 
 
 #: What the error depends on, by name.
@@ -72,7 +74,7 @@ class ErrorTable:
     Attributes
     ----------
     mean : above 0
-    opacity, unknown, brightness, shortest, difference, spread : curves; None: it has no effect
+    opacity, unknown, brightness, shortest, difference, spread, uneven : curves; None: it has no effect
     measured : on what, for people
     """
 
@@ -83,6 +85,7 @@ class ErrorTable:
     shortest: Curve | None = None
     difference: Curve | None = None
     spread: Curve | None = None
+    uneven: Curve | None = None
     measured: str = ""
 
     def __post_init__(self) -> None:

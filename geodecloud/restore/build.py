@@ -16,9 +16,11 @@ from geodecloud.raster.reader import absolute
 from geodecloud.restore.chunk import ChunkRestorer, Predictor
 from geodecloud.restore.clear_ground import CloudFinder, coarse
 from geodecloud.restore.decisions import Decisions
-from geodecloud.restore.first_pass import FirstPass, look
+from geodecloud.restore.first_pass import FirstPass, Sky, look
 from geodecloud.restore.network import MOST_FILL_PX, NetworkPredictor
+from geodecloud.restore.relight import Light
 from geodecloud.restore.veil_lifter import VeilLifter, look_for_veil
+from geodecloud.scene.bands import known_wavelength_nm
 from geodecloud.scene.gaps import Gaps
 from geodecloud.scene.metadata import Metadata
 from geodecloud.windows.tiler import Window
@@ -66,12 +68,24 @@ def look_first(
         finder = _cloud_finder(restorer, metadata, decisions, options)
     names = decisions.card.channel_names
     bands = [names[slot] for slot in decisions.slots] if names else []
-    dark = next((bands.index(band) for band in ("B08", "B8A") if band in bands), -1)
+    light = Light.of(bands, [0.0] * len(bands))
+    dark = -1 if light is None else light.dark
     first_pass = FirstPass(restorer, finder, decisions.card.cloud_threshold, dark)
     first_pass = first_pass.mirrored if mirrored else first_pass
     # large parts are quicker where all cores work on one, and take memory
     shared = decisions.backend == "openvino" and options.max_memory is None
     return look(first_pass, arrays, shared)
+
+
+def sky_of(metadata: Metadata, decisions: Decisions) -> Sky | None:
+    """What tells where the shadows of a scene lie; None: its bands do not."""
+    names = decisions.card.channel_names
+    bands = [names[slot] for slot in decisions.slots] if names else []
+    light = Light.of(bands, [known_wavelength_nm(band) or 835.0 for band in bands])
+    if light is None:
+        return None
+    pixel_m, azimuth = metadata.grid.pixel_m, decisions.sun_azimuth_deg
+    return Sky(pixel_m, azimuth, light, decisions.card.reads_shade)
 
 
 def _cloud_finder(

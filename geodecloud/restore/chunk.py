@@ -20,6 +20,7 @@ from geodecloud.errors import GeodecloudWarning, SceneError
 from geodecloud.masks.sources import HIDING
 from geodecloud.restore.composite import MASK_REACH_PX, Bool, classify_pixels
 from geodecloud.restore.ground_around import GroundAround
+from geodecloud.restore.relight import BLUR_REACH_PX
 from geodecloud.scene.gaps import Gaps, describe_gaps, find_data, repeated_numbers
 from geodecloud.scene.reflectance import FEW_PX, Codec, check_values
 from geodecloud.windows.tiler import Window
@@ -188,14 +189,45 @@ class ChunkRestorer:
             nothing = np.zeros((len(self.channels), *region.shape_yx), np.float32)
             return nothing, np.full(region.shape_yx, np.nan, np.float32)
         ground: GroundAround | None = None if around is None else around.item()
-        restored, opacity = self.predictor.restore(
-            self.reflectance(dn), usable, wanted, region, padded, ground
-        )
+        image = self.reflectance(dn)
+        restored, opacity = self.predictor.restore(image, usable, wanted, region, padded, ground)
         self._warn_of_gaps(restored, wanted, region)
+        if ground is not None and ground.shadows is not None:
+            restored, opacity = self._relight(
+                image, usable, restored, opacity, ground, region, padded
+            )
         if ground is not None:
             hides = None if known is None else known == HIDING
             restored = ground.fill(restored, opacity, self.opaque_threshold, region, hides)
         return restored, np.where(wanted, opacity, np.nan).astype(np.float32)
+
+    def _relight(
+        self,
+        image: Array,
+        usable: Bool,
+        restored: Array,
+        opacity: Array,
+        ground: GroundAround,
+        region: Window,
+        padded: Window,
+    ) -> tuple[Array, Array]:
+        """What the network restored over `region`, with the shadows of clouds lit up."""
+        shadows = ground.shadows
+        assert shadows is not None
+        lit_by = ground.pixels(region)[0][shadows.light.dark]
+        reach = region.grow(BLUR_REACH_PX, self.extent)
+        view = reach.relative_to(padded).slices_yx
+        seen = np.where(usable[view], image[:, *view], ground.pixels(reach)[0])
+        left, top = region.col_off - reach.col_off, region.row_off - reach.row_off
+        more = [
+            (BLUR_REACH_PX - before, BLUR_REACH_PX - (there - before - length))
+            for before, there, length in (
+                (top, reach.height, region.height),
+                (left, reach.width, region.width),
+            )
+        ]
+        whole = np.pad(seen, ((0, 0), *more), "edge")
+        return shadows.relight(whole, lit_by, restored, opacity, region)
 
     def _warn_of_gaps(self, restored: Array, wanted: Bool, region: Window) -> None:
         """Say once a run that the network gave numbers that are none."""

@@ -78,14 +78,16 @@ class Witness:
         seen = np.where(made_up & ~(seen > self.opaque), np.float32(1), seen)
         image = self._pixels(dn, where)
         unknown, difference = np.ones_like(seen), np.zeros_like(seen)
+        uneven = np.zeros_like(seen)
         if around is not None and where.any():
             ground, not_known = around.stand_in(window)
             unknown, difference = not_known[where], np.abs(image - ground[:, where]).mean(axis=0)
+            uneven = around.unevenness(window)[where]
         spread = np.zeros_like(seen)
         if mirrored is not None:
             apart = image - self._pixels(mirrored, where)
             spread = np.sqrt((apart**2).mean(axis=0)) / 2
-        planes = seen, unknown, image.mean(axis=0), image[self.shortest], difference, spread
+        planes = seen, unknown, image.mean(axis=0), image[self.shortest], difference, spread, uneven
         return where, Evidence(*(plane.astype(np.float32) for plane in planes))
 
     def _pixels(self, dn: NDArray[Any], where: Bool) -> NDArray[np.float64]:

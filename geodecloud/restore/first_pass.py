@@ -29,6 +29,7 @@ from geodecloud.restore.ground_around import (
     block_means,
     block_sums,
 )
+from geodecloud.restore.relight import Light, Shadows
 from geodecloud.restore.shade import cast_shade
 from geodecloud.windows.tiler import Window
 
@@ -43,15 +44,30 @@ _CLOUD_OPACITY = 0.4
 
 @dataclass(frozen=True)
 class Sky:
-    """What is known of how clouds throw their shadows, see `geodecloud.restore.shade.cast_shade`."""
+    """What is known of how clouds throw their shadows, see `geodecloud.restore.shade.cast_shade`.
+
+    Attributes
+    ----------
+    is_read : whether the network is told where they may lie
+    """
 
     pixel_m: float
     sun_azimuth_deg: float | None
+    light: Light
+    is_read: bool
 
-    def shade(self, seen: Array) -> Array:
-        """Where shadows may lie, of what `FirstPass.see` says of it."""
-        opacity, dark, known = seen
-        return cast_shade(opacity, dark, known, self.pixel_m, self.sun_azimuth_deg)
+    def around(
+        self, total: Array, share: Array, seen: Array, usual: tuple[float, ...]
+    ) -> GroundAround:
+        """The ground around as it is in the sun, and where shadows lie, of what `FirstPass.see` says of them."""
+        opacity, dark, known, squares = seen
+        shade = cast_shade(opacity, dark, known, self.pixel_m, self.sun_azimuth_deg)
+        shadows = Shadows.of(shade.blocks, dark, known, self.light) if shade.is_found else None
+        if shadows is not None:
+            lit = shadows.is_ground.astype(np.float32)
+            total, share, squares = total * lit, share * lit, squares * lit
+        around = GroundAround.of(total, share, usual, squares)
+        return replace(around, shade=shade.blocks if self.is_read else None, shadows=shadows)
 
 
 @dataclass(frozen=True)
@@ -101,11 +117,11 @@ class FirstPass:
         core: Window,
         padded: Window,
     ) -> tuple[Array, Array, NDArray[np.uint8], Array]:
-        """Sums of the clearest ground of each block of `core`, see `block_sums`; which pixels are clear; what shadows are told by.
+        """Sums of the clearest ground of each block of `core`, see `block_sums`; which pixels are clear; and more of each block.
 
         The clear pixels are bits along rows (H, ceil(W / 8)), see `numpy.packbits`, for they wait until all of the scene
-        has been seen. Last (3, h, w) float32, of each block: mean opacity; of what is no cloud sums of the
-        near infrared, and how much of the block that is.
+        has been seen. Last (4, h, w) float32, of each block: mean opacity; of what is no cloud sums of the
+        near infrared, and how much of the block that is; of the clearest ground sums of squares, mean over the bands.
 
         Parameters
         ----------
@@ -138,7 +154,9 @@ class FirstPass:
             image = restorer.reflectance(own[:, rows])
             total, share = block_sums(image, clearest[rows])
             dark, known = block_sums(image[[self.dark]], ground[rows])
-            sums.append((total, share, np.stack([block_means(cover[rows]), dark[0], known])))
+            squares = np.where(clearest[rows], np.square(image).mean(axis=0), np.float32(0))
+            about = block_means(cover[rows]), dark[0], known, block_means(squares)
+            sums.append((total, share, np.stack(about)))
         total, share, shadows = (
             np.concatenate(parts, axis=-2) for parts in zip(*sums, strict=True)
         )
@@ -185,7 +203,7 @@ def look_around(seen: da.Array, usual: tuple[float, ...] = (), sky: Sky | None =
     ----------
     seen : see `look`
     usual : see `GroundAround.of`
-    sky : tells where shadows lie; None: the network does not read it
+    sky : tells where shadows lie; None: that cannot be told
     """
     dated = seen.ndim == 3
     parts = seen.to_delayed(optimize_graph=False)
@@ -210,6 +228,8 @@ def _join_parts(
     )
     held = np.empty(share.shape[:-2], object)
     for date in np.ndindex(held.shape):
-        around = GroundAround.of(total[date], share[date], usual)
-        held[date] = around if sky is None else replace(around, shade=sky.shade(seen[date]))
+        if sky is None:
+            held[date] = GroundAround.of(total[date], share[date], usual, seen[date][-1])
+        else:
+            held[date] = sky.around(total[date], share[date], seen[date], usual)
     return held

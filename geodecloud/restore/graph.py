@@ -12,10 +12,10 @@ from geodecloud.compute.chunks import Indexed, map_chunks_with_halo
 from geodecloud.compute.shelf import Shelf
 from geodecloud.masks.sources import Masks
 from geodecloud.options import Options
-from geodecloud.restore.build import chunk_restorer, look_first
+from geodecloud.restore.build import chunk_restorer, look_first, sky_of
 from geodecloud.restore.decisions import Decisions
 from geodecloud.restore.expected_error import Witness, expect_errors, see_mirrored
-from geodecloud.restore.first_pass import Sky, look_around
+from geodecloud.restore.first_pass import look_around
 from geodecloud.restore.network import NetworkPredictor
 from geodecloud.restore.other_dates import Reference
 from geodecloud.restore.second_pass import fill_from_dates
@@ -60,8 +60,8 @@ def restore_scene(
     restorer = chunk_restorer(pixels[0], masks.valid, metadata, decisions, options)
     arrays: list[Indexed | None] = [pixels, *masks]
     seen = around = sky = None
-    if decisions.card.reads_shade:
-        sky = Sky(metadata.grid.pixel_m, decisions.sun_azimuth_deg)
+    if decisions.first_pass is not None:
+        sky = sky_of(metadata, decisions)
     if references or decisions.first_pass is not None:
         seen = look_first(restorer, arrays, metadata, decisions, options)
     if decisions.first_pass is not None and seen is not None:

@@ -23,6 +23,7 @@ from geodecloud.restore.references.pyramid import (
     halve,
     interpolate_blocks,
 )
+from geodecloud.restore.relight import Shadows
 from geodecloud.windows.tiler import Window
 
 Array = NDArray[np.float32]
@@ -35,6 +36,8 @@ _RIM_PX = 4
 RIM_REACH_PX = _RIM_PX + 3
 #: From so much of it unknown on, ground that is carried from afar is trusted less: what is the same over km is rare.
 _FAR = 0.5
+#: Standard deviation of ground in reflectance where nothing of a scene is clear: about that of the clear imagery.
+_USUALLY_UNEVEN = 0.05
 #: So many clear blocks of a scene say as much of its far ground as what is usual anywhere.
 _FEW_BLOCKS = 100
 #: How far a block is not known if its ground comes from blocks 1, 2, 4 ... times as wide.
@@ -116,6 +119,15 @@ def _trust(unknown: Array) -> Array:
     return np.asarray(np.clip((1 - unknown) / (1 - _FAR), 0, 1), np.float32)
 
 
+def _over_pixels(planes: Array, window: Window) -> Array:
+    """Planes of blocks (C, h, w) over the pixels of a window."""
+    y, x = (
+        (np.arange(begin, begin + length) + 0.5) / PRIOR_PX - 0.5
+        for begin, length in ((window.row_off, window.height), (window.col_off, window.width))
+    )
+    return interpolate_blocks(planes, y, x)
+
+
 @dataclass(frozen=True)
 class GroundAround:
     """The prior of a whole scene, in blocks of `PRIOR_PX` from its corner.
@@ -125,35 +137,57 @@ class GroundAround:
     planes : (C + 1, h, w) float32, see `carry_ground`
     far : (C,) reflectance that stands in for ground far from all that is clear; None: a network's guess does
     shade : (h, w) in [0, 1], where clouds may throw their shadow; None: the network does not read it
+    uneven : (h, w), standard deviation in reflectance of the clear ground that the planes were made of, root mean square over
+        the bands; None: nobody asks
+    shadows : those that were found; None: none
     """
 
     planes: Array
     far: Array | None = None
     shade: Array | None = None
+    uneven: Array | None = None
+    shadows: Shadows | None = None
 
     @classmethod
-    def of(cls, total: Array, share: Array, usual: Sequence[float] = ()) -> GroundAround:
+    def of(
+        cls,
+        total: Array,
+        share: Array,
+        usual: Sequence[float] = (),
+        squares: Array | None = None,
+    ) -> GroundAround:
         """The prior of what `block_sums` says of a scene.
 
         Parameters
         ----------
         usual : reflectance of each band, of ground anywhere; the fewer blocks of the scene are clear, the more of it
             stands for ground far from them, and the less of their mean. Empty: nobody knows
+        squares : (h, w), as `total`, of the mean over the bands of the squared reflectance; None: nobody asks how even it is
         """
         far = None
         if usual:
             sums = total.sum(axis=(1, 2), dtype=np.float64) + _FEW_BLOCKS * np.asarray(usual)
             far = (sums / (share.sum(dtype=np.float64) + _FEW_BLOCKS)).astype(np.float32)
-        return cls(carry_ground(total, share), far)
+        if squares is None:
+            return cls(carry_ground(total, share), far)
+        if not share.any():
+            usually = np.full(share.shape, _USUALLY_UNEVEN, np.float32)
+            return cls(carry_ground(total, share), far, uneven=usually)
+        *ground, square, unknown = carry_ground(np.concatenate([total, squares[None]]), share)
+        variance = square - np.mean(np.square(ground), axis=0)
+        uneven = np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+        return cls(np.stack([*ground, unknown]), far, uneven=uneven)
 
     def pixels(self, window: Window) -> tuple[Array, Array]:
         """Reflectance (C, H, W) of the pixels of any window, and in [0, 1] how far it is not known (H, W)."""
-        y, x = (
-            (np.arange(begin, begin + length) + 0.5) / PRIOR_PX - 0.5
-            for begin, length in ((window.row_off, window.height), (window.col_off, window.width))
-        )
-        planes = interpolate_blocks(self.planes, y, x)
+        planes = _over_pixels(self.planes, window)
         return planes[:-1], planes[-1]
+
+    def unevenness(self, window: Window) -> Array:
+        """How uneven the ground around is (H, W), see `uneven`; 0 where nobody asked."""
+        if self.uneven is None:
+            return np.zeros(window.shape_yx, np.float32)
+        return _over_pixels(self.uneven[None], window)[0]
 
     def stand_in(self, window: Window) -> tuple[Array, Array]:
         """What stands for hidden ground in any window, and how far that is not known: `pixels`, fading into `far`."""

@@ -13,6 +13,7 @@ Shadows by the cloud mask moved along the sun's azimuth: Zhu and Woodcock, Remot
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -38,14 +39,28 @@ _AROUND = 8.0
 #: A correlation stands out if it is as large, and so many times as large as the largest in other directions; where the sun
 #: is known, as much larger as at most distances.
 _LEAST, _TIMES, _OTHER_DEG = 0.1, 2.0, 45.0
-#: Fewer blocks with ground than this tell nothing.
-_FEW = 400
+#: Fewer blocks with ground than this tell nothing; the direction, too, takes more of them (on crops of 256 px chance looks alike).
+_FEW, _FEW_WITHOUT_SUN = 400, 2000
+
+
+@dataclass(frozen=True)
+class Shade:
+    """Where clouds may throw their shadow.
+
+    Attributes
+    ----------
+    blocks : (h, w) float32 in [0, 1], of blocks of `PRIOR_PX`; 0 everywhere if nothing tells
+    is_found : whether the scene told how far they lie; else the sun alone told in which direction
+    """
+
+    blocks: Array
+    is_found: bool
 
 
 def cast_shade(
     opacity: Array, ground: Array, share: Array, pixel_m: float, azimuth_deg: float | None
-) -> Array:
-    """Where clouds may throw their shadow, in [0, 1], of each block of a scene.
+) -> Shade:
+    """Where clouds may throw their shadow.
 
     Parameters
     ----------
@@ -54,23 +69,18 @@ def cast_shade(
     share : (H, W), how much of each block is that
     pixel_m : side of a pixel in m
     azimuth_deg : where the sun stands, clockwise from the top; None: the clouds and what is dark have to tell
-
-    Returns
-    -------
-    (H, W) float32; 0 everywhere if neither tells
     """
-    side_m = PRIOR_PX * pixel_m
-    clouds = throws_shadow(opacity)
+    side_m, clouds = PRIOR_PX * pixel_m, throws_shadow(opacity)
     found = _find_shift(clouds, ground, share, side_m, azimuth_deg)
     if found is not None:
         distance = math.hypot(*found)
         toward = found[0] / distance, found[1] / distance
-        return cast(clouds, toward, _NEARER * distance, _FURTHER * distance)
+        return Shade(cast(clouds, toward, _NEARER * distance, _FURTHER * distance), True)
     if azimuth_deg is None:
-        return np.zeros_like(opacity)
+        return Shade(np.zeros_like(opacity), False)
     azimuth = math.radians(azimuth_deg)
     toward = math.cos(azimuth), -math.sin(azimuth)
-    return cast(clouds, toward, _NEAREST_M / side_m, _USUAL_M / side_m)
+    return Shade(cast(clouds, toward, _NEAREST_M / side_m, _USUAL_M / side_m), False)
 
 
 def _find_shift(
@@ -78,14 +88,15 @@ def _find_shift(
 ) -> tuple[int, int] | None:
     """How far down and right shadows lie, in blocks; None if nothing stands out."""
     seen = share > 0.5
-    if np.count_nonzero(seen) < _FEW or not (opacity > 0.3).any():
+    few = _FEW_WITHOUT_SUN if azimuth_deg is None else _FEW
+    if np.count_nonzero(seen) < few or not (opacity > 0.3).any():
         return None
     most = min(math.ceil(_FURTHEST_M / side_m), min(opacity.shape) // 2)
     down, right = np.mgrid[-most : most + 1, -most : most + 1]
     distance = np.hypot(down, right)
     possible = (distance * side_m >= _NEAREST_M) & (distance <= most)
     likeness = np.where(
-        possible, _correlate(opacity, _darkness(ground, share, seen), seen, most), -1
+        possible, _correlate(opacity, darkness(ground, share, seen), seen, most), -1
     )
     direction = np.degrees(np.arctan2(-right, down))  # of the sun, if a shadow fell so
     if azimuth_deg is None:
@@ -106,15 +117,27 @@ def _turn(degrees: Map) -> Map:
     return np.asarray(np.abs((degrees + 180) % 360 - 180))
 
 
-def _darkness(ground: Array, share: Array, seen: NDArray[np.bool_]) -> Map:
-    """How much darker each block is than what is around it, as a share; 0 where there is no ground."""
-    known, total = (np.where(seen, values, 0).astype(np.float64) for values in (share, ground))
+def darkness(
+    ground: Array, share: Array, seen: NDArray[np.bool_], own_share: Array | None = None
+) -> Map:
+    """How much darker each block is than what is around it, as a share; 0 where there is no ground.
+
+    Parameters
+    ----------
+    ground : (H, W), sums of reflectance, as shares of a block
+    share : (H, W), how much of each block counts for its surroundings
+    seen : (H, W), the blocks that are asked for
+    own_share : (H, W), how much of each block the sums are of; None: as much as counts
+    """
+    own_share = share if own_share is None else own_share
+    means = np.divide(ground, own_share, out=np.zeros(ground.shape), where=own_share > 0)
+    known = np.where(seen, share, 0).astype(np.float64)
     weight, around = (
-        gaussian_filter(values, _AROUND, mode="constant") for values in (known, total)
+        gaussian_filter(values, _AROUND, mode="constant") for values in (known, known * means)
     )
     usual = np.divide(around, weight, out=np.ones_like(weight), where=weight > 1e-6)
-    own = np.divide(total, known, out=usual.copy(), where=seen)
-    return np.asarray(np.clip(1 - own / np.maximum(usual, 0.02), -0.5, 0.6))
+    own = np.where(seen & (weight > 1e-6), means, usual)
+    return np.asarray(np.clip(1 - own / np.maximum(usual, 0.02), -0.5, 0.8))
 
 
 def _correlate(opacity: Array, dark: Map, seen: NDArray[np.bool_], most: int) -> Map:

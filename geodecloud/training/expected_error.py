@@ -35,7 +35,7 @@ from geodecloud.windows.tiler import Window
 #: Side of a simulated scene in px: large enough to hold clear ground and what lies far from it.
 SCENE_PX = 192
 #: What a table goes by: of all that is known (`Evidence`), the parts that tell most of ground not met before.
-_PARTS = ("opacity", "unknown", "shortest", "difference", "spread")
+_PARTS = ("opacity", "unknown", "shortest", "difference", "spread", "uneven")
 #: Says nothing, but has the network run as a table does.
 _UNMEASURED = ErrorTable(1.0, spread=Curve((0.0,), (0.0,)))
 #: Nodes: few, so that each has pixels of many scenes; of reflectance at these quantiles.
@@ -208,7 +208,9 @@ def fit_table(
     knows_around : whether the ground around is known; else what depends on it has no curve
     learnt : the same of ground that was learnt: the mean of its errors is its own
     """
-    names = [name for name in _PARTS if knows_around or name not in ("unknown", "difference")]
+    names = [
+        name for name in _PARTS if knows_around or name not in ("unknown", "difference", "uneven")
+    ]
     parts = [
         (_thinned(seen), error[::_STEP], own)
         for own, some in ((0.0, found), (1.0, learnt))

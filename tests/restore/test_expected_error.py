@@ -39,13 +39,14 @@ TABLE = ErrorTable(
     shortest=Curve((0.05, 0.3), (-0.1, 0.6)),
     difference=Curve((0.2,), (0.25,)),
     spread=Curve((0.0, 0.01), (-0.3, 0.4)),
+    uneven=Curve((0.0, 0.05), (-0.4, 0.5)),
     measured="nothing",
 )
 PUT_IN = (Provenance.RESTORED, Provenance.SYNTHESISED)
 
 
 def by_hand(seen: list[np.ndarray], table: ErrorTable = TABLE) -> np.ndarray:
-    """What the table says of opacity, unknown, brightness, shortest, difference and spread, by scipy."""
+    """What the table says of opacity, unknown, brightness, shortest, difference, spread and unevenness, by scipy."""
     found = np.log(table.mean) + np.zeros(np.shape(seen[0]))
     for curve, values in zip((getattr(table, name) for name in NAMES), seen, strict=True):
         if curve is None:
@@ -92,7 +93,7 @@ def run(
     return decloud(scene, Options(model=str(model), **more))
 
 
-@given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 6), min_size=1, max_size=20))
+@given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 7), min_size=1, max_size=20))
 def test_between_its_nodes_a_table_is_linear_and_beyond_them_flat(
     pixels: list[tuple[float, ...]],
 ) -> None:
@@ -191,7 +192,8 @@ def test_replaced_pixels_have_what_the_table_says_and_others_nothing(
     assert confidence.dtype == np.float32
     np.testing.assert_array_equal(np.isfinite(confidence), put_in)
     image = result.image.values * 1e-4
-    ground, unknown = result.ground.compute().item().pixels(Window(0, 0, 119, 83))
+    around, window = result.ground.compute().item(), Window(0, 0, 119, 83)
+    ground, unknown = around.pixels(window)
     assert unknown.min() < 0.005 < 0.02 < unknown.max()
     difference = np.abs(image - ground).mean(axis=0)
     apart = image - result.mirrored.compute() * 1e-4
@@ -199,6 +201,8 @@ def test_replaced_pixels_have_what_the_table_says_and_others_nothing(
     seen = [result.cloud_map.values, unknown, image.mean(axis=0), image[0], difference]
     seen.append(np.std([image, image - apart], axis=0) ** 2)
     seen[-1] = np.sqrt(seen[-1].mean(axis=0))
+    seen.append(around.unevenness(window))
+    assert 0.005 < seen[-1].min() < seen[-1].max() < 0.2
     expected = by_hand([plane[put_in] for plane in seen])
     np.testing.assert_allclose(confidence.values[put_in], expected, rtol=1e-4)
 
@@ -220,6 +224,7 @@ def test_ground_that_a_mask_says_is_hidden_counts_as_under_opaque_cloud(
     seen = [np.where(scl.cloud_map > 0.7, scl.cloud_map, 1), np.ones(made_up.shape)]
     seen += [image.mean(axis=0), image[0], np.abs(image).mean(axis=0)]
     seen.append(np.sqrt(np.var([image, scl.mirrored.compute() * 1e-4], axis=0).mean(axis=0)))
+    seen.append(np.full(made_up.shape, 0.05))  # and as uneven as ground is
     expected = by_hand(seen)
     np.testing.assert_allclose(scl.confidence.values, expected, rtol=1e-4)
 

@@ -95,6 +95,23 @@ def test_pixels_and_blocks_say_the_same_of_a_slope(rows, cols):
     assert unknown.max() < 0.05
 
 
+def test_how_uneven_clear_ground_is_is_carried_under_clouds():
+    """Left even, right of a known spread; what the prior says of the ground stays the same to the bit."""
+    rng = np.random.default_rng(7)
+    image = np.full((3, 128, 256), 0.2, np.float32)
+    image[:, :, 128:] += 0.04 * rng.standard_normal((3, 128, 128), np.float32)
+    clear = np.ones((128, 256), bool)
+    clear[48:80, 24:56] = clear[48:80, 184:216] = False
+    total, share = block_sums(image, clear)
+    squares, _ = block_sums(np.square(image).mean(axis=0, keepdims=True), clear)
+    around = GroundAround.of(total, share, (), squares[0])
+    np.testing.assert_array_equal(around.planes, GroundAround.of(total, share).planes)
+    uneven = around.unevenness(Window(0, 0, 256, 128))
+    assert uneven[56:72, 32:48].max() < 0.002
+    np.testing.assert_allclose(uneven[56:72, 192:208], 0.04, rtol=0.1)
+    assert not GroundAround.of(total, share).unevenness(Window(0, 0, 9, 9)).any()
+
+
 def test_only_where_cloud_hides_the_ground_the_surroundings_stand_in_for_it():
     image = np.full((2, 96, 96), 0.3, np.float32)
     clear = np.ones((96, 96), bool)

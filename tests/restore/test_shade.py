@@ -67,7 +67,7 @@ def test_the_distance_of_shadows_is_found(azimuth_deg, told):
     for seed, distance in enumerate((6, 13, 27)):
         opacity, ground, share, shadow = sky(azimuth_deg, distance, seed=seed)
         given_deg = azimuth_deg + 3 if told else None
-        shade = cast_shade(opacity, ground, share, BLOCK_M / 8, given_deg)
+        shade = cast_shade(opacity, ground, share, BLOCK_M / 8, given_deg).blocks
         dark = shadow > 0.5
         assert shade[dark].mean() > 0.9
         assert shade[~dark & (opacity < 0.1)].mean() < 0.35
@@ -76,12 +76,12 @@ def test_the_distance_of_shadows_is_found(azimuth_deg, told):
 def test_where_nothing_is_dark_nothing_is_told_without_the_sun():
     for seed in range(8):
         opacity, ground, share, _ = sky(150, 12, seed=seed, depth=0)
-        assert not cast_shade(opacity, ground, share, BLOCK_M / 8, None).any()
+        assert not cast_shade(opacity, ground, share, BLOCK_M / 8, None).blocks.any()
 
 
 def test_where_no_distance_stands_out_the_sun_alone_tells_the_direction():
     opacity, ground, share, _ = sky(90, 12, depth=0)
-    shade = cast_shade(opacity, ground, share, BLOCK_M / 8, 90.0)
+    shade = cast_shade(opacity, ground, share, BLOCK_M / 8, 90.0).blocks
     cloud = throws_shadow(opacity)
     expected = np.zeros_like(cloud)  # westward, 200 m to 2.5 km
     for step in range(2, 32):
@@ -92,7 +92,7 @@ def test_where_no_distance_stands_out_the_sun_alone_tells_the_direction():
 def test_without_clouds_there_is_no_shade():
     nothing = np.zeros((64, 64), np.float32)
     for azimuth_deg in (None, 120.0):
-        assert not cast_shade(nothing, nothing + 0.2, nothing + 1, 10.0, azimuth_deg).any()
+        assert not cast_shade(nothing, nothing + 0.2, nothing + 1, 10.0, azimuth_deg).blocks.any()
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,10 @@ def grounds(count: int, seed: int) -> list[Pair]:
 def test_planted_factors_are_found_again() -> None:
     """The nodes are known to the test by what lies between: errors that halve and double along each axis."""
     rng = np.random.default_rng(3)
-    highs = (1, 1, 0.4, 0.3, 0.2, 0.05)
+    highs = (1, 1, 0.4, 0.3, 0.2, 0.05, 0.1)
 
     def planted(s: list[np.ndarray]) -> np.ndarray:
-        steep = zip(s, highs, (0.8, 0.4, 0, 1.0, 0, 0.7), strict=True)
+        steep = zip(s, highs, (0.8, 0.4, 0, 1.0, 0, 0.7, 0.6), strict=True)
         return 0.02 * np.exp(sum(effect * x / high for x, high, effect in steep))
 
     def drawn(count: int) -> list[np.ndarray]:
@@ -95,12 +95,12 @@ def test_ground_that_was_learnt_lends_the_shape_and_not_the_mean() -> None:
             spread = rng.uniform(0, most, 3000).astype(np.float32)
             error = mean * 2 ** (spread / 0.02) * rng.exponential(size=3000)
             rest = [np.full(3000, 0.1, np.float32)] * 5
-            parts.append((Evidence(*rest, spread), error.astype(np.float32)))
+            parts.append((Evidence(*rest, spread, rest[0]), error.astype(np.float32)))
         return parts
 
     table = fit_table(drawn(0.001, 0.01), learnt=drawn(0.02, 0.03))
     planes = [np.full(2, 0.1, np.float32)] * 5
-    told = table.at(Evidence(*planes, np.array([0, 0.02], np.float32)))
+    told = table.at(Evidence(*planes, np.array([0, 0.02], np.float32), planes[0]))
     np.testing.assert_allclose(told, [0.01, 0.02], rtol=0.08)
 
 
@@ -120,7 +120,7 @@ def test_a_large_scene_counts_as_a_small_one() -> None:
         parts = []
         for size, error in ((20_000, 0.01), (count, 0.04)):
             plane = np.full(size, 0.1, np.float32)
-            parts.append((Evidence(*[plane] * 6), np.full(size, error, np.float32)))
+            parts.append((Evidence(*[plane] * 7), np.full(size, error, np.float32)))
         told.append(fit_table(parts).at(parts[0][0])[0])
     np.testing.assert_allclose(told, 0.025, rtol=0.02)
 
