@@ -192,7 +192,7 @@ class ChunkRestorer:
         image = self.reflectance(dn)
         restored, opacity = self.predictor.restore(image, usable, wanted, region, padded, ground)
         self._warn_of_gaps(restored, wanted, region)
-        if ground is not None and ground.shadows is not None:
+        if ground is not None and ground.shadows is not None and ground.shadows.touch(region):
             restored, opacity = self._relight(
                 image, usable, restored, opacity, ground, region, padded
             )

@@ -62,7 +62,7 @@ class Sky:
         """The ground around as it is in the sun, and where shadows lie, of what `FirstPass.see` says of them."""
         opacity, dark, known, squares = seen
         shade = cast_shade(opacity, dark, known, self.pixel_m, self.sun_azimuth_deg)
-        shadows = Shadows.of(shade.blocks, dark, known, self.light) if shade.is_found else None
+        shadows = Shadows.of(shade, dark, known, self.light)
         if shadows is not None:
             lit = shadows.is_ground.astype(np.float32)
             total, share, squares = total * lit, share * lit, squares * lit

@@ -35,7 +35,7 @@ _NEARER, _FURTHER, _USUAL_M = 0.75, 1.3, 2500.0
 #: Directions within this of the sun's are its own: a scene has several viewing angles, and its grid is not quite north.
 _TURN_DEG = 8.0
 #: Brightness is compared with that within about so many blocks.
-_AROUND = 8.0
+AROUND_BLOCKS = 8.0
 #: A correlation stands out if it is as large, and so many times as large as the largest in other directions; where the sun
 #: is known, as much larger as at most distances.
 _LEAST, _TIMES, _OTHER_DEG = 0.1, 2.0, 45.0
@@ -50,11 +50,11 @@ class Shade:
     Attributes
     ----------
     blocks : (h, w) float32 in [0, 1], of blocks of `PRIOR_PX`; 0 everywhere if nothing tells
-    is_found : whether the scene told how far they lie; else the sun alone told in which direction
+    found : the same for clouds of one height alone, that the scene told; None: the sun alone told in which direction
     """
 
     blocks: Array
-    is_found: bool
+    found: Array | None = None
 
 
 def cast_shade(
@@ -75,12 +75,13 @@ def cast_shade(
     if found is not None:
         distance = math.hypot(*found)
         toward = found[0] / distance, found[1] / distance
-        return Shade(cast(clouds, toward, _NEARER * distance, _FURTHER * distance), True)
+        blocks = cast(clouds, toward, _NEARER * distance, _FURTHER * distance)
+        return Shade(blocks, cast(clouds, toward, distance, distance))
     if azimuth_deg is None:
-        return Shade(np.zeros_like(opacity), False)
+        return Shade(np.zeros_like(opacity))
     azimuth = math.radians(azimuth_deg)
     toward = math.cos(azimuth), -math.sin(azimuth)
-    return Shade(cast(clouds, toward, _NEAREST_M / side_m, _USUAL_M / side_m), False)
+    return Shade(cast(clouds, toward, _NEAREST_M / side_m, _USUAL_M / side_m))
 
 
 def _find_shift(
@@ -133,7 +134,7 @@ def darkness(
     means = np.divide(ground, own_share, out=np.zeros(ground.shape), where=own_share > 0)
     known = np.where(seen, share, 0).astype(np.float64)
     weight, around = (
-        gaussian_filter(values, _AROUND, mode="constant") for values in (known, known * means)
+        gaussian_filter(values, AROUND_BLOCKS, mode="constant") for values in (known, known * means)
     )
     usual = np.divide(around, weight, out=np.ones_like(weight), where=weight > 1e-6)
     own = np.where(seen & (weight > 1e-6), means, usual)
