@@ -49,6 +49,8 @@ _STEP = 9
 _SKIES_LEARNT = 3
 #: Of a scene, kinds with fewer pixels than this weigh less than others.
 _FEW = 200
+#: Parts into which dates are put, to see what a table says of those it has not seen.
+_FOLDS = 5
 #: Damping: the effects at nodes that hardly a pixel is near stay near 0.
 _DAMPING = 2e-3
 
@@ -191,7 +193,8 @@ def measure_errors(
     if more:
         about += f"; the shape of the curves also on {len(more)} over {len(learnt)} places learnt"
     parts, parts_learnt = ([part for one in some for part in one.kinds()] for some in (found, more))
-    table = fit_table(parts, card.reads_prior, parts_learnt)
+    dates = [n % len(grounds) for n, one in enumerate(found) for _ in one.kinds()]
+    table = fit_table(parts, card.reads_prior, parts_learnt, dates)
     return dataclasses.replace(card, expected_error=dataclasses.replace(table, measured=about))
 
 
@@ -199,15 +202,58 @@ def fit_table(
     found: Sequence[tuple[Evidence, Array]],
     knows_around: bool = True,
     learnt: Sequence[tuple[Evidence, Array]] = (),
+    dates: Sequence[int] = (),
 ) -> ErrorTable:
     """The table that explains errors best, as gamma regression does: each part counts alike, and so does being off by a factor.
+
+    What a table says of dates that it has not seen is too far from the mean: each date has errors of its own, and the curves
+    follow them. So tables of some of the dates are held against the others, and the curves made flatter by what they
+    should have been (Copas, J. R. Statist. Soc. B 45, 1983).
 
     Parameters
     ----------
     found : of each part, such as a kind of pixels of a scene, what is known of its pixels, and their errors
     knows_around : whether the ground around is known; else what depends on it has no curve
     learnt : the same of ground that was learnt: the mean of its errors is its own
+    dates : number of the date that each part of `found` is of; empty: that is not done
     """
+    table = _fit(found, knows_around, learnt)
+    folds = sorted(set(dates))[: _FOLDS if len(set(dates)) >= _FOLDS else 0]
+    told, error, weight = [], [], []
+    for fold in folds:
+        kept = [part for part, date in zip(found, dates, strict=True) if date % _FOLDS != fold]
+        apart = _fit(kept, knows_around, learnt)
+        for (seen, off), date in zip(found, dates, strict=True):
+            if date % _FOLDS == fold and off.size:
+                told.append(np.log(apart.at(_thinned(seen))))
+                error.append(off[::_STEP].astype(np.float64))
+                weight.append(np.full(error[-1].size, 1 / max(error[-1].size, _FEW)))
+    if not told:
+        return table
+    logs, weights = np.concatenate(told).astype(np.float64), np.concatenate(weight)
+    weights /= weights.sum()
+    middle = float(weights @ logs)
+    _, (slope,) = _solve((logs - middle)[None], np.concatenate(error), weights)
+    return _flattened(table, float(np.clip(slope, 0, 1)), middle)
+
+
+def _flattened(table: ErrorTable, share: float, middle: float) -> ErrorTable:
+    """The table with so much of each effect; at the logarithm `middle` it says what it said."""
+    curves: dict[str, Any] = {
+        name: Curve(curve.nodes, tuple(np.round(np.multiply(curve.effects, share), 4).tolist()))
+        for name in NAMES
+        if (curve := getattr(table, name)) is not None
+    }
+    mean = float(np.exp(middle + share * (np.log(table.mean) - middle)))
+    return dataclasses.replace(table, mean=round(mean, 6), **curves)
+
+
+def _fit(
+    found: Sequence[tuple[Evidence, Array]],
+    knows_around: bool,
+    learnt: Sequence[tuple[Evidence, Array]],
+) -> ErrorTable:
+    """The table of these parts, see `fit_table`."""
     names = [
         name for name in _PARTS if knows_around or name not in ("unknown", "difference", "uneven")
     ]

@@ -104,6 +104,29 @@ def test_ground_that_was_learnt_lends_the_shape_and_not_the_mean() -> None:
     np.testing.assert_allclose(told, [0.01, 0.02], rtol=0.08)
 
 
+def test_what_differs_from_date_to_date_by_chance_is_not_told_of_new_ones() -> None:
+    """Errors rise with the spread in all dates; each date has a brightness and an error of its own that have nothing to do with each other."""
+    rng = np.random.default_rng(6)
+
+    def drawn(dates: int) -> list[tuple[Evidence, np.ndarray]]:
+        parts = []
+        for _ in range(dates):
+            planes = [np.full(3000, 0.1, np.float32)] * 7
+            planes[5] = rng.uniform(0, 0.02, 3000).astype(np.float32)
+            planes[3] = np.full(3000, rng.uniform(0, 0.4), np.float32)
+            mean = 0.02 * np.exp(rng.normal(0, 0.6)) * 2 ** (planes[5] / 0.02)
+            parts.append(
+                (Evidence(*planes), (mean * rng.exponential(size=3000)).astype(np.float32))
+            )
+        return parts
+
+    found = drawn(10)
+    naive, cautious = fit_table(found), fit_table(found, dates=range(10))
+    assert np.ptp(cautious.shortest.effects) < 0.7 * np.ptp(naive.shortest.effects)
+    one = [fit_table(found, dates=[0] * 10), naive]
+    assert one[0] == one[1]  # of one date nothing can be left out
+
+
 def test_of_each_place_that_is_learnt_one_large_piece_is_taken() -> None:
     shapes = {"a": (40, 60), "b": (60, 70), "c": (90, 64)}
     chips = [Chip(np.full((2, *shape), 0.1, np.float32), place) for place, shape in shapes.items()]
