@@ -66,7 +66,10 @@ def write_config(out: Path, name: str, lines: str, shared: str) -> Path:
     """The variant's config, in a folder of its own."""
     path = out / re.sub(r"\W+", "_", name) / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(lines + "\n" + (HERE / shared).read_text())
+    text = (HERE / shared).read_text()
+    if "steps =" in lines:
+        text = re.sub(r"(?m)^steps = .*\n", "", text)
+    path.write_text(lines + "\n" + text)
     return path
 
 

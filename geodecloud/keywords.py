@@ -27,6 +27,7 @@ class OptionKeywords(TypedDict, total=False):
     strict: bool | None
     references: Sequence[str | Path | Scene] | str | None
     synthesis: bool | None
+    sun_azimuth: float | None
     aoi: str | Path | None
     window: int | str | None
     halo: int | str | None
