@@ -51,6 +51,7 @@ _TYPES: dict[str, Any] = {
     "nodata": WordOrNumber(("none",), float, "VALUE"),
     "scale": float,
     "offset": float,
+    "sun_azimuth": float,
 }
 
 

@@ -30,6 +30,7 @@ def parse(flags: str) -> dict[str, object]:
         ('mask="a b.tif:cloud>50"', {"mask": "a b.tif:cloud>50"}),
         ('model="s2-10m", bands=["1", "2", "3", "4"]', {"bands": ("1", "2", "3", "4")}),
         ('s2_offset=-1000, halo="auto"', {"s2_offset": -1000.0, "halo": "auto"}),
+        ("sun_azimuth=154.5", {"sun_azimuth": 154.5}),
         ("s2_offset='none'", {"s2_offset": "none"}),
         ('strict=True, max_memory="4GB"', {"strict": True, "max_memory": "4GB"}),
         ("stac=False, overwrite=True, window=256", {"stac": False, "overwrite": True}),
