@@ -190,7 +190,7 @@ def test_no_digit_depends_on_the_size_of_a_window_on_blocks() -> None:
     halo = card.halo_px
     backend, margins = opened("s2-10m", "openvino"), Margins(halo, halo, halo, halo)
     image = image_for(card, 400, 456)[None]
-    prior = np.random.default_rng(2).random((1, 5, 100, 114), np.float32)
+    prior = np.random.default_rng(2).random((1, 6, 100, 114), np.float32)
     large, _ = backend.run(image, margins, prior)
     for height, width in [(312, 320), (320, 456)]:
         part = np.ascontiguousarray(image[..., :height, :width])
@@ -203,7 +203,7 @@ def test_no_digit_depends_on_the_size_of_a_window_on_blocks() -> None:
 def test_both_backends_restore_a_window_on_blocks_as_the_network_does(backend: str) -> None:
     card, network = get_card("s2-10m"), load_model("s2-10m").network
     image = image_for(card, 101, 203)[None]  # no whole blocks
-    prior = np.random.default_rng(2).random((1, 5, 26, 51), np.float32)
+    prior = np.random.default_rng(2).random((1, 6, 26, 51), np.float32)
     with torch.inference_mode():
         wanted = [
             network(torch.from_numpy(image)),

@@ -93,14 +93,22 @@ def test_coarse_pixels_are_those_that_a_window_touches(window):
 
 
 def test_under_opaque_cloud_lies_the_colour_of_the_fields_around():
-    dn, ground, cloud = scene()
+    """Fields of many crops: the even patchwork of the other tests is taken for ground under a veil."""
+    _, even, cloud = scene()
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[: cloud.shape[0], : cloud.shape[1]]
+    crop = rng.random((12, 12))[y // 24, x // 31]
+    ground = np.stack(
+        [0.03 + 0.02 * crop, 0.05 + 0.03 * crop, 0.04 + 0.05 * crop, 0.4 - 0.2 * crop]
+    )
+    ground += 0.002 * rng.standard_normal(even.shape)
+    dn = np.rint((ground * (1 - cloud) + 0.65 * cloud) * 1e4).astype(np.uint16)
     result = decloud(array(dn), Options(model=MODEL, backend="torch"))
     made_up = np.asarray(result.provenance) == Provenance.SYNTHESISED
     assert made_up[cloud >= 0.99].mean() > 0.9
     got = np.asarray(result.image)[:, made_up] * 1e-4
     error = np.abs(got.mean(axis=1) / ground[:, made_up].mean(axis=1) - 1)
-    # most of the brighter fields look like thin cloud to the network, and do not count: what is left is darker
-    assert (error < 0.3).all(), error
+    assert (error < 0.2).all(), error
     # and it is smooth: what is left of the cloud's texture, or of blocks, would show
     inner = np.asarray(result.image)[:, 104:116, 134:146] * 1e-4
     assert inner.std(axis=(1, 2)).max() < 0.01
