@@ -96,7 +96,7 @@ class Shadows:
 
         Parameters
         ----------
-        dark, share : (h, w), see `geodecloud.restore.shade.cast_shade` there `ground` and `share`
+        dark, share : (h, w), what `geodecloud.restore.shade.cast_shade` calls ground and share
         """
         if shade.found is None:
             return None
