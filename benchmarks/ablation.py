@@ -67,8 +67,8 @@ def write_config(out: Path, name: str, lines: str, shared: str) -> Path:
     path = out / re.sub(r"\W+", "_", name) / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = (HERE / shared).read_text()
-    if "steps =" in lines:
-        text = re.sub(r"(?m)^steps = .*\n", "", text)
+    for key in re.findall(r"(?m)^(\w+) = ", lines):  # the row has the last word
+        text = re.sub(rf"(?m)^{key} = .*\n", "", text)
     path.write_text(lines + "\n" + text)
     return path
 
