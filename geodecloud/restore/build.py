@@ -66,9 +66,7 @@ def look_first(
     finder = None  # a mask that is given has the last word, and no network need be asked
     if decisions.mask_kind != "given":
         finder = _cloud_finder(restorer, metadata, decisions, options)
-    names = decisions.card.channel_names
-    bands = [names[slot] for slot in decisions.slots] if names else []
-    light = Light.of(bands, [0.0] * len(bands))
+    light = _light(decisions)
     dark = -1 if light is None else light.dark
     first_pass = FirstPass(restorer, finder, decisions.card.cloud_threshold, dark)
     first_pass = first_pass.mirrored if mirrored else first_pass
@@ -79,13 +77,18 @@ def look_first(
 
 def sky_of(metadata: Metadata, decisions: Decisions) -> Sky | None:
     """What tells where the shadows of a scene lie; None: its bands do not."""
-    names = decisions.card.channel_names
-    bands = [names[slot] for slot in decisions.slots] if names else []
-    light = Light.of(bands, [known_wavelength_nm(band) or 835.0 for band in bands])
+    light = _light(decisions)
     if light is None:
         return None
     pixel_m, azimuth = metadata.grid.pixel_m, decisions.sun_azimuth_deg
     return Sky(pixel_m, azimuth, light, decisions.card.reads_shade)
+
+
+def _light(decisions: Decisions) -> Light | None:
+    """Which of the restored bands tell of shadows; None: there is no near infrared."""
+    names = decisions.card.channel_names
+    bands = [names[slot] for slot in decisions.slots] if names else []
+    return Light.of(bands, [known_wavelength_nm(band) or 835.0 for band in bands])
 
 
 def _cloud_finder(

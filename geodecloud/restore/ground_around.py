@@ -21,7 +21,7 @@ from geodecloud.restore.references.pyramid import (
     carry,
     double,
     halve,
-    interpolate_blocks,
+    over_pixels,
 )
 from geodecloud.restore.relight import Shadows
 from geodecloud.windows.tiler import Window
@@ -119,15 +119,6 @@ def _trust(unknown: Array) -> Array:
     return np.asarray(np.clip((1 - unknown) / (1 - _FAR), 0, 1), np.float32)
 
 
-def _over_pixels(planes: Array, window: Window) -> Array:
-    """Planes of blocks (C, h, w) over the pixels of a window."""
-    y, x = (
-        (np.arange(begin, begin + length) + 0.5) / PRIOR_PX - 0.5
-        for begin, length in ((window.row_off, window.height), (window.col_off, window.width))
-    )
-    return interpolate_blocks(planes, y, x)
-
-
 @dataclass(frozen=True)
 class GroundAround:
     """The prior of a whole scene, in blocks of `PRIOR_PX` from its corner.
@@ -180,14 +171,14 @@ class GroundAround:
 
     def pixels(self, window: Window) -> tuple[Array, Array]:
         """Reflectance (C, H, W) of the pixels of any window, and in [0, 1] how far it is not known (H, W)."""
-        planes = _over_pixels(self.planes, window)
+        planes = over_pixels(self.planes, window, PRIOR_PX)
         return planes[:-1], planes[-1]
 
     def unevenness(self, window: Window) -> Array:
         """How uneven the ground around is (H, W), see `uneven`; 0 where nobody asked."""
         if self.uneven is None:
             return np.zeros(window.shape_yx, np.float32)
-        return _over_pixels(self.uneven[None], window)[0]
+        return over_pixels(self.uneven[None], window, PRIOR_PX)[0]
 
     def stand_in(self, window: Window) -> tuple[Array, Array]:
         """What stands for hidden ground in any window, and how far that is not known: `pixels`, fading into `far`."""

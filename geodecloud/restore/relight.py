@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from geodecloud.models.card import PRIOR_PX
-from geodecloud.restore.references.pyramid import interpolate_blocks
+from geodecloud.restore.references.pyramid import over_pixels
 from geodecloud.restore.shade import AROUND_BLOCKS, Shade, darkness
 from geodecloud.windows.tiler import Window
 
@@ -158,11 +158,7 @@ class Shadows:
 
     def _weight(self, image: Array, around: Array, window: Window) -> Array:
         """How far each pixel (H, W) of a window lies in a shadow, in [0, 1]."""
-        y, x = (
-            (np.arange(begin, begin + length) + 0.5) / PRIOR_PX - 0.5
-            for begin, length in ((window.row_off, window.height), (window.col_off, window.width))
-        )
-        may, strength = interpolate_blocks(np.stack([self.blocks, self.strength]), y, x)
+        may, strength = over_pixels(np.stack([self.blocks, self.strength]), window, PRIOR_PX)
         reach = BLUR_REACH_PX
         inner = np.s_[reach:-reach, reach:-reach]
         bands = [self.light.dark] + ([] if self.light.wet is None else [self.light.wet])

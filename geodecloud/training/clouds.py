@@ -44,6 +44,7 @@ from scipy.ndimage import gaussian_filter
 
 from geodecloud.models.card import PRIOR_PX
 from geodecloud.restore.ground_around import block_means
+from geodecloud.restore.relight import SHADOW_OPACITY
 from geodecloud.restore.shade import cast, throws_shadow
 
 Array = NDArray[np.float32]
@@ -69,8 +70,6 @@ DELAYS_S = {
 }  # fmt: skip
 #: Distance of one cloud to the next under a fair sky, px: many small ones, of 50 m to 1 km.
 _FAIR_PX = (15, 120)
-#: Attention that a shadow gets at most: below what begins to hide the ground.
-SHADOW_MOST = 0.33
 #: How often nothing is known of where shadows lie, and how often what is told is wrong; how much nearer and further than it does
 #: a shadow may lie at most, as a share; and by how much the direction is off, in radians (standard deviation).
 _NO_SHADE, _WRONG_SHADE, _SHADE_RANGE, _SHADE_TURN = 0.2, 0.1, (0.1, 0.9), 0.06
@@ -105,7 +104,7 @@ class SimulatedPair:
 
         A shadow counts as soon as it takes a sixth of the light, and never as much as cloud that hides the ground.
         """
-        return np.maximum(self.opacity, np.minimum(1.5 * self.shadow, SHADOW_MOST))
+        return np.maximum(self.opacity, np.minimum(1.5 * self.shadow, SHADOW_OPACITY))
 
 
 def fractal_field(

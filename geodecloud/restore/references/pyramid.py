@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodecloud.restore.references.sample import Array
+from geodecloud.windows.tiler import Window
 
 #: Weight of the level above, in full blocks of this level.
 STIFFNESS = 0.03
@@ -126,6 +127,15 @@ def smooth(values: Array) -> Array:
             out += part[middle + step :][:length]
         values = np.moveaxis(out, 0, axis)
     return values
+
+
+def over_pixels(values: Array, window: Window, side_px: int) -> Array:
+    """Blocks (C, rows, cols) of a scene, counted from its corner, over the pixels of a window (C, H, W), by `interpolate_blocks`."""
+    ys, xs = (
+        (np.arange(begin, begin + length) + 0.5) / side_px - 0.5
+        for begin, length in ((window.row_off, window.height), (window.col_off, window.width))
+    )
+    return interpolate_blocks(values, ys, xs)
 
 
 def interpolate_blocks(values: Array, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> Array:
